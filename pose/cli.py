@@ -1,0 +1,168 @@
+"""What the command lines share: the error a user can cause, exit codes, argument types, progress and logging.
+
+Imports nothing heavy: every room may import from here, and ``--help`` must answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_VOLUME_FAILED = 1
+EXIT_USER_ERROR = 2
+
+
+class UserError(Exception):
+    """A mistake of the user's: one line that names the file and the value. Ends the program with exit code 2."""
+
+
+def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Call ``main`` and turn a :class:`UserError` into one line on stderr and exit code 2.
+
+    Anything else that is raised is a bug and keeps its traceback. Ctrl-C gives 130, as shells expect.
+    """
+    try:
+        return main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def configure_logging(verbose: bool = False) -> None:
+    """Log to stderr, one plain line each."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr
+    )
+    for noisy in ("matplotlib", "PIL", "h5py", "numba"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def existing_file(path: Path) -> Path:
+    """Return ``path``; raise :class:`UserError` unless it is a file that can be read."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, not a file")
+    return path
+
+
+def whole_number(text: str) -> int:
+    """Argument type: an index or a count, 0 or more."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def prompt_slice(text: str) -> str | int:
+    """Argument type: "centre", "largest" or the index of a slice."""
+    return text if text in ("centre", "largest") else whole_number(text)
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the images, their masks, and how grey levels are made of them."""
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "-i", "--image_file_path", type=Path, nargs="+", required=True, metavar="FILE",
+        help="one or many scans: .nii, .nii.gz, or working data (.npz, .npy); the model is loaded once for all of them",
+    )
+    group.add_argument(
+        "-m", "--masks_file_path", type=Path, nargs="+", default=[], metavar="FILE",
+        help="ground-truth masks, one for each image, in the same order; not needed where prompts come from you",
+    )
+    group.add_argument(
+        "--labels", type=whole_number, nargs="+", metavar="LABEL",
+        help="labels of the masks that count as the object (default: all)",
+    )
+    group.add_argument(
+        "--swap_axes", action="store_true",
+        help="swap the first two axes of NIfTI files, so that rows come first; working data remembers it by itself",
+    )
+    group.add_argument(
+        "-w", "--apply_windowing", action="store_true",
+        help="the paper's lung window: level -650 HU, width 1500 HU (same as --window lung)",
+    )
+    group.add_argument(
+        "--window", nargs="+", metavar="NAME|LEVEL WIDTH",
+        help="another CT window: lung, mediastinum, soft_tissue, liver, brain, bone, or a level and a width in HU",
+    )
+    group.add_argument(
+        "--intensity", choices=("volume", "per_slice"), default="volume",
+        help="without a window: percentiles 0.5 to 99.5 over the whole volume (default), or the minimum to the maximum of "
+        "each slice, as in the published numbers",
+    )
+
+
+def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how prompts are taken from ground truth, or given by the user."""
+    group = parser.add_argument_group("prompts from ground truth")
+    group.add_argument(
+        "--objects", choices=("union", "per_label", "per_component"), default="union",
+        help="all labels as one object, as in the paper (default); one object per label; or per connected component",
+    )
+    group.add_argument("-b", "--use_bounding_box", action="store_true", help="add the bounding box to the points")
+    group.add_argument(
+        "-c", "--use_masks_contours", action="store_true", help="one positive point per contour instead of per label"
+    )
+    group = parser.add_argument_group("prompts from you")
+    group.add_argument(
+        "--prompt_file_path", type=Path, metavar="FILE",
+        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run",
+    )
+    group.add_argument(
+        "--point", type=whole_number, nargs=2, action="append", default=[], metavar=("ROW", "COLUMN"),
+        help="a point inside the object on --slice; may be repeated",
+    )
+    group.add_argument(
+        "--negative_point", type=whole_number, nargs=2, action="append", default=[], metavar=("ROW", "COLUMN"),
+        help="a point outside the object; may be repeated",
+    )
+    group.add_argument(
+        "--box", type=whole_number, nargs=4, metavar=("ROW_MIN", "COLUMN_MIN", "ROW_MAX", "COLUMN_MAX"),
+        help="a box round the object, inclusive of its last row and column",
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> None:
+    """Add the choice of model, weights, device and precision; ``sam_version`` is the script's default."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "-v", "--sam_version", type=int, choices=(1, 2), help=f"version of Segment Anything (default: {sam_version})"
+    )
+    group.add_argument(
+        "--model", metavar="NAME",
+        help="1: vit_b, vit_l (default), vit_h; 2: tiny, small, base_plus, large (default), 2.1_tiny, 2.1_small, "
+        "2.1_base_plus, 2.1_large; lite_medsam (boxes only; its weights come with its package)",
+    )
+    group.add_argument(
+        "--checkpoint_file_path", type=Path, metavar="FILE", help="weights (default: the model's file in model_checkpoints/)"
+    )
+    group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    group.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto",
+        help="auto computes in bfloat16 where the device does so natively (default: auto)",
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str) -> None:
+    """Add where results go, and how a run behaves; ``results_folder`` is the default's name beside the image."""
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "-r", "--results_folder_path", type=Path, metavar="FOLDER",
+        help=f"where results go, a folder for each image (default: {results_folder}/ beside the image)",
+    )
+    group.add_argument(
+        "-d", "--debug", action="store_true",
+        help="write an overlay picture and the prompt of every slice to debug/ beside the results folder",
+    )
+    group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")
