@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Join the results of many volumes into one table with statistics."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pose import cli, results
+from pose.cli import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+STATISTICS = ("min", "max", "avg", "std")
+PRINTED_COLUMNS = (
+    "slices", "jaccard_avg", "jaccard_std", "dice_avg", "sam_score_avg", "volume_dice", "volume_hd95_mm",
+    "missed_slices",
+)  # fmt: skip
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Reads the newest run of every volume (<folder>/<image>/raw_data_*.csv and results_*.csv), writes "
+        "joint_raw_data_*.csv (every slice of every volume), joint_results_*.csv (a row per volume) and results_*.csv "
+        "(statistics over all slices, and over volumes for the metrics of a whole volume) into the folder, and prints "
+        "the tables. Folders written by the code of the published paper are read as well."
+    )
+    parser.add_argument(
+        "-r", "--results_folder_path", type=Path, required=True, metavar="FOLDER",
+        help="folder that holds a folder of results for each volume, such as results/ or results_video/",
+    )
+    return parser
+
+
+def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the newest run of each sub-folder, in the order of their names.
+
+    Returns:
+        The rows of all raw_data tables after a column ``image``; and the volume metrics, a row per image (the index)
+        and a column per metric, nan where a volume lacks one.
+
+    Raises:
+        UserError: there is no run, or a file is not what a run writes.
+    """
+    import pandas as pd
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
+    raw_data: dict[str, pd.DataFrame] = {}
+    volume_metrics: dict[str, pd.Series] = {}
+    for volume_folder in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name):
+        if volume_folder.name.startswith("."):
+            continue
+        run = results.newest_run(volume_folder)
+        if run is None:
+            logger.warning("%s: holds no raw_data_*.csv, left out", volume_folder)
+            continue
+        image = volume_folder.name
+        raw_data[image] = _read_once_each(run.raw_data, ("slice", "jaccard", "dice"))
+        volume_metrics[image] = pd.Series(dtype="float64")
+        if run.results is not None:
+            summary = _read_once_each(run.results, ("metric", "avg"), text_columns=("metric",))
+            values = summary.set_index("metric")["avg"]
+            volume_metrics[image] = values[[not results.is_slice_metric(metric) for metric in values.index]]
+    if not raw_data:
+        hint = "; it is the folder of one volume: give the folder above it" if results.newest_run(folder) else ""
+        raise UserError(f"{folder}: no folder in it holds a raw_data_*.csv{hint}")
+    present = dict.fromkeys(name for table in raw_data.values() for name in table)
+    columns = [name for name in results.ordered_columns(present) if name in present]
+    joint = pd.concat(raw_data, names=["image"]).reset_index("image").reset_index(drop=True)
+    names = dict.fromkeys(name for values in volume_metrics.values() for name in values.index)
+    metrics = pd.DataFrame([values.reindex(list(names)) for values in volume_metrics.values()], index=list(raw_data))
+    return joint[["image", *columns]], metrics
+
+
+def _read_once_each(path: Path, columns: Sequence[str], text_columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table in which each value of the first of ``columns`` comes once."""
+    table = results.read_table(path, columns, text_columns)
+    repeated = table.loc[table[columns[0]].duplicated(), columns[0]]
+    if len(repeated):
+        raise UserError(f"{path}: {columns[0]} {repeated.iloc[0]} comes twice")
+    return table
+
+
+def table_per_volume(raw_data: pd.DataFrame, volume_metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per image: its slices, the statistics of each metric over them, and the metrics of the volume."""
+    import pandas as pd
+
+    rows = []
+    for image in volume_metrics.index:
+        slices = raw_data[raw_data["image"] == image]
+        row = {"image": image, "slices": len(slices)}
+        for metric in results.summarised_columns(raw_data):
+            values = results.statistics(slices[metric])
+            row.update({f"{metric}_{statistic}": values[statistic] for statistic in STATISTICS})
+        rows.append({**row, **volume_metrics.loc[image]})
+    table = pd.DataFrame(rows)
+    return table.astype({name: "Int64" for name in table if name in results.COUNT_COLUMNS})
+
+
+def table_of_all(raw_data: pd.DataFrame, volume_metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return statistics over the slices of all volumes, then over volumes for the metrics of a whole volume."""
+    import pandas as pd
+
+    over_volumes = [{"metric": name, **results.statistics(volume_metrics[name])} for name in volume_metrics]
+    return pd.concat([results.summarise(raw_data), pd.DataFrame(over_volumes)], ignore_index=True)
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """Return a table for the terminal: its first column as names at the left, four digits, "-" where undefined."""
+    import pandas as pd
+
+    def cell(value: float | int) -> str:
+        return "-" if pd.isna(value) else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    return table.set_index(table.columns[0]).rename_axis(None).astype(object).map(cell).to_string()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Join a folder of results; see ``--help``."""
+    folder = make_parser().parse_args(argv).results_folder_path
+    cli.configure_logging()
+    raw_data, volume_metrics = read_runs(folder)
+    tables = {
+        "joint_raw_data": raw_data,
+        "joint_results": table_per_volume(raw_data, volume_metrics),
+        "results": table_of_all(raw_data, volume_metrics),
+    }
+    with results.reserved_stamp(folder, results.timestamp()) as stamp:
+        paths = {kind: folder / f"{kind}_{stamp}.csv" for kind in tables}
+        results.write_all_atomically(
+            (paths[kind], partial(results.write_table, table=table)) for kind, table in tables.items()
+        )
+    per_volume = tables["joint_results"]
+    print(as_text(per_volume[["image", *(name for name in PRINTED_COLUMNS if name in per_volume)]]))
+    print(f"\n{len(per_volume)} volumes, {len(raw_data)} slices")
+    print(as_text(tables["results"]))
+    print()
+    for path in paths.values():
+        print(path)
+    return cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run_main(main))

