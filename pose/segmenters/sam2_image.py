@@ -1,0 +1,102 @@
+"""SAM 2 and 2.1 (Ravi et al., 2024) on single slices, and the building of a SAM 2 network from its configuration."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pose.models import ModelSpec, fill_weights, import_torchvision, load_weights
+from pose.prompt import Prompt
+from pose.segmenters import Prediction
+from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
+
+MEMORY_WEIGHTS = (
+    "memory_attention",
+    "memory_encoder",
+    "maskmem_tpos_enc",
+    "no_mem_pos_enc",
+    "no_obj_ptr",
+    "no_obj_embed_spatial",
+    "obj_ptr_proj",
+    "obj_ptr_tpos_proj",
+    "mask_downsample",
+)
+OBJECT_SCORE_WEIGHTS = ("sam_mask_decoder.pred_obj_score_head", "sam_mask_decoder.obj_score_token")
+
+logging.getLogger("sam2").setLevel(logging.WARNING)
+
+
+def build_network(
+    spec: ModelSpec, checkpoint: Path, device: torch.device, video: bool = False
+) -> tuple[torch.nn.Module, set[str], str]:
+    """Build a SAM 2 network and load its weights.
+
+    A checkpoint may lack the weights of the memory or of the object score: enough to segment slices.
+
+    Args:
+        video: build sam2's video predictor, with the settings that the published procedure uses.
+
+    Returns:
+        The network on ``device``, the optional parts that the checkpoint lacks, and its SHA-256.
+
+    Raises:
+        pose.cli.UserError: the checkpoint is damaged or of another model.
+    """
+    import_torchvision()
+    from sam2.build_sam import build_sam2, build_sam2_video_predictor
+
+    state, digest = load_weights(checkpoint)
+    build = build_sam2_video_predictor if video else build_sam2
+    overrides = [f"++model.image_size={spec.image_size}", *spec.overrides]
+    network = build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
+    lacking = fill_weights(network, state, checkpoint, optional=MEMORY_WEIGHTS + OBJECT_SCORE_WEIGHTS)
+    return network.to(device).eval(), lacking, digest
+
+
+class Sam2Image:
+    """A slice segmenter; see :class:`pose.segmenters.SliceSegmenter`."""
+
+    prompt_kinds = frozenset({"points", "box", "mask"})
+
+    def __init__(self, spec: ModelSpec, checkpoint: Path, device: torch.device, precision: str = "fp32"):
+        """Load the weights in ``checkpoint``.
+
+        Raises:
+            pose.cli.UserError: the checkpoint is damaged or of another model.
+        """
+        network, lacking, self.checkpoint_sha256 = build_network(spec, checkpoint, device)
+        from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+        if precision == "bf16":
+            cast_weights_once(network)
+        self.name = spec.name
+        self.device = device
+        self.precision = precision
+        self._mask_size = network.image_size // 4
+        self._predictor = SAM2ImagePredictor(network)
+        # the sizes of the feature maps are fixed for 1024 pixels in the predictor
+        self._predictor._bb_feat_sizes = [(network.image_size // stride,) * 2 for stride in (4, 8, 16)]
+        self._object_score: float | None = None
+        if not lacking.intersection(OBJECT_SCORE_WEIGHTS):
+            network.sam_mask_decoder.register_forward_hook(self._keep_object_score)
+
+    def _keep_object_score(self, module, inputs, outputs) -> None:
+        self._object_score = float(outputs[3].float().flatten()[0])
+
+    @torch.inference_mode()
+    def set_image(self, grey: np.ndarray) -> None:
+        """Encode one slice, (rows, columns) uint8."""
+        with autocast(self.device, self.precision):
+            self._predictor.set_image(np.repeat(grey[..., None], 3, axis=2))
+        wait_for(self.device)
+
+    @torch.inference_mode()
+    def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
+        """Segment the prompted object on the slice set last."""
+        mask_input = None if prompt.mask is None else mask_logits(prompt.mask, self._mask_size, keep_aspect=False)
+        with autocast(self.device, self.precision):
+            prediction = predict_with(self._predictor, prompt, mask_input, multimask_output)
+        return Prediction(prediction.mask, prediction.score, self._object_score, prediction.logits)

@@ -1,0 +1,46 @@
+"""A SAM 2 of few and random weights: the real code, small enough for a fast test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pose.models import ModelSpec, import_torchvision
+
+TINY = ModelSpec(
+    name="tiny_random",
+    family="sam2",
+    config="configs/sam2.1/sam2.1_hiera_t.yaml",
+    checkpoint="tiny_random.pt",
+    image_size=128,
+    overrides=(
+        "++model.image_encoder.trunk.embed_dim=16",
+        "++model.image_encoder.trunk.stages=[1,1,2,1]",
+        "++model.image_encoder.trunk.global_att_blocks=[3]",
+        "++model.image_encoder.neck.backbone_channel_list=[128,64,32,16]",
+        "++model.memory_attention.num_layers=2",
+        "++model.memory_attention.layer.dim_feedforward=64",
+    ),
+)
+
+
+def random_network(video: bool = False, seed: int = 0):
+    """Build the network of ``TINY`` with random weights, as sam2's image or video predictor builds it."""
+    import torch
+
+    import_torchvision()
+    from sam2.build_sam import build_sam2, build_sam2_video_predictor
+
+    torch.manual_seed(seed)
+    build = build_sam2_video_predictor if video else build_sam2
+    return build(
+        TINY.config, None, device="cpu", hydra_overrides_extra=[f"++model.image_size={TINY.image_size}", *TINY.overrides]
+    )
+
+
+def save_random_weights(path: Path, without: tuple[str, ...] = ()) -> Path:
+    """Write random weights of ``TINY`` as a checkpoint, leaving out those whose names start with ``without``."""
+    import torch
+
+    state = {key: value for key, value in random_network().state_dict().items() if not key.startswith(without or ("?",))}
+    torch.save({"model": state}, path)
+    return path

@@ -1,0 +1,131 @@
+"""The registry, checkpoints, devices, and the torchvision that does not match its torch."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pose import models
+from pose.cli import UserError
+from pose.models import ModelSpec
+
+NAMES = ["vit_b", "vit_l", "vit_h", "tiny", "small", "base_plus", "large",
+         "2.1_tiny", "2.1_small", "2.1_base_plus", "2.1_large", "lite_medsam"]  # fmt: skip
+
+
+def test_registry_holds_every_model_with_a_hash_and_an_address():
+    registry = models.registry()
+    assert set(NAMES) <= set(registry)
+    for name in NAMES:
+        spec = registry[name]
+        assert len(spec.sha256) == 64 and set(spec.sha256) <= set("0123456789abcdef")
+        assert spec.packaged or spec.url.endswith("/" + spec.checkpoint)
+        assert spec.image_size == (256 if name == "lite_medsam" else 1024)
+    assert len({registry[name].sha256 for name in NAMES}) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "expected"),
+    [(None, None, "vit_l"), (None, 1, "vit_l"), (None, 2, "large"), ("tiny", 2, "tiny"), ("tiny", None, "tiny"),
+     ("lite_medsam", 1, "lite_medsam"), ("lite_medsam", 2, "lite_medsam")],
+)  # fmt: skip
+def test_find_model(name, version, expected):
+    assert models.find_model(name, version).name == expected
+
+
+def test_find_model_refuses_unknown_names_and_other_versions():
+    with pytest.raises(UserError, match="--model huge: unknown; known are .*vit_l"):
+        models.find_model("huge")
+    with pytest.raises(UserError, match="--model vit_b: belongs to --sam_version 1, not 2"):
+        models.find_model("vit_b", 2)
+
+
+def test_missing_checkpoint_names_the_download_script(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "CHECKPOINTS_FOLDER", tmp_path)
+    with pytest.raises(UserError, match=r"sam_vit_b_01ec64\.pth.*scripts/download_model_checkpoints\.sh vit_b"):
+        models.checkpoint_path(models.find_model("vit_b"))
+
+
+def test_packaged_checkpoint_is_found_and_sound():
+    spec = models.find_model("lite_medsam")
+    assert models.sha256_of(models.checkpoint_path(spec)) == spec.sha256
+
+
+class Exploit:
+    def __reduce__(self):
+        return (print, ("code from a checkpoint was run",))
+
+
+def test_load_weights_refuses_what_is_not_sound(tmp_path, capsys):
+    torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "sound.pt")
+    state, digest = models.load_weights(tmp_path / "sound.pt")
+    assert torch.equal(state["weight"], torch.ones(2)) and digest == models.sha256_of(tmp_path / "sound.pt")
+
+    with pytest.raises(UserError, match=r"SHA-256 is .* of the published sound\.pt is 00; download it again"):
+        models.load_weights(tmp_path / "sound.pt", {"sound.pt": "00"})
+
+    (tmp_path / "short.pt").write_bytes((tmp_path / "sound.pt").read_bytes()[:200])
+    with pytest.raises(UserError, match=r"short\.pt: damaged or not a checkpoint"):
+        models.load_weights(tmp_path / "short.pt")
+
+    (tmp_path / "exploit.pt").write_bytes(pickle.dumps(Exploit()))
+    with pytest.raises(UserError, match=r"exploit\.pt: not a checkpoint of tensors alone"):
+        models.load_weights(tmp_path / "exploit.pt")
+    assert capsys.readouterr().out == ""
+
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(UserError, match=r"list\.pt: holds no dictionary of tensors"):
+        models.load_weights(tmp_path / "list.pt")
+
+
+def test_half_precision_weights_become_float32(tmp_path):
+    torch.save({"weight": torch.ones(2, dtype=torch.float16), "steps": torch.tensor(3)}, tmp_path / "half.pt")
+    state, _ = models.load_weights(tmp_path / "half.pt")
+    assert state["weight"].dtype == torch.float32 and state["steps"].dtype == torch.int64
+
+
+def test_fill_weights_names_what_does_not_fit(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    state = dict(network.state_dict())
+    assert models.fill_weights(network, state, tmp_path / "w.pt") == set()
+    part = {key: value for key, value in state.items() if not key.startswith("1.")}
+    assert models.fill_weights(network, part, tmp_path / "w.pt", optional=("1.",)) == {"1."}
+    with pytest.raises(UserError, match=r"w\.pt: the checkpoint is of another model: it lacks 1\.weight \(2 such"):
+        models.fill_weights(network, part, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="it has an unknown extra"):
+        models.fill_weights(network, {**state, "extra": torch.ones(1)}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"it has another shape of 0\.weight"):
+        models.fill_weights(network, {**state, "0.weight": torch.ones(5, 5)}, tmp_path / "w.pt")
+
+
+def test_choose_device_and_precision():
+    assert models.choose_device("cpu") == torch.device("cpu")
+    for name, available in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
+        if not available:
+            with pytest.raises(UserError, match=f"--device {name}: PyTorch .* finds no such device"):
+                models.choose_device(name)
+    with pytest.raises(UserError, match="--device abacus"):
+        models.choose_device("abacus")
+    assert models.choose_precision("fp32", torch.device("cpu")) == "fp32"
+    assert models.choose_precision("auto", torch.device("cpu")) in ("fp32", "bf16")
+    assert models.choose_precision("auto", torch.device("mps")) == "fp32"
+
+
+def test_non_maximum_suppression_keeps_the_best_of_overlapping_boxes():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
+    kept = models._non_maximum_suppression(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5)
+    assert kept.tolist() == [1, 2]
+
+
+def test_torchvision_and_the_models_import_in_a_fresh_process():
+    code = (
+        "from pose.models import import_torchvision; import_torchvision(); import_torchvision(); "
+        "import torchvision, segment_anything, sam2.build_sam; print(torchvision.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=models.REPOSITORY_FOLDER)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
