@@ -1,0 +1,201 @@
+"""Intensity: from voxels to the uint8 grey slices that models see, by CT window, percentiles or slice by slice."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pose.cli import UserError
+from pose.volume import Volume
+
+LOGGER = logging.getLogger(__name__)
+
+# (level, width) in Hounsfield units, as radiologists use them; lung is the paper's.
+WINDOWS: dict[str, tuple[float, float]] = {
+    "lung": (-650.0, 1500.0),
+    "mediastinum": (50.0, 350.0),
+    "soft_tissue": (40.0, 400.0),
+    "liver": (30.0, 150.0),
+    "brain": (40.0, 80.0),
+    "bone": (400.0, 1800.0),
+}
+PERCENTILES = (0.5, 99.5)
+# A histogram with one bin a value gives exact percentiles; above so many values it would be larger than a sample.
+MOST_HISTOGRAM_BINS = 1 << 22
+MOST_SAMPLED_VOXELS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Which voxel values become black (0) and white (255).
+
+    Attributes:
+        window: (level, width); level - width / 2 becomes black, level + width / 2 white. None: percentiles 0.5 and 99.5
+            of all voxels, also where these are 8-bit grey already.
+        per_slice: stretch each slice from its own minimum to its own maximum (inside the window, if there is one), as
+            the published numbers had it. Brightness then jumps between neighbours.
+    """
+
+    window: tuple[float, float] | None = None
+    per_slice: bool = False
+
+
+def intensity_from_arguments(arguments: argparse.Namespace) -> Intensity:
+    """Read ``--apply_windowing``, ``--window`` and ``--intensity`` (``volume`` or ``per_slice``).
+
+    Raises:
+        UserError: both windows are asked for, or the window is none.
+    """
+    window = None
+    if arguments.apply_windowing and arguments.window:
+        raise UserError(f"--window {' '.join(arguments.window)}: not together with --apply_windowing")
+    if arguments.apply_windowing:
+        window = WINDOWS["lung"]
+    elif arguments.window:
+        window = window_from_arguments(arguments.window)
+    return Intensity(window, per_slice=arguments.intensity == "per_slice")
+
+
+def window_from_arguments(words: Sequence[str]) -> tuple[float, float]:
+    """Return (level, width) in Hounsfield units from a name (``["bone"]``) or two numbers (``["400", "1800"]``).
+
+    Raises:
+        UserError: no such name, not two finite numbers, or a width that is not above 0.
+    """
+    given = " ".join(words)
+    if len(words) == 1 and words[0].lower() in WINDOWS:
+        return WINDOWS[words[0].lower()]
+    try:
+        level, width = (float(word) for word in words)
+    except ValueError:
+        raise UserError(f"--window {given}: expected one of {', '.join(WINDOWS)}, or a level and a width") from None
+    if not (math.isfinite(level) and math.isfinite(width) and width > 0):
+        raise UserError(f"--window {given}: level and width must be finite, and the width above 0")
+    return level, width
+
+
+class GreySlices:
+    """A volume as a sequence of uint8 slices, each made when it is asked for and not kept.
+
+    Values between black and white map linearly to 0 to 255 and are rounded to the nearest level, halves upwards; what
+    lies outside is clipped. Voxels that are not finite become black. The arithmetic is in float64, where whole numbers
+    are exact, so that a scan gives the same grey levels whatever dtype it is stored in.
+
+    Attributes:
+        shape: (rows, columns, slices).
+        limits: (black, white) voxel values for the volume; None where each slice has its own.
+    """
+
+    def __init__(self, volume: Volume, intensity: Intensity = Intensity()):
+        self._voxels = volume.voxels
+        self.shape: tuple[int, int, int] = volume.voxels.shape
+        name = str(volume.path or "volume")
+        if self._voxels.dtype.kind == "f":
+            finite = sum(int(np.isfinite(self._voxels[:, :, index]).sum()) for index in range(len(self)))
+            if finite < self._voxels.size:
+                LOGGER.warning("%s: %d voxels are not finite; they become black", name, self._voxels.size - finite)
+        limits = None
+        if intensity.window is not None:
+            level, width = intensity.window
+            limits = (level - width / 2, level + width / 2)
+        elif not intensity.per_slice:
+            limits = _percentile_limits(self._voxels, name)
+        self.limits: tuple[float, float] | None = None if intensity.per_slice else limits
+        self._limits_within_slice = limits
+
+    def __len__(self) -> int:
+        return self.shape[2]
+
+    def __getitem__(self, slice_index: int) -> np.ndarray:
+        """Return one slice, (rows, columns) uint8, C-contiguous; raise IndexError where there is none."""
+        values = self._voxels[:, :, slice_index]
+        if self.limits is not None:
+            return _grey(values, *self.limits)
+        low, high = _finite_range(values)
+        if self._limits_within_slice is not None:
+            low, high = np.clip((low, high), *self._limits_within_slice).tolist()
+        if low == high:
+            LOGGER.info("slice %d: nothing but the value %g; it becomes black", slice_index, low)
+        return _grey(values, low, high)
+
+
+def _grey(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map (rows, columns) values from low..high to 0..255 uint8; all 0 where low equals high."""
+    if low == high:
+        return np.zeros(values.shape, np.uint8)
+    levels = np.array(values, dtype=np.float64, order="C")
+    if values.dtype.kind == "f":
+        levels[~np.isfinite(levels)] = low
+    np.clip(levels, low, high, out=levels)
+    levels -= low
+    # multiplied before divided: whole numbers and half levels stay exact, so that halves round the same everywhere
+    levels *= 255.0
+    levels /= high - low
+    levels += 0.5
+    return levels.astype(np.uint8)
+
+
+def _finite_range(*slices: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest finite value of all slices; (0, 0) where there is none."""
+    ends: list[float] = []
+    for values in slices:
+        if values.dtype.kind == "f":
+            values = values[np.isfinite(values)]
+        if values.size:
+            ends += (float(values.min()), float(values.max()))
+    return (min(ends), max(ends)) if ends else (0.0, 0.0)
+
+
+def _percentile_limits(voxels: np.ndarray, name: str) -> tuple[float, float]:
+    """Return the percentiles, or where these are one value, the range; one value twice for a constant volume."""
+    lowest, highest = _finite_range(*np.moveaxis(voxels, 2, 0))
+    if lowest == highest:
+        LOGGER.warning("%s: nothing but the value %g; all slices become black", name, lowest)
+        return lowest, highest
+    histogram = _histogram(voxels, lowest, highest)
+    if histogram is None:
+        low, high = np.percentile(_sample(voxels), PERCENTILES).tolist()
+    else:
+        low, high = (_percentile(histogram, percent) + lowest for percent in PERCENTILES)
+    if low == high:
+        LOGGER.info("%s: both percentiles are %g; stretched from %g to %g instead", name, low, lowest, highest)
+        return lowest, highest
+    return low, high
+
+
+def _histogram(voxels: np.ndarray, lowest: float, highest: float) -> np.ndarray | None:
+    """Count the finite voxels of each whole number from ``lowest`` on; None where there are others, or too many."""
+    if highest - lowest >= MOST_HISTOGRAM_BINS or not lowest.is_integer():
+        return None
+    counts = np.zeros(int(highest - lowest) + 1, np.int64)
+    for index in range(voxels.shape[2]):
+        values = voxels[:, :, index].ravel(order="K")
+        if values.dtype.kind == "f":
+            values = values[np.isfinite(values)]
+            if (values != np.rint(values)).any():
+                return None
+        counts += np.bincount(values.astype(np.int64) - int(lowest), minlength=len(counts))
+    return counts
+
+
+def _percentile(histogram: np.ndarray, percent: float) -> float:
+    """Return the percentile of bin numbers, linear between neighbouring ranks, as numpy.percentile has it."""
+    ranks = np.cumsum(histogram)
+    position = percent / 100 * float(ranks[-1] - 1)
+    below = math.floor(position)
+    first, second = np.searchsorted(ranks, (below, below + 1), side="right").tolist()
+    return first if below == position else first + (second - first) * (position - below)
+
+
+def _sample(voxels: np.ndarray) -> np.ndarray:
+    """Return all finite voxels, of a large volume every n-th row and column: by index, whatever the order in memory."""
+    step = 1
+    while math.prod(voxels[::step, ::step].shape) > MOST_SAMPLED_VOXELS and step < max(voxels.shape[:2]):
+        step += 1
+    values = voxels[::step, ::step].astype(np.float64)
+    return values[np.isfinite(values)]
