@@ -1,0 +1,337 @@
+"""One volume from file to results: what process_image.py and process_video.py share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pose import metrics, results
+from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
+from pose.intensity import GreySlices, intensity_from_arguments
+from pose.models import sha256_of
+from pose.prompt import Prompt, check_prompts, prompt_from_arguments, prompts_to_json, read_prompts
+from pose.volume import Volume, read_mask, read_volume, stem_of, write_mask
+
+if TYPE_CHECKING:
+    from pose.segmenters import Prediction, SlicePredictions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume of the command line: its files, and where its results go."""
+
+    image_path: Path
+    masks_path: Path | None
+    results_folder: Path
+    debug_folder: Path
+
+    @property
+    def name(self) -> str:
+        """The name of the image without its suffix, under which its results lie."""
+        return stem_of(self.image_path)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job whose files have been read.
+
+    Attributes:
+        truth: (rows, columns, slices) labels of the ground truth, or None.
+        grey: the slices as the models see them.
+    """
+
+    job: Job
+    volume: Volume
+    truth: np.ndarray | None
+    grey: GreySlices
+
+    @property
+    def swap_axes(self) -> bool | None:
+        """Whether the axes of the source were swapped; None for arrays of which nobody knows."""
+        return None if self.volume.affine is None else self.volume.swap_axes
+
+    @cached_property
+    def labels(self) -> list[int]:
+        """Labels of the ground truth."""
+        return [] if self.truth is None else np.unique(self.truth[self.truth > 0]).tolist()
+
+    @cached_property
+    def masked_slices(self) -> list[int]:
+        """Slices on which the ground truth has a label."""
+        return [] if self.truth is None else np.flatnonzero(self.truth.any(axis=(0, 1))).tolist()
+
+
+def plan_jobs(arguments: argparse.Namespace, results_name: str) -> list[Job]:
+    """Pair images with masks and results folders.
+
+    Raises:
+        UserError: as many masks as images were not given, or two images would write to the same folder.
+    """
+    images, masks = arguments.image_file_path, arguments.masks_file_path
+    if masks and len(masks) != len(images):
+        raise UserError(f"--masks_file_path: {len(masks)} files for {len(images)} images of --image_file_path")
+    jobs: dict[Path, Job] = {}
+    for index, image in enumerate(images):
+        root = arguments.results_folder_path or image.parent / results_name
+        folder = root / stem_of(image)
+        if folder in jobs:
+            raise UserError(f"{image}: has the same name as {jobs[folder].image_path}; both would write to {folder}")
+        jobs[folder] = Job(image, masks[index] if masks else None, folder, root.parent / "debug" / stem_of(image))
+    return list(jobs.values())
+
+
+def load_case(job: Job, arguments: argparse.Namespace) -> Case:
+    """Read the files of ``job``; the labels that do not count are removed from the ground truth."""
+    volume = read_volume(job.image_path, swap_axes=arguments.swap_axes)
+    truth = None
+    if job.masks_path is not None:
+        truth = read_mask(job.masks_path, like=volume, swap_axes=arguments.swap_axes).voxels
+        if arguments.labels is not None:
+            present = np.unique(truth[truth > 0]).tolist()
+            for label in arguments.labels:
+                if label not in present:
+                    raise UserError(f"{job.masks_path}: holds no label {label} (--labels); it holds {present}")
+            truth = np.where(np.isin(truth, arguments.labels), truth, 0)
+    return Case(job, volume, truth, GreySlices(volume, intensity_from_arguments(arguments)))
+
+
+def given_prompts(case: Case, arguments: argparse.Namespace) -> list[Prompt] | None:
+    """Return the prompts that the user gave as a file or on the command line, checked; None where there are none."""
+    on_command_line = bool(arguments.point or arguments.negative_point or arguments.box)
+    if arguments.prompt_file_path is not None:
+        if on_command_line:
+            raise UserError(f"--prompt_file_path {arguments.prompt_file_path}: not together with --point, --negative_point or --box")
+        prompts = read_prompts(arguments.prompt_file_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
+    elif on_command_line:
+        prompts = [prompt_from_arguments(arguments.slice, arguments.point, arguments.negative_point, arguments.box)]
+    else:
+        return None
+    check_prompts(prompts, case.volume.voxels.shape, case.job.image_path)
+    return prompts
+
+
+def check_prompt_kinds(prompts: Sequence[Prompt], kinds: frozenset[str], model: str) -> None:
+    """Refuse prompts of which ``model`` can use nothing, before any of them costs time.
+
+    Raises:
+        UserError: names the first such prompt and what the model takes.
+    """
+    for prompt in prompts:
+        points = "points" in kinds and (prompt.positive_points or prompt.negative_points)
+        if not (points or ("box" in kinds and prompt.box) or ("mask" in kinds and prompt.mask is not None)):
+            advice = "; add --use_bounding_box, or give --box" if kinds == {"box"} else ""
+            raise UserError(
+                f"slice {prompt.slice}, object {prompt.object_id}: {model} takes {' and '.join(sorted(kinds))} only, the "
+                f"prompt has none{advice}"
+            )
+
+
+def label_map(objects: dict[int, Prediction], shape: tuple[int, int]) -> np.ndarray:
+    """Paint the objects of a slice with their ids; where two overlap, the one with the larger logit (or lower id) wins.
+
+    Returns:
+        (rows, columns) uint16.
+    """
+    labels = np.zeros(shape, dtype=np.uint16)
+    strongest = np.full(shape, -np.inf, dtype=np.float32)
+    for object_id, prediction in sorted(objects.items()):
+        strength = prediction.logits if prediction.logits is not None else np.zeros(shape, dtype=np.float32)
+        wins = prediction.mask & (strength > strongest)
+        labels[wins] = object_id
+        strongest[wins] = strength[wins]
+    return labels
+
+
+def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
+    """Return the row of raw_data for one slice; the SAM score of several objects is their mean."""
+    truth = None if case.truth is None else case.truth[:, :, predictions.slice]
+    spacing_mm = None if case.volume.spacing_mm is None else case.volume.spacing_mm[:2]
+    times = predictions.set_image_time, predictions.predict_image_time
+    row: dict[str, Any] = {
+        "slice": predictions.slice,
+        "sam_score": mean_of(prediction.score for prediction in predictions.objects.values()),
+        "set_image_time": times[0],
+        "predict_image_time": times[1],
+        "process_image_time": None if None in times else sum(times),
+        "object_score": mean_of(prediction.object_score for prediction in predictions.objects.values()),
+    }
+    row.update(metrics.slice_metrics(None if truth is None else truth > 0, labels > 0, spacing_mm))
+    if per_label:
+        for label in case.labels:
+            row[f"jaccard_label_{label}"] = metrics.jaccard(truth == label, labels == label)
+            row[f"dice_label_{label}"] = metrics.dice(truth == label, labels == label)
+    return row
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are there, or None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def segment_and_write(
+    case: Case,
+    prompts: Sequence[Prompt],
+    predictions: Iterator[SlicePredictions],
+    slices: Sequence[int],
+    arguments: argparse.Namespace,
+    manifest: dict[str, Any],
+) -> dict[str, Path]:
+    """Run ``predictions`` to their end, score them, and write every result of the volume.
+
+    Args:
+        slices: the slices that ``predictions`` will yield; they are the rows of raw_data.
+        manifest: what is known of the run so far (model, device, precision).
+
+    Returns:
+        Every file written, by kind; the manifest was written last.
+    """
+    from tqdm import tqdm
+
+    started, start = datetime.now(), perf_counter()
+    volume = case.volume
+    labels = np.zeros(volume.voxels.shape, dtype=np.uint16 if any(p.object_id > 255 for p in prompts) else np.uint8)
+    rows: dict[int, dict[str, Any]] = {}
+    per_label = arguments.objects == "per_label" and case.truth is not None
+    for found in tqdm(predictions, total=len(slices), desc=case.job.name, unit="slice"):
+        labels[:, :, found.slice] = label_map(found.objects, labels.shape[:2])
+        rows[found.slice] = slice_row(case, found, labels[:, :, found.slice], per_label)
+        if arguments.debug and found.objects:
+            write_debug(case, prompts, found, labels[:, :, found.slice])
+    segmented = perf_counter()
+
+    whole = len(slices) == len(case.grey)
+    volume_metrics = None
+    if case.truth is not None and whole:
+        volume_metrics = metrics.volume_metrics(case.truth > 0, labels > 0, volume.spacing_mm)
+    manifest = {
+        "status": "done",
+        "command": shlex.join(sys.argv),
+        "arguments": {key: _plain(value) for key, value in vars(arguments).items()},
+        **manifest,
+        "image": _describe_input(case.job.image_path, volume),
+        "masks": None if case.job.masks_path is None else {"path": str(case.job.masks_path), "sha256": sha256_of(case.job.masks_path)},
+        "slices": len(slices),
+        "masked_slices": len(case.masked_slices),
+        "prompted_slices": len({prompt.slice for prompt in prompts}),
+        "prompts": len(prompts),
+        "started": started.isoformat(timespec="seconds"),
+        "segmentation_seconds": segmented - start,
+        "total_seconds": perf_counter() - start,
+        **results.environment_manifest(),
+    }
+    return results.write_results(
+        case.job.results_folder,
+        rows=[rows[index] for index in sorted(rows)],
+        volume_metrics=volume_metrics,
+        prompts_json=prompts_to_json(
+            prompts, image_file_path=case.job.image_path, shape=volume.voxels.shape, swap_axes=case.swap_axes
+        ),
+        masks_suffix=".npz" if volume.affine is None else ".nii.gz",
+        masks_writer=lambda path: write_mask(path, labels, volume),
+        manifest=manifest,
+        pictures={"contact_sheet": lambda path: draw_contact_sheet(path, case, labels, rows, prompts)},
+    )
+
+
+def draw_contact_sheet(
+    path: Path, case: Case, labels: np.ndarray, rows: dict[int, dict[str, Any]], prompts: Sequence[Prompt]
+) -> None:
+    """Draw the one picture of a volume: a grid of slices with contours, and the Dice of each slice as a curve."""
+    from pose import figures
+
+    dice = None
+    if case.truth is not None:
+        dice = [rows.get(index, {}).get("dice", np.nan) for index in range(len(case.grey))]
+    figures.contact_sheet(
+        path, case.grey, labels, case.truth, dice, prompts=prompts, title=case.job.name, spacing_mm=case.volume.spacing_mm
+    )
+
+
+def write_debug(case: Case, prompts: Sequence[Prompt], found: SlicePredictions, labels: np.ndarray) -> None:
+    """Write slice_N_prediction.png and, on a prompted slice, slice_N_prompt.json to the debug folder."""
+    from pose import figures
+
+    here = [prompt for prompt in prompts if prompt.slice == found.slice]
+    folder = case.job.debug_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    score = mean_of(prediction.score for prediction in found.objects.values())
+    title = f"slice {found.slice}" + ("" if score is None else f", score {score:.3f}")
+    figures.save_overlay(
+        folder / f"slice_{found.slice}_prediction.png",
+        case.grey[found.slice],
+        prediction=labels,
+        truth=None if case.truth is None else case.truth[:, :, found.slice],
+        prompts=here,
+        title=title,
+        spacing_mm=case.volume.spacing_mm,
+    )
+    if here:
+        text = json.dumps(
+            prompts_to_json(
+                here, image_file_path=case.job.image_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes
+            ),
+            indent=2,
+        )
+        results.write_atomically(folder / f"slice_{found.slice}_prompt.json", lambda path: path.write_text(text))
+
+
+def run_jobs(jobs: Sequence[Job], process: Callable[[Job], dict[str, Path] | None]) -> int:
+    """Process one volume after another; a failed one does not stop the rest.
+
+    Returns:
+        0, or 1 where a volume of several failed; each failure is named at the end with its reason.
+
+    Raises:
+        UserError: the only volume failed.
+    """
+    failures: list[tuple[Path, str]] = []
+    for job in jobs:
+        try:
+            written = process(job)
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            logger.error("%s", error)
+            failures.append((job.image_path, str(error)))
+            continue
+        for kind, path in (written or {}).items():
+            print(f"{job.name}: {kind}: {path}")
+    if failures:
+        print(f"{len(failures)} of {len(jobs)} volumes failed:", file=sys.stderr)
+        for path, reason in failures:
+            print(f"  {path}: {reason}", file=sys.stderr)
+        return EXIT_VOLUME_FAILED
+    return EXIT_OK
+
+
+def _describe_input(path: Path, volume: Volume) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "sha256": sha256_of(path),
+        "shape": list(volume.voxels.shape),
+        "dtype": str(volume.voxels.dtype),
+        "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
+        "swap_axes": volume.swap_axes,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a command-line value as JSON can hold it."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Segment every slice of a volume from a prompt of its own, with SAM, SAM 2 or LiteMedSAM.
+
+The prompt of a slice is taken from its ground-truth mask by the paper's rules, or given by you. Each slice is scored
+against the ground truth; the masks of the whole volume are written in the geometry of the scan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pose import cli
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_input_arguments(parser)
+    parser.add_argument("-s", "--slice", type=cli.whole_number, metavar="N", help="work on this slice alone")
+    cli.add_prompt_arguments(parser)
+    cli.add_model_arguments(parser, sam_version=1)
+    parser.add_argument(
+        "-o", "--multimask_output", action="store_true",
+        help="let the model make three masks and take the best by its score (unsafe on chests: the score misleads)",
+    )
+    cli.add_run_arguments(parser, "results")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    arguments = make_parser().parse_args(argv)
+    cli.configure_logging()
+
+    from pose import models, run, segmenters
+
+    jobs = run.plan_jobs(arguments, "results")
+    spec = models.find_model(arguments.model, arguments.sam_version)
+    checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
+    loaded = None
+
+    def process(job: run.Job) -> dict[str, Path] | None:
+        nonlocal loaded
+        case = run.load_case(job, arguments)
+        prompts = prompts_of_slices(case, arguments)
+        slices = range(len(case.grey)) if arguments.slice is None else [arguments.slice]
+        if arguments.dry_run:
+            print(
+                f"{job.name}: would prompt {spec.name} on {len({prompt.slice for prompt in prompts})} of {len(case.grey)} "
+                f"slices and write to {job.results_folder}"
+            )
+            return None
+        if loaded is None:
+            device = models.choose_device(arguments.device)
+            precision = models.choose_precision(arguments.precision, device)
+            segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision)
+            loaded = segmenter, models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
+        segmenter, manifest = loaded
+        run.check_prompt_kinds(prompts, segmenter.prompt_kinds, spec.name)
+        predictions = segmenters.segment_slices(segmenter, case.grey, prompts, slices, arguments.multimask_output)
+        return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest)
+
+    return run.run_jobs(jobs, process)
+
+
+def prompts_of_slices(case, arguments: argparse.Namespace) -> list:
+    """Return the prompts of every slice, given by the user or taken from the ground truth."""
+    from pose import run
+    from pose.prompt import prompts_from_mask
+
+    if arguments.slice is not None and arguments.slice >= len(case.grey):
+        raise cli.UserError(f"{case.job.image_path}: --slice {arguments.slice} is not among its slices 0 to {len(case.grey) - 1}")
+    prompts = run.given_prompts(case, arguments)
+    if prompts is None:
+        if case.truth is None:
+            raise cli.UserError(
+                f"{case.job.image_path}: no prompt; give --masks_file_path, --prompt_file_path, or --slice with --point or --box"
+            )
+        prompts = [
+            prompt
+            for index in case.masked_slices
+            for prompt in prompts_from_mask(
+                case.truth[:, :, index],
+                index,
+                objects=arguments.objects,
+                use_bounding_box=arguments.use_bounding_box,
+                use_masks_contours=arguments.use_masks_contours,
+                source=case.job.masks_path,
+            )
+        ]
+    if arguments.slice is not None:
+        prompts = [prompt for prompt in prompts if prompt.slice == arguments.slice]
+    if not prompts:
+        raise cli.UserError(f"{case.job.masks_path or case.job.image_path}: nothing to prompt on"
+                            + ("" if arguments.slice is None else f" slice {arguments.slice}"))
+    return prompts
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run_main(main))
