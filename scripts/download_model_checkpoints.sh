@@ -1,0 +1,214 @@
+#!/usr/bin/env bash
+# Downloads the published checkpoints of SAM, SAM 2 and SAM 2.1: all of them (7.3 GB), or those named.
+#
+#   scripts/download_model_checkpoints.sh [NAME...]      NAME as --model takes it (vit_l, 2.1_tiny) or a file name
+#   scripts/download_model_checkpoints.sh --list
+#
+# Addresses and SHA-256 hashes come from sam2_configs/. A file that is there and sound is skipped; a download that was
+# cut off is resumed; a file gets its name only once its hash is right. Exit code 1: something could not be had; 2: an
+# unknown name.
+#
+#   CHECKPOINTS_FOLDER              where the files go (default: model_checkpoints in the repository)
+#   MODEL_CHECKPOINTS_URL_PREFIX    a mirror to take them from: stands for the scheme and host of each address
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+configs=$root/sam2_configs
+folder=${CHECKPOINTS_FOLDER:-$root/model_checkpoints}
+
+error() {
+    printf 'error: %s\n' "$1" >&2
+}
+
+# Sets name, checkpoint, url, sha256 and size_bytes to what the flat YAML file $1 says; empty where it says nothing.
+read_config() {
+    local key value
+    name='' checkpoint='' url='' sha256='' size_bytes=''
+    while IFS= read -r line || [ -n "$line" ]; do
+        line=${line%$'\r'}
+        key=${line%%:*}
+        value=${line#*: }
+        value=${value#\"}
+        value=${value%\"}
+        case $key in
+            name) name=$value ;;
+            checkpoint) checkpoint=$value ;;
+            url) url=$value ;;
+            sha256) sha256=$value ;;
+            size_bytes) size_bytes=$value ;;
+        esac
+    done <"$1"
+}
+
+megabytes() {
+    if [ -n "$1" ]; then echo "$((($1 + 500000) / 1000000)) MB"; else echo "size unknown"; fi
+}
+
+sha256_of() {
+    if command -v sha256sum >/dev/null; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -d ' ' -f 1
+}
+
+bytes_of() {
+    wc -c <"$1" | tr -d ' '
+}
+
+# Fetches $1 into $2, going on after what $2 holds already. On a failure, reason says why, and offline whether no other
+# address is worth trying.
+fetch() {
+    local status=0 http=
+    reason='' offline=
+    if command -v curl >/dev/null; then
+        local progress=(--silent)
+        [ ! -t 2 ] || progress=(--progress-bar)
+        http=$(curl --fail --location "${progress[@]}" --continue-at - --output "$2" --write-out '%{http_code}' \
+            --connect-timeout 20 --speed-limit 1000 --speed-time 60 --retry 2 "$1") || status=$?
+        case $status in
+            0) return 0 ;;
+            5 | 6) reason="the host is not found" offline=yes ;;
+            7) reason="no connection" offline=yes ;;
+            18 | 52 | 55 | 56) reason="the connection broke" ;;
+            22) reason="the server answered $http" ;;
+            23) reason="$2 cannot be written" ;;
+            28) reason="no answer in time" offline=yes ;;
+            33) reason="the server cannot resume" ;;
+            35 | 51 | 60) reason="no secure connection" offline=yes ;;
+            *) reason="curl ended with code $status" ;;
+        esac
+        [ "$http" != 416 ] || reason="the server cannot resume"
+    else
+        local progress=(-q)
+        if [ -t 2 ] && wget --help 2>&1 | grep -q -e --show-progress; then progress=(-q --show-progress); fi
+        wget "${progress[@]}" -c -T 30 -O "$2" "$1" || status=$?
+        case $status in
+            0) return 0 ;;
+            3) reason="$2 cannot be written" ;;
+            4) reason="no connection" offline=yes ;;
+            5) reason="no secure connection" offline=yes ;;
+            8) reason="the server answered with an error" ;;
+            *) reason="wget ended with code $status" ;;
+        esac
+    fi
+    return 1
+}
+
+# Downloads the checkpoint of the configuration read last. Returns 1 where it cannot be had.
+download() {
+    local file=$folder/$checkpoint part=$folder/$checkpoint.part resumed digest address=$url
+    if [ -n "${MODEL_CHECKPOINTS_URL_PREFIX:-}" ]; then
+        address=${url#*://}
+        address=${MODEL_CHECKPOINTS_URL_PREFIX%/}/${address#*/}
+    fi
+    while :; do
+        resumed=
+        if [ -s "$part" ]; then
+            resumed=yes
+            echo "$checkpoint: resuming after $(megabytes "$(bytes_of "$part")") of $(megabytes "$size_bytes")"
+        else
+            echo "$checkpoint: downloading ($(megabytes "$size_bytes"))"
+        fi
+        # nothing is left to ask for where all bytes are there
+        if [ -z "$resumed" ] || [ -z "$size_bytes" ] || [ "$(bytes_of "$part")" -lt "$size_bytes" ]; then
+            if ! fetch "$address" "$part"; then
+                if [ -n "$resumed" ] && [ "$reason" = "the server cannot resume" ]; then
+                    # of a part whose full length is not known, the whole file may be there already
+                    if [ -n "$size_bytes" ] || [ "$(sha256_of "$part")" != "$sha256" ]; then
+                        rm -f "$part"
+                        continue
+                    fi
+                else
+                    [ -s "$part" ] || rm -f "$part"
+                    error "$address: $reason"
+                    return 1
+                fi
+            fi
+        fi
+        digest=$(sha256_of "$part")
+        if [ "$digest" = "$sha256" ]; then
+            mv -f "$part" "$file" && return 0
+            error "$file: cannot be written"
+            return 1
+        fi
+        rm -f "$part"
+        if [ -z "$resumed" ]; then
+            error "$address: SHA-256 is $digest, not $sha256; removed"
+            return 1
+        fi
+        echo "$checkpoint: the resumed download is not sound; from the start again"
+    done
+}
+
+if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+    sed -n -e '/^#!/d' -e '/^#/!q' -e 's/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    exit 0
+fi
+
+known=
+for config in "$configs"/*.yaml; do
+    [ -f "$config" ] || continue
+    read_config "$config"
+    [ -n "$url" ] || continue
+    known="$known${known:+, }$name"
+    [ "${1:-}" != --list ] || printf '%-15s %-26s %s\n' "$name" "$checkpoint" "$(megabytes "$size_bytes")"
+done
+[ -n "$known" ] || { error "$configs: no model with an address"; exit 2; }
+[ "${1:-}" != --list ] || exit 0
+
+# all names are looked up before anything is downloaded
+chosen=()
+for config in "$configs"/*.yaml; do
+    read_config "$config"
+    if [ $# = 0 ] && [ -n "$url" ]; then chosen+=("$config"); fi
+done
+for wanted in "$@"; do
+    found=
+    for config in "$configs"/*.yaml; do
+        read_config "$config"
+        if [ "$wanted" = "$name" ] || [ "$wanted" = "$checkpoint" ]; then
+            found=yes
+            if [ -n "$url" ]; then
+                chosen+=("$config")
+            else
+                echo "$wanted: nothing to download; its weights come inside a package"
+            fi
+        fi
+    done
+    [ -n "$found" ] || { error "$wanted: no such model or file; known are $known"; exit 2; }
+done
+
+command -v curl >/dev/null || command -v wget >/dev/null || { error "neither curl nor wget is there"; exit 1; }
+command -v sha256sum >/dev/null || command -v shasum >/dev/null || { error "no sha256sum, no shasum"; exit 1; }
+mkdir -p "$folder" 2>/dev/null || { error "$folder: cannot be created"; exit 1; }
+
+downloaded=0 sound=0 failed=0 untried=0 offline=
+for config in ${chosen[@]+"${chosen[@]}"}; do
+    read_config "$config"
+    if [ -n "$offline" ]; then
+        untried=$((untried + 1))
+        continue
+    fi
+    if [ -z "$sha256" ]; then
+        error "$config: no sha256, so that what is downloaded could not be checked"
+        failed=$((failed + 1))
+        continue
+    fi
+    if [ -f "$folder/$checkpoint" ]; then
+        digest=$(sha256_of "$folder/$checkpoint")
+        if [ "$digest" = "$sha256" ]; then
+            sound=$((sound + 1))
+            continue
+        fi
+        echo "$folder/$checkpoint: not sound, its SHA-256 is $digest; replacing it"
+    fi
+    if download; then
+        downloaded=$((downloaded + 1))
+    else
+        failed=$((failed + 1))
+    fi
+done
+
+summary="$downloaded downloaded, $sound there already"
+[ "$failed" = 0 ] || summary="$summary, $failed failed"
+[ "$untried" = 0 ] || summary="$summary, $untried not tried"
+echo "checkpoints in $folder: $summary"
+[ "$failed" = 0 ]

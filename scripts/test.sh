@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sets up the environment and runs the tests: all of them, slow ones too, or what the arguments to pytest choose.
+#
+#   scripts/test.sh                                 everything
+#   scripts/test.sh -m "not slow"                   the quick ones
+#   scripts/test.sh tests/test_prompt.py -k box     some
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bash "$root/scripts/setup.sh"
+venv=$root/.venv
+if [ -n "${POSE_VENV:-}" ]; then
+    case $POSE_VENV in /*) venv=$POSE_VENV ;; *) venv=$PWD/$POSE_VENV ;; esac
+fi
+cd "$root"
+exec "$venv/bin/python" -m pytest -m "" "$@"
