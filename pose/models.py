@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 REPOSITORY_FOLDER = Path(__file__).resolve().parent.parent
 CONFIGS_FOLDER = REPOSITORY_FOLDER / "sam2_configs"
-CHECKPOINTS_FOLDER = REPOSITORY_FOLDER / "model_checkpoints"
+CHECKPOINTS_FOLDER = Path(os.environ.get("CHECKPOINTS_FOLDER") or REPOSITORY_FOLDER / "model_checkpoints")
 
 DEFAULT_MODELS = {1: "vit_l", 2: "large"}
 FAMILY_VERSIONS = {"sam": 1, "sam2": 2}

@@ -71,7 +71,7 @@ class Sam2Image:
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 
         if precision == "bf16":
-            cast_weights_once(network)
+            cast_weights_once(network.image_encoder)
         self.name = spec.name
         self.device = device
         self.precision = precision
@@ -91,12 +91,15 @@ class Sam2Image:
         """Encode one slice, (rows, columns) uint8."""
         with autocast(self.device, self.precision):
             self._predictor.set_image(np.repeat(grey[..., None], 3, axis=2))
+        # the mask decoder costs little, and in float32 the contours of small objects stay what they are
+        features = self._predictor._features
+        features["image_embed"] = features["image_embed"].float()
+        features["high_res_feats"] = [feature.float() for feature in features["high_res_feats"]]
         wait_for(self.device)
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
         """Segment the prompted object on the slice set last."""
         mask_input = None if prompt.mask is None else mask_logits(prompt.mask, self._mask_size, keep_aspect=False)
-        with autocast(self.device, self.precision):
-            prediction = predict_with(self._predictor, prompt, mask_input, multimask_output)
+        prediction = predict_with(self._predictor, prompt, mask_input, multimask_output)
         return Prediction(prediction.mask, prediction.score, self._object_score, prediction.logits)
