@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision)
             loaded = segmenter, models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
         segmenter, manifest = loaded
-        run.check_prompt_kinds(prompts, segmenter.prompt_kinds, spec.name)
+        prompts = run.usable_prompts(prompts, segmenter.prompt_kinds, spec.name)
         predictions = segmenters.segment_slices(segmenter, case.grey, prompts, slices, arguments.multimask_output)
         return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest)
 

@@ -8,7 +8,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -124,20 +124,38 @@ def given_prompts(case: Case, arguments: argparse.Namespace) -> list[Prompt] | N
     return prompts
 
 
-def check_prompt_kinds(prompts: Sequence[Prompt], kinds: frozenset[str], model: str) -> None:
-    """Refuse prompts of which ``model`` can use nothing, before any of them costs time.
+def usable_prompts(prompts: Sequence[Prompt], kinds: frozenset[str], model: str) -> list[Prompt]:
+    """Return the prompts with only what ``model`` takes of "points", "box" and "mask"; what is left out is logged once.
 
     Raises:
-        UserError: names the first such prompt and what the model takes.
+        UserError: a prompt of which nothing is left.
     """
+    usable = []
+    left_out: set[str] = set()
     for prompt in prompts:
-        points = "points" in kinds and (prompt.positive_points or prompt.negative_points)
-        if not (points or ("box" in kinds and prompt.box) or ("mask" in kinds and prompt.mask is not None)):
-            advice = "; add --use_bounding_box, or give --box" if kinds == {"box"} else ""
+        given = {
+            "points": bool(prompt.positive_points or prompt.negative_points),
+            "box": prompt.box is not None,
+            "mask": prompt.mask is not None,
+        }
+        unused = {kind for kind, there in given.items() if there and kind not in kinds}
+        left_out |= unused
+        if not any(there and kind in kinds for kind, there in given.items()):
+            advice = "; add --use_bounding_box, or give --box" if "points" not in kinds else ""
             raise UserError(
                 f"slice {prompt.slice}, object {prompt.object_id}: {model} takes {' and '.join(sorted(kinds))} only, the "
                 f"prompt has none{advice}"
             )
+        if "points" in unused:
+            prompt = replace(prompt, positive_points=(), negative_points=())
+        if "box" in unused:
+            prompt = replace(prompt, box=None)
+        if "mask" in unused:
+            prompt = replace(prompt, mask=None, mask_file_path=None)
+        usable.append(prompt)
+    if left_out:
+        logger.info("%s takes %s only: %s left out", model, " and ".join(sorted(kinds)), " and ".join(sorted(left_out)))
+    return usable
 
 
 def label_map(objects: dict[int, Prediction], shape: tuple[int, int]) -> np.ndarray:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# the networks of most tests are so small that a second thread costs more than it gives; set before torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 

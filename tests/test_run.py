@@ -7,7 +7,7 @@ import pytest
 
 from pose.cli import UserError
 from pose.prompt import Prompt
-from pose.run import check_prompt_kinds, label_map, mean_of
+from pose.run import label_map, mean_of, usable_prompts
 from pose.segmenters import Prediction
 
 LEFT, RIGHT = np.array([[1, 1, 0]], dtype=bool), np.array([[0, 1, 1]], dtype=bool)
@@ -31,11 +31,14 @@ def test_mean_of_known_values():
     assert mean_of([None]) is None and mean_of([]) is None
 
 
-def test_prompts_that_a_model_cannot_use_are_refused():
-    boxed, pointed = Prompt(3, 1, box=(0, 0, 1, 1)), Prompt(4, 2, ((1, 1),))
-    check_prompt_kinds([boxed, pointed], frozenset({"points", "box"}), "sam")
-    check_prompt_kinds([boxed], frozenset({"box"}), "lite_medsam")
+def test_prompts_keep_what_a_model_takes(caplog):
+    both = Prompt(3, 1, ((1, 1),), ((2, 2),), (0, 0, 1, 1))
+    pointed = Prompt(4, 2, ((1, 1),))
+    assert usable_prompts([both, pointed], frozenset({"points", "box"}), "sam") == [both, pointed]
+    with caplog.at_level("INFO"):
+        assert usable_prompts([both], frozenset({"box"}), "lite_medsam") == [Prompt(3, 1, box=(0, 0, 1, 1))]
+    assert caplog.messages == ["lite_medsam takes box only: points left out"]
     with pytest.raises(UserError, match="slice 4, object 2: lite_medsam takes box only, .*--use_bounding_box"):
-        check_prompt_kinds([boxed, pointed], frozenset({"box"}), "lite_medsam")
+        usable_prompts([both, pointed], frozenset({"box"}), "lite_medsam")
     with pytest.raises(UserError, match="slice 0, object 1: sam takes box and points only"):
-        check_prompt_kinds([Prompt(0, mask=LEFT)], frozenset({"points", "box"}), "sam")
+        usable_prompts([Prompt(0, mask=LEFT)], frozenset({"points", "box"}), "sam")

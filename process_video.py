@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Segment a whole volume from one prompt on one slice.
+
+The prompt is taken from the ground-truth mask of one slice by the paper's rules, or given by you, and carried through the
+volume by one of three methods:
+
+  sam2_memory     SAM 2's video memory: slices are frames; the paper's method
+  chain           any model for slices, carried from slice to slice: the mask of one gives the prompt of the next
+  region_growing  no network: grey levels like the prompted ones, connected in three dimensions
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pose import cli
+
+METHODS = ("sam2_memory", "chain", "region_growing")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    from pose.segmenters import chain, region_growing
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=chain.describe_rules(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cli.add_input_arguments(parser)
+    group = parser.add_argument_group("method")
+    group.add_argument(
+        "--method", choices=METHODS, help="default: sam2_memory for SAM 2 models, chain for all others"
+    )
+    group.add_argument(
+        "--prompt_slice", type=cli.prompt_slice, default="centre", metavar="centre|largest|N",
+        help="where the prompt is taken from the ground truth: the middle of the masked slices, as in the paper (default), "
+        "the one with the largest mask, or slice N",
+    )
+    group.add_argument(
+        "-s", "--slice", type=cli.whole_number, metavar="N", help="the slice that --point, --negative_point and --box lie on"
+    )
+    chain.add_arguments(parser)
+    region_growing.add_arguments(parser)
+    cli.add_prompt_arguments(parser)
+    cli.add_model_arguments(parser, sam_version=2)
+    cli.add_run_arguments(parser, "results_video")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code."""
+    arguments = make_parser().parse_args(argv)
+    cli.configure_logging()
+
+    from pose import run
+
+    jobs = run.plan_jobs(arguments, "results_video")
+    spec, checkpoint, method = choose_method(arguments)
+    loaded = None
+
+    def process(job: run.Job) -> dict[str, Path] | None:
+        nonlocal loaded
+        case = run.load_case(job, arguments)
+        prompts = prompts_of_volume(case, arguments)
+        if arguments.dry_run:
+            where = ", ".join(str(index) for index in sorted({prompt.slice for prompt in prompts}))
+            print(
+                f"{job.name}: would carry {len(prompts)} prompt(s) on slice {where} through {len(case.grey)} slices by {method}"
+                f"{'' if spec is None else ' with ' + spec.name} and write to {job.results_folder}"
+            )
+            return None
+        if loaded is None:
+            loaded = load_segmenter(method, spec, checkpoint, arguments)
+        segmenter, manifest = loaded
+        prompts = run.usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
+        predictions = segmenter.segment(case.grey, prompts)
+        return run.segment_and_write(case, prompts, predictions, range(len(case.grey)), arguments, manifest)
+
+    return run.run_jobs(jobs, process)
+
+
+def choose_method(arguments: argparse.Namespace) -> tuple:
+    """Return (model or None, its weights or None, method), checked against each other."""
+    from pose import models
+
+    if arguments.method == "region_growing":
+        return None, None, arguments.method
+    version = arguments.sam_version or (2 if arguments.model is None else None)
+    spec = models.find_model(arguments.model, version)
+    method = arguments.method or ("sam2_memory" if spec.family == "sam2" else "chain")
+    if method == "sam2_memory" and spec.family != "sam2":
+        raise cli.UserError(f"--method sam2_memory: {spec.name} has no video memory; choose a SAM 2 model, or --method chain")
+    return spec, models.checkpoint_path(spec, arguments.checkpoint_file_path), method
+
+
+def load_segmenter(method: str, spec, checkpoint: Path | None, arguments: argparse.Namespace) -> tuple:
+    """Return (volume segmenter, what the manifest says of it)."""
+    from pose import models, segmenters
+
+    if method == "region_growing":
+        from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
+
+        return RegionGrowing(RegionGrowingSettings.from_arguments(arguments)), {"method": method}
+    device = models.choose_device(arguments.device)
+    precision = models.choose_precision(arguments.precision, device)
+    if method == "sam2_memory":
+        from pose.segmenters.sam2_memory import Sam2Memory
+
+        segmenter = Sam2Memory(spec, checkpoint, device, precision)
+        digest = segmenter.checkpoint_sha256
+    else:
+        from pose.segmenters.chain import Chain, ChainSettings
+
+        slice_segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision)
+        segmenter = Chain(slice_segmenter, ChainSettings.from_arguments(arguments))
+        digest = slice_segmenter.checkpoint_sha256
+    return segmenter, {"method": method, **models.describe(spec, checkpoint, digest, device, precision)}
+
+
+def prompts_of_volume(case, arguments: argparse.Namespace) -> list:
+    """Return the prompts for the volume, given by the user or taken from one slice of the ground truth."""
+    from pose import run
+    from pose.prompt import prompt_slice, prompts_from_mask
+
+    prompts = run.given_prompts(case, arguments)
+    if prompts is not None:
+        return prompts
+    if case.truth is None:
+        raise cli.UserError(
+            f"{case.job.image_path}: no prompt; give --masks_file_path, --prompt_file_path, or --slice with --point or --box"
+        )
+    index = prompt_slice(case.truth, arguments.prompt_slice, source=case.job.masks_path)
+    return prompts_from_mask(
+        case.truth[:, :, index],
+        index,
+        objects=arguments.objects,
+        use_bounding_box=arguments.use_bounding_box,
+        use_masks_contours=arguments.use_masks_contours,
+        source=case.job.masks_path,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run_main(main))

@@ -1,0 +1,112 @@
+"""process_video.py from the command line: one prompt for a volume, by each method."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+import process_video
+from pose import cli, models, segmenters
+from scripts import make_phantom
+from tests.cases import DarkInBox, two_blocks, write_two_blocks
+from tests.networks import TINY, save_random_weights
+from tests.test_process_image import TIMES, only
+
+
+def run(*arguments) -> int:
+    return cli.run_main(process_video.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture()
+def files(tmp_path) -> tuple[Path, Path]:
+    return write_two_blocks(tmp_path)
+
+
+def raw_data_of(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(only(folder, "raw_data_*.csv"))
+
+
+@pytest.mark.parametrize("swap", [True, False])
+@pytest.mark.parametrize("method", ["region_growing", "chain"])
+def test_one_prompt_segments_the_volume_in_the_geometry_of_the_scan(files, tmp_path, monkeypatch, method, swap):
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())
+    image, masks = files
+    assert run("-i", image, "-m", masks, *(["--swap_axes"] if swap else []), "-w", "-b", "--objects", "per_label",
+               "--method", method, "--model", "lite_medsam") == 0  # fmt: skip
+    folder = tmp_path / "results_video" / "case"
+    written = nibabel.load(only(folder, "masks_*.nii.gz"))
+    np.testing.assert_array_equal(written.affine, nibabel.load(image).affine)
+    np.testing.assert_array_equal(np.asanyarray(written.dataobj), two_blocks()[1])
+    raw_data = raw_data_of(folder)
+    assert raw_data["slice"].tolist() == list(range(7))
+    assert raw_data["dice"].dropna().tolist() == [1.0] * 4 and raw_data["false_positive_voxels"].sum() == 0
+    manifest = json.loads(only(folder, "run_*.json").read_text())
+    assert manifest["method"] == method and manifest["prompted_slices"] == 1 and manifest["masked_slices"] == 4
+    prompts = json.loads(only(folder, "sam_prompts_*.json").read_text())["prompts"]
+    assert [(entry["slice"], entry["object_id"]) for entry in prompts] == [(4, 1), (4, 2)]
+
+
+def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
+    checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
+    monkeypatch.setattr(models, "find_model", lambda *_: TINY)
+    image, masks = files
+    assert run("-i", image, "-m", masks, "-b", "--model", "tiny_random", "--checkpoint_file_path", checkpoint,
+               "--precision", "fp32", "--device", "cpu", "-d") == 0  # fmt: skip
+    folder = tmp_path / "results_video" / "case"
+    raw_data = raw_data_of(folder)
+    assert len(raw_data) == 7 and raw_data[["sam_score", "object_score", "predicted_voxels", *TIMES]].notna().all(axis=None)
+    manifest = json.loads(only(folder, "run_*.json").read_text())
+    assert manifest["method"] == "sam2_memory" and manifest["precision"] == "fp32" and manifest["device"] == "cpu"
+    assert manifest["checkpoint"]["sha256"] == models.sha256_of(checkpoint)
+    assert len(list((tmp_path / "debug" / "case").glob("slice_*_prediction.png"))) == 7
+
+
+@pytest.mark.parametrize(("how", "expected"), [("centre", 4), ("largest", 2), ("3", 3)])
+def test_the_prompted_slice(files, tmp_path, how, expected):
+    image, masks = files
+    assert run("-i", image, "-m", masks, "-w", "--method", "region_growing", "--prompt_slice", how) == 0
+    folder = tmp_path / "results_video" / "case"
+    assert json.loads(only(folder, "sam_prompts_*.json").read_text())["prompts"][0]["slice"] == expected
+
+
+def test_prompts_from_the_user_without_ground_truth(files, tmp_path):
+    image, masks = files
+    assert run("-i", image, "--swap_axes", "-w", "--method", "region_growing", "-s", 3, "--box", 6, 4, 19, 13) == 0
+    first = tmp_path / "results_video" / "case"
+    raw_data = raw_data_of(first)
+    assert raw_data["predicted_voxels"].tolist() == [0, 0, 140, 140, 140, 140, 0] and raw_data["dice"].isna().all()
+    saved = only(first, "sam_prompts_*.json")
+    assert run("-i", image, "-m", masks, "--swap_axes", "-w", "--method", "region_growing", "--prompt_file_path", saved,
+               "-r", tmp_path / "again") == 0  # fmt: skip
+    again = raw_data_of(tmp_path / "again" / "case")
+    assert again["predicted_voxels"].tolist() == raw_data["predicted_voxels"].tolist() and again["dice"].notna().any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "sam2_memory", "--model", "lite_medsam"], "lite_medsam has no video memory"),
+        (["--method", "region_growing", "--prompt_slice", "0"], "slice 0 holds no label, the nearest one with a label is 2"),
+        (["--model", "tiny"], "sam2_hiera_tiny.pt: the weights of --model tiny are not there"),
+        (["--model", "lite_medsam"], "lite_medsam takes box and mask only"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_2(files, tmp_path, capsys, arguments, message):
+    image, masks = files
+    assert run("-i", image, "-m", masks, *arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and message in error
+    assert not (tmp_path / "results_video").exists()
+
+
+def test_lite_medsam_carried_through_a_phantom(tmp_path):
+    assert make_phantom.main(["-o", str(tmp_path), "--shape", "128", "128", "12", "--name", "p"]) == 0
+    assert run("-i", tmp_path / "p_ct.nii.gz", "-m", tmp_path / "p_lungs.nii.gz", "--swap_axes", "-w", "-b",
+               "--objects", "per_label", "--model", "lite_medsam") == 0  # fmt: skip
+    results = pd.read_csv(only(tmp_path / "results_video" / "p_ct", "results_*.csv")).set_index("metric")
+    assert results.loc["volume_dice", "avg"] >= 0.9
