@@ -11,8 +11,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pose import cli
+
+if TYPE_CHECKING:
+    from pose.case import Case
+    from pose.prompt import Prompt
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,15 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.configure_logging()
 
     from pose import models, run, segmenters
+    from pose.case import Job, load_case, plan_jobs, usable_prompts
 
-    jobs = run.plan_jobs(arguments, "results")
+    jobs = plan_jobs(arguments, "results")
     spec = models.find_model(arguments.model, arguments.sam_version)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
     loaded = None
 
-    def process(job: run.Job) -> dict[str, Path] | None:
+    def process(job: Job) -> dict[str, Path] | None:
         nonlocal loaded
-        case = run.load_case(job, arguments)
+        case = load_case(job, arguments)
         prompts = prompts_of_slices(case, arguments)
         slices = range(len(case.grey)) if arguments.slice is None else [arguments.slice]
         if arguments.dry_run:
@@ -59,31 +65,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision)
             loaded = segmenter, models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
         segmenter, manifest = loaded
-        prompts = run.usable_prompts(prompts, segmenter.prompt_kinds, spec.name)
+        prompts = usable_prompts(prompts, segmenter.prompt_kinds, spec.name)
         predictions = segmenters.segment_slices(segmenter, case.grey, prompts, slices, arguments.multimask_output)
         return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest)
 
     return run.run_jobs(jobs, process)
 
 
-def prompts_of_slices(case, arguments: argparse.Namespace) -> list:
+def prompts_of_slices(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts of every slice, given by the user or taken from the ground truth."""
-    from pose import run
+    from pose.case import given_prompts
     from pose.prompt import prompts_from_mask
 
     if arguments.slice is not None and arguments.slice >= len(case.grey):
         raise cli.UserError(f"{case.job.image_path}: --slice {arguments.slice} is not among its slices 0 to {len(case.grey) - 1}")
-    prompts = run.given_prompts(case, arguments)
+    prompts = given_prompts(case, arguments)
     if prompts is None:
-        if case.truth is None:
-            raise cli.UserError(
-                f"{case.job.image_path}: no prompt; give --masks_file_path, --prompt_file_path, or --slice with --point or --box"
-            )
+        truth = case.required_truth()
         prompts = [
             prompt
             for index in case.masked_slices
             for prompt in prompts_from_mask(
-                case.truth[:, :, index],
+                truth[:, :, index],
                 index,
                 objects=arguments.objects,
                 use_bounding_box=arguments.use_bounding_box,

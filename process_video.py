@@ -15,8 +15,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pose import cli
+
+if TYPE_CHECKING:
+    from pose.case import Case
+    from pose.models import ModelSpec
+    from pose.prompt import Prompt
 
 METHODS = ("sam2_memory", "chain", "region_growing")
 
@@ -55,14 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.configure_logging()
 
     from pose import run
+    from pose.case import Job, load_case, plan_jobs, usable_prompts
 
-    jobs = run.plan_jobs(arguments, "results_video")
+    jobs = plan_jobs(arguments, "results_video")
     spec, checkpoint, method = choose_method(arguments)
     loaded = None
 
-    def process(job: run.Job) -> dict[str, Path] | None:
+    def process(job: Job) -> dict[str, Path] | None:
         nonlocal loaded
-        case = run.load_case(job, arguments)
+        case = load_case(job, arguments)
         prompts = prompts_of_volume(case, arguments)
         if arguments.dry_run:
             where = ", ".join(str(index) for index in sorted({prompt.slice for prompt in prompts}))
@@ -74,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if loaded is None:
             loaded = load_segmenter(method, spec, checkpoint, arguments)
         segmenter, manifest = loaded
-        prompts = run.usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
+        prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
         predictions = segmenter.segment(case.grey, prompts)
         return run.segment_and_write(case, prompts, predictions, range(len(case.grey)), arguments, manifest)
 
@@ -95,7 +102,7 @@ def choose_method(arguments: argparse.Namespace) -> tuple:
     return spec, models.checkpoint_path(spec, arguments.checkpoint_file_path), method
 
 
-def load_segmenter(method: str, spec, checkpoint: Path | None, arguments: argparse.Namespace) -> tuple:
+def load_segmenter(method: str, spec: ModelSpec | None, checkpoint: Path | None, arguments: argparse.Namespace) -> tuple:
     """Return (volume segmenter, what the manifest says of it)."""
     from pose import models, segmenters
 
@@ -119,21 +126,18 @@ def load_segmenter(method: str, spec, checkpoint: Path | None, arguments: argpar
     return segmenter, {"method": method, **models.describe(spec, checkpoint, digest, device, precision)}
 
 
-def prompts_of_volume(case, arguments: argparse.Namespace) -> list:
+def prompts_of_volume(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts for the volume, given by the user or taken from one slice of the ground truth."""
-    from pose import run
+    from pose.case import given_prompts
     from pose.prompt import prompt_slice, prompts_from_mask
 
-    prompts = run.given_prompts(case, arguments)
+    prompts = given_prompts(case, arguments)
     if prompts is not None:
         return prompts
-    if case.truth is None:
-        raise cli.UserError(
-            f"{case.job.image_path}: no prompt; give --masks_file_path, --prompt_file_path, or --slice with --point or --box"
-        )
-    index = prompt_slice(case.truth, arguments.prompt_slice, source=case.job.masks_path)
+    truth = case.required_truth()
+    index = prompt_slice(truth, arguments.prompt_slice, source=case.job.masks_path)
     return prompts_from_mask(
-        case.truth[:, :, index],
+        truth[:, :, index],
         index,
         objects=arguments.objects,
         use_bounding_box=arguments.use_bounding_box,

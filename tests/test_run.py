@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pose.case import usable_prompts
 from pose.cli import UserError
 from pose.prompt import Prompt
-from pose.run import label_map, mean_of, usable_prompts
+from pose.run import label_map, mean_of
 from pose.segmenters import Prediction
 
 LEFT, RIGHT = np.array([[1, 1, 0]], dtype=bool), np.array([[0, 1, 1]], dtype=bool)
