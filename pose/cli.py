@@ -35,13 +35,10 @@ def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | 
         return 130
 
 
-def configure_logging(verbose: bool = False) -> None:
-    """Log to stderr, one plain line each."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr
-    )
-    for noisy in ("matplotlib", "PIL", "h5py", "numba"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def configure_logging() -> None:
+    """Log to stderr, one plain line each: what this project has to say, and only warnings of libraries."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("pose").setLevel(logging.INFO)
 
 
 def existing_file(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,6 @@ MEMORY_WEIGHTS = (
     "mask_downsample",
 )
 OBJECT_SCORE_WEIGHTS = ("sam_mask_decoder.pred_obj_score_head", "sam_mask_decoder.obj_score_token")
-
-logging.getLogger("sam2").setLevel(logging.WARNING)
 
 
 def build_network(

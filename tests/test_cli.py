@@ -1,0 +1,61 @@
+"""Exit codes, logging and argument types that the scripts share."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from pose import cli
+from pose.cli import UserError
+from pose.models import REPOSITORY_FOLDER
+
+
+def test_a_user_error_is_one_line_and_exit_2(capsys):
+    def main(argv):
+        raise UserError("scan.nii.gz: no such file")
+
+    assert cli.run_main(main) == 2
+    assert capsys.readouterr().err == "error: scan.nii.gz: no such file\n"
+
+
+def test_a_bug_keeps_its_traceback_and_an_interrupt_gives_130(capsys):
+    def bug(argv):
+        raise ZeroDivisionError
+
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    with pytest.raises(ZeroDivisionError):
+        cli.run_main(bug)
+    assert cli.run_main(interrupted) == 130
+    assert cli.run_main(lambda argv: 1, ["x"]) == 1
+
+
+def test_existing_file(tmp_path):
+    (tmp_path / "scan.npy").touch()
+    assert cli.existing_file(tmp_path / "scan.npy") == tmp_path / "scan.npy"
+    with pytest.raises(UserError, match=r"other\.npy: no such file"):
+        cli.existing_file(tmp_path / "other.npy")
+    with pytest.raises(UserError, match="is a folder, not a file"):
+        cli.existing_file(tmp_path)
+
+
+def test_argument_types():
+    assert cli.whole_number("12") == 12 and cli.prompt_slice("centre") == "centre" and cli.prompt_slice("7") == 7
+    for text, message in (("1.5", "not a whole number"), ("-1", "negative")):
+        with pytest.raises(argparse.ArgumentTypeError, match=message):
+            cli.whole_number(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="'middle' is not a whole number"):
+        cli.prompt_slice("middle")
+
+
+def test_libraries_are_quiet_and_the_project_speaks():
+    code = (
+        "import logging; from pose import cli; cli.configure_logging(); logging.info('a library'); "
+        "logging.getLogger('pose.run').info('ours'); logging.warning('a library warns')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
+    assert done.stderr == "INFO: ours\nWARNING: a library warns\n"
