@@ -74,31 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def prompts_of_slices(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts of every slice, given by the user or taken from the ground truth."""
-    from pose.case import given_prompts
-    from pose.prompt import prompts_from_mask
+    from pose.case import given_prompts, prompts_from_truth
 
-    if arguments.slice is not None and arguments.slice >= len(case.grey):
-        raise cli.UserError(f"{case.job.image_path}: --slice {arguments.slice} is not among its slices 0 to {len(case.grey) - 1}")
+    last = len(case.grey) - 1
+    if arguments.slice is not None and arguments.slice > last:
+        raise cli.UserError(f"{case.job.image_path}: --slice {arguments.slice} is not among its slices 0 to {last}")
     prompts = given_prompts(case, arguments)
     if prompts is None:
-        truth = case.required_truth()
-        prompts = [
-            prompt
-            for index in case.masked_slices
-            for prompt in prompts_from_mask(
-                truth[:, :, index],
-                index,
-                objects=arguments.objects,
-                use_bounding_box=arguments.use_bounding_box,
-                use_masks_contours=arguments.use_masks_contours,
-                source=case.job.masks_path,
-            )
-        ]
+        case.required_truth()
+        prompts = [prompt for index in case.masked_slices for prompt in prompts_from_truth(case, index, arguments)]
     if arguments.slice is not None:
         prompts = [prompt for prompt in prompts if prompt.slice == arguments.slice]
     if not prompts:
-        raise cli.UserError(f"{case.job.masks_path or case.job.image_path}: nothing to prompt on"
-                            + ("" if arguments.slice is None else f" slice {arguments.slice}"))
+        where = "" if arguments.slice is None else f" slice {arguments.slice}"
+        raise cli.UserError(f"{case.job.masks_path or case.job.image_path}: nothing to prompt on{where}")
     return prompts
 
 

@@ -128,22 +128,14 @@ def load_segmenter(method: str, spec: ModelSpec | None, checkpoint: Path | None,
 
 def prompts_of_volume(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts for the volume, given by the user or taken from one slice of the ground truth."""
-    from pose.case import given_prompts
-    from pose.prompt import prompt_slice, prompts_from_mask
+    from pose.case import given_prompts, prompts_from_truth
+    from pose.prompt import prompt_slice
 
     prompts = given_prompts(case, arguments)
     if prompts is not None:
         return prompts
-    truth = case.required_truth()
-    index = prompt_slice(truth, arguments.prompt_slice, source=case.job.masks_path)
-    return prompts_from_mask(
-        truth[:, :, index],
-        index,
-        objects=arguments.objects,
-        use_bounding_box=arguments.use_bounding_box,
-        use_masks_contours=arguments.use_masks_contours,
-        source=case.job.masks_path,
-    )
+    index = prompt_slice(case.required_truth(), arguments.prompt_slice, source=case.job.masks_path)
+    return prompts_from_truth(case, index, arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.intensity import GreySlices, intensity_from_arguments
-from pose.prompt import Prompt, check_prompts, prompt_from_arguments, read_prompts
+from pose.prompt import Prompt, check_prompts, prompt_from_arguments, prompts_from_mask, read_prompts
 from pose.volume import Volume, read_mask, read_volume, stem_of
 
 logger = logging.getLogger(__name__)
@@ -115,14 +115,27 @@ def given_prompts(case: Case, arguments: argparse.Namespace) -> list[Prompt] | N
     on_command_line = bool(arguments.point or arguments.negative_point or arguments.box)
     if arguments.prompt_file_path is not None:
         if on_command_line:
-            raise UserError(f"--prompt_file_path {arguments.prompt_file_path}: not together with --point, --negative_point or --box")
+            given = f"--prompt_file_path {arguments.prompt_file_path}"
+            raise UserError(f"{given}: not together with --point, --negative_point or --box")
         prompts = read_prompts(arguments.prompt_file_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
     elif on_command_line:
         prompts = [prompt_from_arguments(arguments.slice, arguments.point, arguments.negative_point, arguments.box)]
+        check_prompts(prompts, case.volume.voxels.shape, case.job.image_path)
     else:
         return None
-    check_prompts(prompts, case.volume.voxels.shape, case.job.image_path)
     return prompts
+
+
+def prompts_from_truth(case: Case, slice_index: int, arguments: argparse.Namespace) -> list[Prompt]:
+    """Return the prompts of one slice, taken from its ground truth as the command line asks."""
+    return prompts_from_mask(
+        case.required_truth()[:, :, slice_index],
+        slice_index,
+        objects=arguments.objects,
+        use_bounding_box=arguments.use_bounding_box,
+        use_masks_contours=arguments.use_masks_contours,
+        source=case.job.masks_path,
+    )
 
 
 def usable_prompts(prompts: Sequence[Prompt], kinds: frozenset[str], model: str) -> list[Prompt]:

@@ -254,7 +254,7 @@ def write_results(
     files: dict[str, tuple[str, Callable[[Path], None]]] = {
         "raw_data": (".csv", lambda path: write_table(path, raw_data)),
         "results": (".csv", lambda path: write_table(path, summary)),
-        "sam_prompts": (".json", lambda path: _write_json(path, prompts_json)),
+        "sam_prompts": (".json", lambda path: write_json(path, prompts_json)),
     }
     if masks_writer is not None:
         files["masks"] = (masks_suffix, masks_writer)
@@ -264,16 +264,16 @@ def write_results(
         writers = [(paths[kind], write) for kind, (_, write) in files.items()]
         record = {"timestamp": stamp, **manifest, "files": {kind: path.name for kind, path in paths.items()}}
         paths["run"] = folder / f"run_{stamp}.json"
-        write_all_atomically([*writers, (paths["run"], lambda path: _write_json(path, record))])
+        write_all_atomically([*writers, (paths["run"], lambda path: write_json(path, record))])
     return paths
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as strict JSON: nan becomes null, infinity the word."""
     path.write_text(json.dumps(_json_ready(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _json_ready(value: Any) -> Any:
-    """Return ``value`` in types that strict JSON knows: nan becomes null and infinity the word."""
     if isinstance(value, Mapping):
         return {str(key): _json_ready(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shlex
 import sys
@@ -106,13 +105,14 @@ def segment_and_write(
     volume_metrics = None
     if case.truth is not None and whole:
         volume_metrics = metrics.volume_metrics(case.truth > 0, labels > 0, volume.spacing_mm)
+    masks_path = case.job.masks_path
     manifest = {
         "status": "done",
         "command": shlex.join(sys.argv),
         "arguments": {key: _plain(value) for key, value in vars(arguments).items()},
         **manifest,
         "image": _describe_input(case.job.image_path, volume),
-        "masks": None if case.job.masks_path is None else {"path": str(case.job.masks_path), "sha256": sha256_of(case.job.masks_path)},
+        "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of(masks_path)},
         "slices": len(slices),
         "masked_slices": len(case.masked_slices),
         "prompted_slices": len({prompt.slice for prompt in prompts}),
@@ -126,13 +126,18 @@ def segment_and_write(
         case.job.results_folder,
         rows=[rows[index] for index in sorted(rows)],
         volume_metrics=volume_metrics,
-        prompts_json=prompts_to_json(
-            prompts, image_file_path=case.job.image_path, shape=volume.voxels.shape, swap_axes=case.swap_axes
-        ),
+        prompts_json=prompts_json(case, prompts),
         masks_suffix=".npz" if volume.affine is None else ".nii.gz",
         masks_writer=lambda path: write_mask(path, labels, volume),
         manifest=manifest,
         pictures={"contact_sheet": lambda path: draw_contact_sheet(path, case, labels, rows, prompts)},
+    )
+
+
+def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Return prompts for the volume of ``case`` as its JSON files hold them."""
+    return prompts_to_json(
+        prompts, image_file_path=case.job.image_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes
     )
 
 
@@ -169,13 +174,10 @@ def write_debug(case: Case, prompts: Sequence[Prompt], found: SlicePredictions, 
         spacing_mm=case.volume.spacing_mm,
     )
     if here:
-        text = json.dumps(
-            prompts_to_json(
-                here, image_file_path=case.job.image_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes
-            ),
-            indent=2,
+        document = prompts_json(case, here)
+        results.write_atomically(
+            folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document)
         )
-        results.write_atomically(folder / f"slice_{found.slice}_prompt.json", lambda path: path.write_text(text))
 
 
 def run_jobs(jobs: Sequence[Job], process: Callable[[Job], dict[str, Path] | None]) -> int:

@@ -11,7 +11,6 @@ import torch
 
 from pose import models
 from pose.cli import UserError
-from pose.models import ModelSpec
 
 NAMES = ["vit_b", "vit_l", "vit_h", "tiny", "small", "base_plus", "large",
          "2.1_tiny", "2.1_small", "2.1_base_plus", "2.1_large", "lite_medsam"]  # fmt: skip

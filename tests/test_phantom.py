@@ -115,7 +115,7 @@ def test_two_lungs_of_one_piece_each_on_their_side(shape, seed):
 
 
 def test_the_body_is_upright_with_its_spine_at_the_bottom(small):
-    voxels, labels = small[0].voxels, small[1]
+    voxels = small[0].voxels
     middle = voxels[:, :, 15]
     body = body_of(voxels)[:, :, 15]
     rows = np.nonzero(body.any(axis=1))[0]
