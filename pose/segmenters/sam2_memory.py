@@ -1,51 +1,62 @@
 """SAM 2's video memory through a volume: slices are frames, one prompted slice conditions all others.
 
 The volume is worked in two halves that start at the prompted slice, each a video of its own, as in the paper: the half
-above never sees memories of the half below. Slices are prepared when they are needed, the prompted slices are encoded
-once for both halves, and what the memory attention cannot reach any more is dropped.
+above never sees memories of the half below. A prompted slice of another patient (a seed) stands in front of both halves.
+
+The network's layers, weights and rules are sam2's, and so are the masks; the order of the work is not. Slices are prepared
+when they are needed, prompted ones are encoded and prompted once for both halves, objects go through the network together,
+and what the attention cannot reach any more is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from pose.cli import UserError
 from pose.models import ModelSpec
 from pose.prompt import Prompt
 from pose.segmenters import GreySlices, Prediction, SlicePredictions
+from pose.segmenters.memory_attention import Memory, MemoryAttention
+from pose.segmenters.memory_bank import MemoryBank
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
-from pose.segmenters.sam_inputs import autocast, box_array, cast_weights_once, point_arrays, wait_for
-
-# mean and standard deviation of the pictures that SAM 2 was trained on, over red, green and blue
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
+from pose.segmenters.sam_inputs import autocast, box_array, point_arrays, wait_for
+from pose.segmenters.seed_memory import SeedMemory
+from pose.segmenters.slice_encoder import SliceEncoder
 
 
-class Frames:
-    """The slices of one half as the frames that SAM 2 sees: ``frames[i]`` is a normalised (3, size, size) float32 tensor."""
+@dataclass(frozen=True)
+class Outcome:
+    """What the network says of the objects of a batch on one slice; tensors have one entry an object.
 
-    def __init__(self, grey: GreySlices, slices: Sequence[int], size: int):
-        self.grey = grey
-        self.slices = slices
-        self.size = size
-        self._mean = torch.tensor(IMAGE_MEAN)[:, None, None]
-        self._std = torch.tensor(IMAGE_STD)[:, None, None]
+    Attributes:
+        logits: (objects, 1, size / 4, size / 4) of the mask.
+        large_logits: the same, (objects, 1, size, size).
+        scores: (objects,) estimates of the IoU; None where a mask was given.
+        object_scores: (objects, 1) logits of the object being there.
+        pointers: (objects, hidden channels).
+    """
 
-    def __len__(self) -> int:
-        return len(self.slices)
+    logits: torch.Tensor
+    large_logits: torch.Tensor
+    scores: torch.Tensor | None
+    object_scores: torch.Tensor
+    pointers: torch.Tensor
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        from PIL import Image
 
-        # the same resampling as sam2's own video reader, so that a slice gives the same frame
-        resized = Image.fromarray(self.grey[self.slices[index]]).resize((self.size, self.size))
-        grey = torch.from_numpy(np.array(resized, dtype=np.float32) / 255.0)
-        return (grey.expand(3, -1, -1) - self._mean) / self._std
+@dataclass(frozen=True)
+class Prompted:
+    """An object on the slice it was prompted on: what is there, and the memory of it."""
+
+    predicted: Prediction
+    memory: Memory
 
 
 def halves(prompted: Sequence[int], slices: int) -> list[tuple[list[int], int]]:
@@ -68,8 +79,22 @@ class Sam2Memory:
 
     prompt_kinds = frozenset({"points", "box", "mask"})
 
-    def __init__(self, spec: ModelSpec, checkpoint: Path, device: torch.device, precision: str = "fp32"):
+    def __init__(
+        self,
+        spec: ModelSpec,
+        checkpoint: Path,
+        device: torch.device,
+        precision: str = "fp32",
+        *,
+        max_memories: int | None = None,
+        stop_after: int | None = None,
+    ):
         """Load the weights in ``checkpoint``.
+
+        Args:
+            max_memories: attend to so many unprompted slices at most (sam2: 6).
+            stop_after: end a half once every object is absent, by its object score, on so many slices in a row; the
+                rest of the half is left empty. None never does.
 
         Raises:
             pose.cli.UserError: the checkpoint is damaged, of another model, or holds no memory weights.
@@ -80,153 +105,268 @@ class Sam2Memory:
                 f"{checkpoint}: holds no weights for SAM 2's memory ({', '.join(sorted(lacking))} missing); it can segment "
                 "slices (process_image.py) or be carried from slice to slice (process_video.py --method chain)"
             )
-        if precision == "bf16":
-            cast_weights_once(network)
-        # holes are only filled by a CUDA extension that is not built here; asking for it would warn at every slice
-        network.fill_hole_area = 0
-        network.sam_mask_decoder.register_forward_hook(self._keep_score)
         self.name = spec.name
+        self.spec = spec
         self.device = device
         self.precision = precision
         self._network = network
-        self._score = 0.0
-        # how far back the attention reaches: spatial memories and object pointers
-        self._reach = max(network.num_maskmem, network.max_obj_ptrs_in_encoder)
-
-    def _keep_score(self, module, inputs, outputs) -> None:
-        self._score = float(outputs[1].float().max())
+        self._max_memories = max_memories
+        self._stop_after = stop_after
+        with torch.inference_mode():
+            self._encoder = SliceEncoder(network, device, precision)
+            self._attention = MemoryAttention(network, precision)
 
     @torch.inference_mode()
-    def segment(self, grey: GreySlices, prompts: Sequence[Prompt]) -> Iterator[SlicePredictions]:
-        """Propagate ``prompts`` through ``grey``; yields the upward half, from the prompted slice, then the downward one.
+    def remember(self, grey: GreySlices, prompts: Sequence[Prompt]) -> list[SeedMemory]:
+        """Prompt slices of a patient once, so that they can condition other volumes; in ascending order of slices."""
+        check_prompts_of_memory(prompts)
+        seeds = []
+        for index in sorted({prompt.slice for prompt in prompts}):
+            here = [prompt for prompt in prompts if prompt.slice == index]
+            features = self._encoder.encode(self._encoder.frame(grey[index]))
+            found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in here}
+            seeds.append(SeedMemory({object_id: one.memory for object_id, one in found.items()}))
+        return seeds
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        grey: GreySlices,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[SeedMemory] = (),
+        start_slice: int | None = None,
+    ) -> Iterator[SlicePredictions]:
+        """Propagate through ``grey``; yields the upward half, from the prompted slice, then the downward one.
+
+        Args:
+            prompts: on slices of ``grey``; may be empty where there are seeds.
+            seeds: memories of other patients' prompted slices, put in front of both halves.
+            start_slice: where the halves start without prompts; the middle of the volume by default.
 
         Raises:
             pose.cli.UserError: a prompt that joins a mask with points or a box, which SAM 2's memory does not take.
         """
-        for prompt in prompts:
-            if prompt.mask is not None and (prompt.positive_points or prompt.negative_points or prompt.box):
-                raise UserError(
-                    f"prompt of object {prompt.object_id} on slice {prompt.slice}: SAM 2's memory takes a mask, or points "
-                    "and a box, not both"
-                )
-        encoded: dict[int, tuple] = {}
-        for slices, memory_only in halves([prompt.slice for prompt in prompts], len(grey)):
-            if len(slices) > memory_only:
-                yield from self._segment_half(grey, prompts, slices, memory_only, encoded)
+        check_prompts_of_memory(prompts)
+        with ThreadPoolExecutor(1) as worker:
+            volume = _Volume(self._encoder, grey, worker)
+            prompted: dict[tuple[int, int], Prompted] = {}
+            object_ids = {prompt.object_id for prompt in prompts}.union(*(seed.objects for seed in seeds))
+            for index in sorted({prompt.slice for prompt in prompts}):
+                here = [prompt for prompt in prompts if prompt.slice == index]
+                # features are needed again for objects that this slice has no prompt of
+                keep = object_ids != {prompt.object_id for prompt in here}
+                features = volume.features_of(index, keep)
+                for prompt in here:
+                    prompted[prompt.object_id, index] = self._prompt(features, prompt, volume.shape)
+            if prompted:
+                parts = halves([index for _, index in prompted], len(grey))
+            else:
+                parts = halves([len(grey) // 2 if start_slice is None else start_slice], len(grey))
+                volume.keep(parts[0][0][0])
+            for slices, memory_only in parts:
+                if len(slices) > memory_only:
+                    yield from self._segment_half(volume, slices, memory_only, prompted, seeds, object_ids)
 
     def _segment_half(
         self,
-        grey: GreySlices,
-        prompts: Sequence[Prompt],
+        volume: _Volume,
         slices: list[int],
         memory_only: int,
-        encoded: dict[int, tuple],
+        prompted: dict[tuple[int, int], Prompted],
+        seeds: Sequence[SeedMemory],
+        object_ids: set[int],
     ) -> Iterator[SlicePredictions]:
-        state = self._new_state(grey, slices)
-        frames = {prompt.slice: slices.index(prompt.slice) for prompt in prompts if prompt.slice in slices}
-        scores: dict[tuple[int, int], float | None] = {}
-        encode_times = dict.fromkeys(frames.values(), 0.0)
-        with autocast(self.device, self.precision):
-            for slice_index, frame in frames.items():
-                if slice_index not in encoded:
-                    encode_times[frame] = self._encode(state, frame)
-                    encoded[slice_index] = state["cached_features"][frame]
-            # sam2 looks features up here before it encodes: the prompted slices are encoded once for both halves
-            prompted_features = {frame: encoded[slice_index] for slice_index, frame in frames.items()}
-            state["cached_features"] = prompted_features
-            for prompt in prompts:
-                if prompt.slice in frames:
-                    frame = frames[prompt.slice]
-                    self._add(state, frame, prompt)
-                    # a mask is taken as it is: there is no estimate of its IoU
-                    scores[prompt.object_id, frame] = None if prompt.mask is not None else self._score
-            self._network.propagate_in_video_preflight(state)
-        for outputs in state["output_dict_per_obj"].values():
-            for output in outputs["cond_frame_outputs"].values():
-                self._match_precision(output)
+        frames = len(seeds) + len(slices)
+        frame_of = {index: len(seeds) + position for position, index in enumerate(slices)}
+        batches: dict[tuple[int, ...], list[int]] = {}
+        for object_id in sorted(object_ids):
+            there = [number for number, seed in enumerate(seeds) if object_id in seed.objects]
+            there += [frame_of[index] for other, index in prompted if other == object_id]
+            batches.setdefault(tuple(sorted(there)), []).append(object_id)
+        banks = {}
+        for known, members in batches.items():
+            memories = {}
+            for frame in known:
+                parts = [
+                    seeds[frame].objects[object_id]
+                    if frame < len(seeds)
+                    else prompted[object_id, slices[frame - len(seeds)]].memory
+                    for object_id in members
+                ]
+                memories[frame] = Memory(
+                    torch.cat([part.features for part in parts]), torch.cat([part.pointers for part in parts])
+                )
+            banks[known] = MemoryBank(self._network, memories, frames, self._max_memories)
 
-        for frame, slice_index in enumerate(slices):
-            with autocast(self.device, self.precision):
-                if frame in prompted_features:
-                    state["cached_features"] = prompted_features
-                    set_image_time = encode_times[frame]
-                else:
-                    set_image_time = self._encode(state, frame)
-                start = perf_counter()
-                objects = self._predict_frame(state, frame, scores)
-            if frame >= memory_only:
-                yield SlicePredictions(slice_index, objects, set_image_time, perf_counter() - start)
-            for outputs in state["output_dict_per_obj"].values():
-                outputs["non_cond_frame_outputs"].pop(frame - self._reach, None)
+        absent = 0
+        for position, index in enumerate(slices):
+            frame = frame_of[index]
+            if position + 1 < len(slices):
+                volume.prepare(slices[position + 1])
+            objects: dict[int, Prediction] = {}
+            features = volume.features_of(index) if any(frame not in known for known in batches) else None
+            encoded = perf_counter()
+            for known, members in batches.items():
+                if frame in known:
+                    objects.update((object_id, prompted[object_id, index].predicted) for object_id in members)
+                    continue
+                outcome = self._track(features, banks[known], frame)
+                if position + 1 < len(slices):
+                    banks[known].add(frame, self._memory_of(features, outcome, prompted=False))
+                objects.update(zip(members, self._predictions(outcome, volume.shape)))
+            if position >= memory_only:
+                times = volume.encode_time_of(index), perf_counter() - encoded
+                yield SlicePredictions(index, dict(sorted(objects.items())), *times)
+            there = any(one.object_score is None or one.object_score > 0 for one in objects.values())
+            absent = 0 if there else absent + 1
+            if self._stop_after is not None and absent >= self._stop_after:
+                ended = slices[max(position + 1, memory_only) :]
+                yield from (SlicePredictions(index, _nothing(object_ids, volume.shape)) for index in ended)
+                return
 
-    def _new_state(self, grey: GreySlices, slices: list[int]) -> dict:
-        """Return sam2's inference state over a half, without reading any frame yet."""
+    def _prompt(self, features: list[torch.Tensor], prompt: Prompt, shape: tuple[int, int]) -> Prompted:
+        """Segment one object on a slice from its prompt, as sam2 does on a frame that no memory has reached yet."""
+        network, size = self._network, self._network.image_size
+        fine, top = features[:-1], features[-1]
+        with self._autocast():
+            if prompt.mask is not None:
+                mask = torch.from_numpy(prompt.mask[None, None]).to(self.device, torch.float32)
+                if prompt.mask.shape != (size, size):
+                    mask = F.interpolate(mask, (size, size), mode="bilinear", align_corners=False, antialias=True) >= 0.5
+                heads = network._use_mask_as_output(top, fine, mask.float())
+            else:
+                inputs = self._points(prompt, shape)
+                heads = network._forward_sam_heads(
+                    backbone_features=self._unremembered(top),
+                    point_inputs=inputs,
+                    high_res_features=fine,
+                    multimask_output=network._use_multimask(True, inputs),
+                )
+        # sam2 enlarges the mask again before it remembers a prompted slice
+        large = F.interpolate(heads[3].float(), (size, size), mode="bilinear", align_corners=False)
+        # a mask is taken as it is: there is no estimate of its IoU
+        scores = None if prompt.mask is not None else heads[2].float().amax(dim=1)
+        outcome = Outcome(heads[3].float(), large, scores, heads[6].float(), heads[5].float())
+        return Prompted(self._predictions(outcome, shape)[0], self._memory_of(features, outcome, prompted=True))
+
+    def _points(self, prompt: Prompt, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """Return the prompt as sam2's network takes it: a box is two points with labels 2 and 3, in front."""
+        points, labels = point_arrays(prompt)
+        box = box_array(prompt)
+        coordinates = np.concatenate([part.reshape(-1, 2) for part in (box, points) if part is not None])
+        labels = np.concatenate([part for part in (None if box is None else [2, 3], labels) if part is not None])
+        scaled = torch.from_numpy(coordinates) / torch.tensor([shape[1], shape[0]]) * self._network.image_size
         return {
-            "images": Frames(grey, slices, self._network.image_size),
-            "num_frames": len(slices),
-            "offload_video_to_cpu": True,
-            "offload_state_to_cpu": False,
-            "video_height": grey.shape[0],
-            "video_width": grey.shape[1],
-            "device": self.device,
-            "storage_device": self.device,
-            "point_inputs_per_obj": {},
-            "mask_inputs_per_obj": {},
-            "cached_features": {},
-            "constants": {},
-            "obj_id_to_idx": {},
-            "obj_idx_to_id": {},
-            "obj_ids": [],
-            "output_dict_per_obj": {},
-            "temp_output_dict_per_obj": {},
-            "frames_tracked_per_obj": {},
+            "point_coords": scaled[None].to(self.device),
+            "point_labels": torch.from_numpy(labels.astype(np.int32))[None].to(self.device),
         }
 
-    def _encode(self, state: dict, frame: int) -> float:
-        """Encode ``frame`` into the cached features of ``state``; returns the seconds that it took."""
-        start = perf_counter()
-        self._network._get_image_feature(state, frame, batch_size=1)
-        wait_for(self.device)
-        return perf_counter() - start
+    def _unremembered(self, top: torch.Tensor) -> torch.Tensor:
+        """Features of a slice that attends to no memory."""
+        return self._network._prepare_memory_conditioned_features(
+            frame_idx=0,
+            is_init_cond_frame=True,
+            current_vision_feats=[top.flatten(2).permute(2, 0, 1)],
+            current_vision_pos_embeds=[self._encoder.position_of(top).flatten(2).permute(2, 0, 1)],
+            feat_sizes=[tuple(top.shape[2:])],
+            output_dict={},
+            num_frames=1,
+        )
 
-    def _add(self, state: dict, frame: int, prompt: Prompt) -> None:
-        if prompt.mask is not None:
-            self._network.add_new_mask(state, frame, prompt.object_id, torch.from_numpy(prompt.mask))
-        else:
-            points, labels = point_arrays(prompt)
-            self._network.add_new_points_or_box(
-                state, frame, prompt.object_id, points=points, labels=labels, box=box_array(prompt)
+    def _track(self, features: list[torch.Tensor], bank: MemoryBank, frame: int) -> Outcome:
+        """Segment the objects of a batch on a slice from their memories."""
+        network = self._network
+        fine, top = features[:-1], features[-1]
+        remembered = self._attention(top, self._encoder.position_of(top), *bank.attended(frame))
+        count = remembered.shape[0]
+        with self._autocast():
+            heads = network._forward_sam_heads(
+                backbone_features=remembered,
+                high_res_features=[level.expand(count, -1, -1, -1) for level in fine],
+                multimask_output=network._use_multimask(False, None),
+            )
+        scores = heads[2].float().amax(dim=1)
+        return Outcome(heads[3].float(), heads[4].float(), scores, heads[6].float(), heads[5].float())
+
+    def _memory_of(self, features: list[torch.Tensor], outcome: Outcome, prompted: bool) -> Memory:
+        top = features[-1]
+        with self._autocast():
+            remembered, _ = self._network._encode_new_memory(
+                current_vision_feats=[top.flatten(2).permute(2, 0, 1).expand(-1, len(outcome.pointers), -1)],
+                feat_sizes=[tuple(top.shape[2:])],
+                pred_masks_high_res=outcome.large_logits,
+                object_score_logits=outcome.object_scores,
+                is_mask_from_pts=prompted,
+            )
+        return Memory(remembered.to(torch.bfloat16), outcome.pointers)
+
+    def _predictions(self, outcome: Outcome, shape: tuple[int, int]) -> list[Prediction]:
+        logits = F.interpolate(outcome.logits, shape, mode="bilinear", align_corners=False)[:, 0].cpu().numpy()
+        scores = [None] * len(logits) if outcome.scores is None else outcome.scores.tolist()
+        return [
+            Prediction(one > 0, score, object_score, one)
+            for one, score, object_score in zip(logits, scores, outcome.object_scores[:, 0].tolist())
+        ]
+
+    def _autocast(self):
+        # on a CPU the mask decoder and the memory encoder are quick enough, and exact, in float32
+        return autocast(self.device, "fp32" if self.device.type == "cpu" else self.precision)
+
+
+class _Volume:
+    """The slices of a volume on their way into the network: made in time by a thread, encoded when asked for."""
+
+    def __init__(self, encoder: SliceEncoder, grey: GreySlices, worker: ThreadPoolExecutor):
+        self.shape = grey.shape[:2]
+        self._encoder = encoder
+        self._grey = grey
+        self._worker = worker
+        self._waiting: dict[int, Future] = {}
+        self._kept: dict[int, list[torch.Tensor] | None] = {}
+        self._times: dict[int, float] = {}
+
+    def keep(self, index: int) -> None:
+        """Keep the features of a slice, which both halves will ask for."""
+        self._kept.setdefault(index, None)
+
+    def prepare(self, index: int) -> None:
+        """Let the frame of a slice be made meanwhile."""
+        if self._kept.get(index) is None and index not in self._waiting:
+            self._waiting[index] = self._worker.submit(lambda: self._encoder.frame(self._grey[index]))
+
+    def features_of(self, index: int, keep: bool = False) -> list[torch.Tensor]:
+        """Return the features of a slice."""
+        if keep:
+            self.keep(index)
+        features = self._kept.get(index)
+        if features is None:
+            start = perf_counter()
+            self.prepare(index)
+            features = self._encoder.encode(self._waiting.pop(index).result())
+            wait_for(self._encoder.device)
+            self._times[index] = perf_counter() - start
+            if index in self._kept:
+                self._kept[index] = features
+        return features
+
+    def encode_time_of(self, index: int) -> float:
+        """Return the seconds that encoding a slice took, once; 0 where it was asked before."""
+        return self._times.pop(index, 0.0)
+
+
+def check_prompts_of_memory(prompts: Sequence[Prompt]) -> None:
+    """Refuse what SAM 2's memory does not take.
+
+    Raises:
+        pose.cli.UserError: a prompt that joins a mask with points or a box.
+    """
+    for prompt in prompts:
+        if prompt.mask is not None and (prompt.positive_points or prompt.negative_points or prompt.box):
+            raise UserError(
+                f"prompt of object {prompt.object_id} on slice {prompt.slice}: SAM 2's memory takes a mask, or points "
+                "and a box, not both"
             )
 
-    def _match_precision(self, output: dict) -> None:
-        """Give memories, which sam2 stores in bfloat16, the type of the network: without autocast it fails on bfloat16."""
-        if self.precision == "fp32":
-            output["maskmem_features"] = output["maskmem_features"].float()
 
-    def _predict_frame(self, state: dict, frame: int, scores: dict[tuple[int, int], float | None]) -> dict[int, Prediction]:
-        objects = {}
-        for index, object_id in state["obj_idx_to_id"].items():
-            outputs = state["output_dict_per_obj"][index]
-            if frame in outputs["cond_frame_outputs"]:
-                output = outputs["cond_frame_outputs"][frame]
-                logits = output["pred_masks"]
-                score = scores[object_id, frame]
-            else:
-                output, logits = self._network._run_single_frame_inference(
-                    inference_state=state,
-                    output_dict=outputs,
-                    frame_idx=frame,
-                    batch_size=1,
-                    is_init_cond_frame=False,
-                    point_inputs=None,
-                    mask_inputs=None,
-                    reverse=False,
-                    run_mem_encoder=True,
-                )
-                self._match_precision(output)
-                outputs["non_cond_frame_outputs"][frame] = output
-                score = self._score
-            _, logits = self._network._get_orig_video_res_output(state, logits)
-            logits = logits[0, 0].float().cpu().numpy()
-            objects[object_id] = Prediction(logits > 0, score, float(output["object_score_logits"].float()), logits)
-        return objects
+def _nothing(object_ids: set[int], shape: tuple[int, int]) -> dict[int, Prediction]:
+    return {object_id: Prediction(np.zeros(shape, dtype=bool)) for object_id in sorted(object_ids)}
