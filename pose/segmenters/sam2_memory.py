@@ -11,7 +11,7 @@ and what the attention cannot reach any more is dropped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -27,9 +27,9 @@ from pose.segmenters import GreySlices, Prediction, SlicePredictions
 from pose.segmenters.memory_attention import Memory, MemoryAttention
 from pose.segmenters.memory_bank import MemoryBank
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
-from pose.segmenters.sam_inputs import autocast, box_array, point_arrays, wait_for
+from pose.segmenters.sam_inputs import autocast, box_array, point_arrays
 from pose.segmenters.seed_memory import SeedMemory
-from pose.segmenters.slice_encoder import SliceEncoder
+from pose.segmenters.slice_encoder import EncodedSlices, SliceEncoder
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Sam2Memory:
         """
         check_prompts_of_memory(prompts)
         with ThreadPoolExecutor(1) as worker:
-            volume = _Volume(self._encoder, grey, worker)
+            volume = EncodedSlices(self._encoder, grey, worker)
             prompted: dict[tuple[int, int], Prompted] = {}
             object_ids = {prompt.object_id for prompt in prompts}.union(*(seed.objects for seed in seeds))
             for index in sorted({prompt.slice for prompt in prompts}):
@@ -169,7 +169,7 @@ class Sam2Memory:
 
     def _segment_half(
         self,
-        volume: _Volume,
+        volume: EncodedSlices,
         slices: list[int],
         memory_only: int,
         prompted: dict[tuple[int, int], Prompted],
@@ -311,47 +311,6 @@ class Sam2Memory:
     def _autocast(self):
         # on a CPU the mask decoder and the memory encoder are quick enough, and exact, in float32
         return autocast(self.device, "fp32" if self.device.type == "cpu" else self.precision)
-
-
-class _Volume:
-    """The slices of a volume on their way into the network: made in time by a thread, encoded when asked for."""
-
-    def __init__(self, encoder: SliceEncoder, grey: GreySlices, worker: ThreadPoolExecutor):
-        self.shape = grey.shape[:2]
-        self._encoder = encoder
-        self._grey = grey
-        self._worker = worker
-        self._waiting: dict[int, Future] = {}
-        self._kept: dict[int, list[torch.Tensor] | None] = {}
-        self._times: dict[int, float] = {}
-
-    def keep(self, index: int) -> None:
-        """Keep the features of a slice, which both halves will ask for."""
-        self._kept.setdefault(index, None)
-
-    def prepare(self, index: int) -> None:
-        """Let the frame of a slice be made meanwhile."""
-        if self._kept.get(index) is None and index not in self._waiting:
-            self._waiting[index] = self._worker.submit(lambda: self._encoder.frame(self._grey[index]))
-
-    def features_of(self, index: int, keep: bool = False) -> list[torch.Tensor]:
-        """Return the features of a slice."""
-        if keep:
-            self.keep(index)
-        features = self._kept.get(index)
-        if features is None:
-            start = perf_counter()
-            self.prepare(index)
-            features = self._encoder.encode(self._waiting.pop(index).result())
-            wait_for(self._encoder.device)
-            self._times[index] = perf_counter() - start
-            if index in self._kept:
-                self._kept[index] = features
-        return features
-
-    def encode_time_of(self, index: int) -> float:
-        """Return the seconds that encoding a slice took, once; 0 where it was asked before."""
-        return self._times.pop(index, 0.0)
 
 
 def check_prompts_of_memory(prompts: Sequence[Prompt]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
+
 import numpy as np
 import torch
 
-from pose.segmenters import hiera
-from pose.segmenters.sam_inputs import autocast, cast_weights_once
+from pose.segmenters import GreySlices, hiera
+from pose.segmenters.sam_inputs import autocast, cast_weights_once, wait_for
 
 # mean and standard deviation of the pictures that SAM 2 was trained on, over red, green and blue
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -53,3 +56,44 @@ class SliceEncoder:
     def position_of(self, level: torch.Tensor) -> torch.Tensor:
         """Return the encoding of positions that belongs to a level, of the same shape."""
         return self._network.image_encoder.neck.position_encoding(level)
+
+
+class EncodedSlices:
+    """The slices of a volume on their way into the network: made in time by a thread, encoded when asked for."""
+
+    def __init__(self, encoder: SliceEncoder, grey: GreySlices, worker: ThreadPoolExecutor):
+        self.shape = grey.shape[:2]
+        self._encoder = encoder
+        self._grey = grey
+        self._worker = worker
+        self._waiting: dict[int, Future] = {}
+        self._kept: dict[int, list[torch.Tensor] | None] = {}
+        self._times: dict[int, float] = {}
+
+    def keep(self, index: int) -> None:
+        """Keep the features of a slice, which both halves will ask for."""
+        self._kept.setdefault(index, None)
+
+    def prepare(self, index: int) -> None:
+        """Let the frame of a slice be made meanwhile."""
+        if self._kept.get(index) is None and index not in self._waiting:
+            self._waiting[index] = self._worker.submit(lambda: self._encoder.frame(self._grey[index]))
+
+    def features_of(self, index: int, keep: bool = False) -> list[torch.Tensor]:
+        """Return the features of a slice."""
+        if keep:
+            self.keep(index)
+        features = self._kept.get(index)
+        if features is None:
+            start = perf_counter()
+            self.prepare(index)
+            features = self._encoder.encode(self._waiting.pop(index).result())
+            wait_for(self._encoder.device)
+            self._times[index] = perf_counter() - start
+            if index in self._kept:
+                self._kept[index] = features
+        return features
+
+    def encode_time_of(self, index: int) -> float:
+        """Return the seconds that encoding a slice took, once; 0 where it was asked before."""
+        return self._times.pop(index, 0.0)

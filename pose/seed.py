@@ -1,0 +1,220 @@
+"""One prompt for a data set: prompted slices of one patient or a few (seeds) that condition the volumes of all others."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pose import cli
+from pose.cli import UserError
+
+if TYPE_CHECKING:
+    from pose.case import Case
+    from pose.models import ModelSpec
+    from pose.prompt import Prompt
+    from pose.segmenters.sam2_memory import Sam2Memory
+    from pose.segmenters.seed_memory import SeedMemory
+    from pose.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+SEED_FLAGS = ("seed_image_file_path", "seed_memory")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the seeds: where they come from, and where their memory goes."""
+    group = parser.add_argument_group(
+        "one prompt for a data set",
+        "a prompted slice of one patient conditions the volumes of all others (--method sam2_memory); lists give several "
+        "seeds, a list of one counts for all of them",
+    )
+    group.add_argument(
+        "--seed_image_file_path", type=Path, nargs="+", metavar="FILE", help="the patient whose slice is prompted"
+    )
+    group.add_argument(
+        "--seed_masks_file_path", type=Path, nargs="+", metavar="FILE", help="its masks, from which the prompt is taken"
+    )
+    group.add_argument(
+        "--seed_slice", type=cli.prompt_slice, nargs="+", metavar="centre|largest|N",
+        help="the slice that is prompted from its masks (default: centre, the middle of the masked slices)",
+    )
+    group.add_argument(
+        "--seed_prompt_file_path", type=Path, nargs="+", metavar="FILE", help="JSON with the prompt, instead of masks"
+    )
+    group.add_argument(
+        "--save_seed_memory", type=Path, metavar="FILE",
+        help="write what the network remembers of the seeds to a small file; needs no --image_file_path",
+    )
+    group.add_argument(
+        "--seed_memory", type=Path, metavar="FILE",
+        help="such a file, instead of seed images and prompts; only for the model and weights that made it",
+    )
+    group.add_argument(
+        "--start_slice", type=cli.whole_number, metavar="N",
+        help="the slice of each volume from which it is worked upwards and downwards (default: its middle)",
+    )
+    group.add_argument(
+        "--include_seed_patient", action="store_true",
+        help="let the seed's own volume count in the joined statistics; it is marked either way",
+    )
+
+
+def is_seeded(arguments: argparse.Namespace) -> bool:
+    """Tell whether the command line asks for one prompt for the data set; checks that its flags fit each other.
+
+    Raises:
+        UserError: flags that contradict each other, or a seed without a prompt.
+    """
+    images, memory = arguments.seed_image_file_path, arguments.seed_memory
+    if images and memory:
+        raise UserError(f"--seed_memory {memory}: not together with --seed_image_file_path")
+    needed = {
+        "--seed_masks_file_path": arguments.seed_masks_file_path,
+        "--seed_slice": arguments.seed_slice,
+        "--seed_prompt_file_path": arguments.seed_prompt_file_path,
+        "--save_seed_memory": arguments.save_seed_memory,
+    }
+    if not images:
+        for flag, value in needed.items():
+            if value:
+                shown = " ".join(map(str, value)) if isinstance(value, list) else value
+                raise UserError(f"{flag} {shown}: needs --seed_image_file_path")
+    elif bool(arguments.seed_masks_file_path) == bool(arguments.seed_prompt_file_path):
+        raise UserError(
+            f"--seed_image_file_path {images[0]}: give its prompt by either --seed_masks_file_path or --seed_prompt_file_path"
+        )
+    elif arguments.seed_slice and not arguments.seed_masks_file_path:
+        raise UserError(f"--seed_slice {arguments.seed_slice[0]}: the slices stand in --seed_prompt_file_path already")
+    if not images and not memory:
+        if arguments.start_slice is not None:
+            raise UserError(f"--start_slice {arguments.start_slice}: without seeds, volumes start at their prompted slice")
+        return False
+    if arguments.prompt_file_path or arguments.point or arguments.negative_point or arguments.box:
+        raise UserError("--prompt_file_path, --point, --negative_point, --box: the prompt of a data set is its seed's alone")
+    return True
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of a run.
+
+    Attributes:
+        memories: what the network remembers of them, in the order in which they stand in front of a volume.
+        about: a mapping for each: the image, its shape, the slice, a digest of its voxels, and the prompts.
+    """
+
+    memories: list[SeedMemory]
+    about: list[dict[str, Any]]
+
+    def manifest_for(self, volume: Volume, arguments: argparse.Namespace) -> dict[str, Any]:
+        """Return what the run manifest of ``volume`` says of the seeds, and whether it is the patient of one of them."""
+        own = any(
+            list(volume.voxels.shape) == one["shape"] and slice_digest(volume, one["slice"]) == one["slice_sha256"]
+            for one in self.about
+        )
+        return {
+            "seeds": self.about,
+            "seed_memory": None if arguments.seed_memory is None else str(arguments.seed_memory),
+            "seed_patient": own,
+            "include_seed_patient": arguments.include_seed_patient,
+        }
+
+
+def slice_digest(volume: Volume, index: int) -> str:
+    """Return the SHA-256 of the voxel values of a slice: the same in every file format and dtype that holds them."""
+    import numpy as np
+
+    return hashlib.sha256(np.ascontiguousarray(volume.voxels[:, :, index], dtype=np.float64).tobytes()).hexdigest()
+
+
+def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]:
+    """Read the seeds' images and their prompts, in the order of the command line.
+
+    Raises:
+        UserError: lists of lengths that do not fit, or what :func:`pose.case.load_case` and the prompts raise.
+    """
+    from pose.case import Job, load_case, prompts_from_truth
+    from pose.prompt import prompt_slice, read_prompts
+
+    lists = {
+        "--seed_image_file_path": arguments.seed_image_file_path,
+        "--seed_masks_file_path": arguments.seed_masks_file_path or [None],
+        "--seed_slice": arguments.seed_slice or ["centre"],
+        "--seed_prompt_file_path": arguments.seed_prompt_file_path or [None],
+    }
+    count = max(len(values) for values in lists.values())
+    for flag, values in lists.items():
+        if len(values) not in (1, count):
+            raise UserError(f"{flag}: {len(values)} given for {count} seeds; give 1 or {count}")
+    loaded: dict[tuple[Path, Path | None], Case] = {}
+    cases = []
+    for number in range(count):
+        image, masks, where, prompt_file = (values[number % len(values)] for values in lists.values())
+        if (image, masks) not in loaded:
+            loaded[image, masks] = load_case(Job(image, masks, Path(), Path()), arguments)
+        case = loaded[image, masks]
+        if prompt_file is not None:
+            prompts = read_prompts(prompt_file, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
+        else:
+            prompts = prompts_from_truth(case, prompt_slice(case.required_truth(), where, source=masks), arguments)
+        cases.append((case, prompts))
+    return cases
+
+
+def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]) -> Seeds:
+    """Encode and prompt each seed slice once."""
+    from pose.case import usable_prompts
+    from pose.run import prompts_json
+
+    memories: list[SeedMemory] = []
+    about: list[dict[str, Any]] = []
+    for case, prompts in cases:
+        prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
+        memories += segmenter.remember(case.grey, prompts)
+        for index in sorted({prompt.slice for prompt in prompts}):
+            about.append(
+                {
+                    "image": str(case.job.image_path),
+                    "shape": list(case.volume.voxels.shape),
+                    "slice": index,
+                    "slice_sha256": slice_digest(case.volume, index),
+                    "grey_limits": case.grey.limits,
+                    "prompts": prompts_json(case, [prompt for prompt in prompts if prompt.slice == index])["prompts"],
+                }
+            )
+    return Seeds(memories, about)
+
+
+def save_seeds(path: Path, seeds: Seeds, segmenter: Sam2Memory) -> None:
+    """Write the seeds as one file, naming the model and the weights that they belong to."""
+    from pose.results import write_atomically
+    from pose.segmenters.seed_memory import save_seed_memory
+
+    about = {**_made_by(segmenter.spec, segmenter.checkpoint_sha256), "seeds": seeds.about}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: save_seed_memory(temporary, seeds.memories, about))
+    except OSError as error:
+        raise UserError(f"--save_seed_memory {path}: cannot be written: {error.strerror}") from None
+
+
+def load_seeds(path: Path, segmenter: Sam2Memory) -> Seeds:
+    """Read seeds from a file.
+
+    Raises:
+        UserError: no such file, or not of this model and these weights.
+    """
+    from pose.segmenters.seed_memory import load_seed_memory
+
+    made_by = _made_by(segmenter.spec, segmenter.checkpoint_sha256)
+    memories, about = load_seed_memory(path, device=segmenter.device, **made_by)
+    return Seeds(memories, about["seeds"])
+
+
+def _made_by(spec: ModelSpec, checkpoint_sha256: str) -> dict[str, Any]:
+    return {"model": spec.name, "checkpoint_sha256": checkpoint_sha256, "image_size": spec.image_size}
