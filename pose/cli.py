@@ -139,7 +139,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> No
     group.add_argument(
         "--model", metavar="NAME",
         help="1: vit_b, vit_l (default), vit_h; 2: tiny, small, base_plus, large (default), 2.1_tiny, 2.1_small, "
-        "2.1_base_plus, 2.1_large; lite_medsam (boxes only; its weights come with its package)",
+        "2.1_base_plus, 2.1_large, medsam2; lite_medsam (boxes only; its weights come with its package); and every other "
+        "model that has a YAML in sam2_configs/",
     )
     group.add_argument(
         "--checkpoint_file_path", type=Path, metavar="FILE", help="weights (default: the model's file in model_checkpoints/)"
