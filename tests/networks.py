@@ -1,4 +1,4 @@
-"""A SAM 2 of few and random weights: the real code, small enough for a fast test."""
+"""SAM 2 with random weights: the real code, small enough for a fast test or of the shapes of a model in the registry."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ TINY = ModelSpec(
 )
 
 
-def random_network(video: bool = False, seed: int = 0):
-    """Build the network of ``TINY`` with random weights, as sam2's image or video predictor builds it."""
+def random_network(video: bool = False, seed: int = 0, spec: ModelSpec = TINY):
+    """Build the network of ``spec`` with random weights, as sam2's image or video predictor builds it."""
     import torch
 
     import_torchvision()
@@ -33,14 +33,15 @@ def random_network(video: bool = False, seed: int = 0):
     torch.manual_seed(seed)
     build = build_sam2_video_predictor if video else build_sam2
     return build(
-        TINY.config, None, device="cpu", hydra_overrides_extra=[f"++model.image_size={TINY.image_size}", *TINY.overrides]
+        spec.config, None, device="cpu", hydra_overrides_extra=[f"++model.image_size={spec.image_size}", *spec.overrides]
     )
 
 
-def save_random_weights(path: Path, without: tuple[str, ...] = ()) -> Path:
-    """Write random weights of ``TINY`` as a checkpoint, leaving out those whose names start with ``without``."""
+def save_random_weights(path: Path, without: tuple[str, ...] = (), spec: ModelSpec = TINY) -> Path:
+    """Write random weights of ``spec`` as a checkpoint, leaving out those whose names start with ``without``."""
     import torch
 
-    state = {key: value for key, value in random_network().state_dict().items() if not key.startswith(without or ("?",))}
+    network = random_network(spec=spec)
+    state = {key: value for key, value in network.state_dict().items() if not key.startswith(without or ("?",))}
     torch.save({"model": state}, path)
     return path
