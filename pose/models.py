@@ -92,7 +92,7 @@ def read_config(path: Path) -> ModelSpec:
     unknown = sorted(str(key) for key in entry.keys() - CONFIG_KEYS)
     if unknown:
         raise UserError(f"{path}: the entry {unknown[0]!r} is unknown; known are {', '.join(sorted(CONFIG_KEYS))}")
-    needed = ["name", "family", "checkpoint", "image_size"] + (["config"] if entry.get("family") in FAMILY_VERSIONS else [])
+    needed = ["name", "family", "checkpoint", "image_size", *(["config"] if entry.get("family") in FAMILY_VERSIONS else [])]
     missing = [key for key in needed if entry.get(key) is None]
     if missing:
         raise UserError(f"{path}: the entry {missing[0]!r} is missing")
@@ -151,9 +151,12 @@ def checkpoint_path(spec: ModelSpec, checkpoint_file_path: Path | None = None) -
         return Path(package.submodule_search_locations[0]) / "asset" / spec.checkpoint
     path = CHECKPOINTS_FOLDER / spec.checkpoint
     if not path.is_file():
-        get = "put them there" if spec.url is None else f"get them with scripts/download_model_checkpoints.sh {spec.name}"
+        how = "put them there"
+        if spec.url is not None:
+            how = f"get them with scripts/download_model_checkpoints.sh {spec.name}"
         raise UserError(
-            f"{path}: the weights of --model {spec.name} are not there; {get}, or name a file with --checkpoint_file_path"
+            f"{path}: the weights of --model {spec.name} are not there; {how}, "
+            "or name a file with --checkpoint_file_path"
         )
     return path
 
@@ -190,7 +193,7 @@ def recorded_sha256(path: Path) -> str | None:
 def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tuple[dict[str, Any], str]:
     """Load a checkpoint without running code from it, and return (state dict, SHA-256).
 
-    A file that bears the name of a published checkpoint must have its hash, and a file with a record of its hash beside it
+    A file that bears the name of a published checkpoint must have its hash, and a file with a record beside it
     (``FILE.sha256``) the recorded one. Half-precision weights become float32.
 
     Args:

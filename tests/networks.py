@@ -1,4 +1,4 @@
-"""SAM 2 with random weights: the real code, small enough for a fast test or of the shapes of a model in the registry."""
+"""SAM 2 with random weights: the real code, small enough for a fast test, or of the shapes of a published model."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ def random_network(video: bool = False, seed: int = 0, spec: ModelSpec = TINY):
 
     torch.manual_seed(seed)
     build = build_sam2_video_predictor if video else build_sam2
-    return build(
-        spec.config, None, device="cpu", hydra_overrides_extra=[f"++model.image_size={spec.image_size}", *spec.overrides]
-    )
+    overrides = [f"++model.image_size={spec.image_size}", *spec.overrides]
+    return build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
 
 
 def save_random_weights(path: Path, without: tuple[str, ...] = (), spec: ModelSpec = TINY) -> Path:

@@ -334,7 +334,7 @@ class TestWithoutKnownHash:
             hashlib.sha256(b"my own").hexdigest(), "tuned.pt"
         ]  # fmt: skip
 
-    def test_a_part_is_not_resumed_since_nothing_could_check_the_whole(self, project: Project, server, tuned: bytes) -> None:
+    def test_a_part_is_not_resumed(self, project: Project, server, tuned: bytes) -> None:
         project.weights.mkdir()
         (project.weights / "tuned.pt.part").write_bytes(b"x" * 100)
         assert project.run("tuned").returncode == 0
@@ -350,7 +350,7 @@ class TestWithoutKnownHash:
         assert result.stderr == f"error: {record}: holds no SHA-256; remove it to record that of the file anew\n"
 
 
-def test_a_host_that_is_away_does_not_stop_the_downloads_from_another(project: Project, server: CheckpointServer) -> None:
+def test_a_host_that_is_away_does_not_stop_another(project: Project) -> None:
     configs = project.folder / "sam2_configs"
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -361,7 +361,9 @@ def test_a_host_that_is_away_does_not_stop_the_downloads_from_another(project: P
         project.prefix = ""
         result = project.run()
     assert result.stderr == f"error: {away}/b/other.pt: no connection\n"
-    assert result.stdout.splitlines()[-1] == f"checkpoints in {project.weights}: 1 downloaded, 0 there already, 1 failed"
+    assert result.stdout.splitlines()[-1] == (
+        f"checkpoints in {project.weights}: 1 downloaded, 0 there already, 1 failed"
+    )
     assert (project.weights / "one.pt").read_bytes() == project.small
 
 

@@ -40,7 +40,8 @@ def checkpoints(tmp_path, monkeypatch) -> Path:
 def run_both(phantom: tuple[Path, Path], model: str) -> None:
     """Run the model through every slice of the phantom and through its memory, and check that each slice was worked."""
     image, masks = phantom
-    arguments = ["-i", image, "-m", masks, "--swap_axes", "-w", "-b", "--model", model, "--precision", "fp32", "--device", "cpu"]
+    arguments = ["-i", image, "-m", masks, "--swap_axes", "-w", "-b", "--model", model]
+    arguments += ["--precision", "fp32", "--device", "cpu"]
     for script, folder, method in ((process_image, "results", None), (process_video, "results_video", "sam2_memory")):
         assert cli.run_main(script.main, [str(argument) for argument in arguments]) == 0
         results = image.parent / folder / "p_ct"
