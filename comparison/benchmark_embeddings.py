@@ -1,10 +1,10 @@
 """Measure what --embeddings_cache saves: two prompt strategies on one volume, one after the other, with and without it.
 
 In each round both ways segment the same slices by the first strategy and then by the second; which way comes first
-alternates, and the cache starts from an empty folder. Strategies are points and then a box; for a model that takes boxes
-alone, one box round all labels and then a box for each label. A time is that of the whole segmentation: reading a slice
-from the volume, encoding it or looking it up, and predicting. Ratios are taken within a round, since other work on the
-machine slows both ways alike.
+alternates, and the cache starts from an empty folder. Strategies are points and then a box; for a model that takes
+boxes alone, one box round all labels and then a box for each label. A time is that of the whole segmentation: reading a
+slice from the volume, encoding it or looking it up, and predicting. Ratios are taken within a round, since other work
+on the machine slows both ways alike.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", type=cli.whole_number, nargs="+", metavar="LABEL", help="labels that count")
     parser.add_argument("--swap_axes", action="store_true", help="swap the first two axes of NIfTI files")
     parser.add_argument(
-        "--slices", type=cli.whole_number, metavar="N", help="slices, evenly spread over the object (default: all of it)"
+        "--slices", type=cli.whole_number, metavar="N", help="slices, evenly spread over the object (default: all)"
     )
     parser.add_argument(
         "--rounds", type=cli.whole_number, default=3, metavar="N", help="turns, at least 3 (default: %(default)s)"
@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument(
-        "--folder", type=Path, metavar="FOLDER", help="where the folders of the cache are made (default: temporary files)"
+        "--folder", type=Path, metavar="FOLDER", help="where the cache lies (default: the system's temporary folder)"
     )
     return parser
 

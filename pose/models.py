@@ -92,7 +92,9 @@ def read_config(path: Path) -> ModelSpec:
     unknown = sorted(str(key) for key in entry.keys() - CONFIG_KEYS)
     if unknown:
         raise UserError(f"{path}: the entry {unknown[0]!r} is unknown; known are {', '.join(sorted(CONFIG_KEYS))}")
-    needed = ["name", "family", "checkpoint", "image_size", *(["config"] if entry.get("family") in FAMILY_VERSIONS else [])]
+    needed = ["name", "family", "checkpoint", "image_size"]
+    if entry.get("family") in FAMILY_VERSIONS:
+        needed.append("config")
     missing = [key for key in needed if entry.get(key) is None]
     if missing:
         raise UserError(f"{path}: the entry {missing[0]!r} is missing")
@@ -171,7 +173,7 @@ def sha256_of(path: Path) -> str:
 
 
 def recorded_sha256(path: Path) -> str | None:
-    """Return the SHA-256 that ``FILE.sha256`` beside the checkpoint states, as ``sha256sum`` writes it; None without one.
+    """Return the SHA-256 that ``FILE.sha256`` beside a checkpoint states, as ``sha256sum`` writes it; None without one.
 
     Raises:
         UserError: the record cannot be read, or states no hash of this file.

@@ -58,7 +58,7 @@ def test_five_lines_describe_a_model(configs, monkeypatch):
     spec = models.find_model("liver", 2)
     assert spec == models.ModelSpec("liver", "sam2", "configs/sam2.1/sam2.1_hiera_t.yaml", "liver.pt", 512)
     monkeypatch.setattr(models, "CHECKPOINTS_FOLDER", configs)
-    with pytest.raises(UserError, match=r"liver\.pt: the weights of --model liver are not there; put them there, or name"):
+    with pytest.raises(UserError, match=r"liver\.pt: the weights of --model liver are not there; put them there, or "):
         models.checkpoint_path(spec)
 
 

@@ -172,9 +172,15 @@ def drop_the_metadata(path: Path) -> None:
     save_file(kilobytes(1), path)
 
 
-@pytest.mark.parametrize(
-    "damage", [shorten, flip_a_bit, drop_the_metadata, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"x" * 99)]
-)  # fmt: skip
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"x" * 99)
+
+
+@pytest.mark.parametrize("damage", [shorten, flip_a_bit, drop_the_metadata, empty, overwrite])
 def test_a_damaged_file_counts_as_none_and_is_removed(tmp_path, caplog, damage):
     cache = EmbeddingsCache(tmp_path, "model")
     cache.put(GREY, kilobytes(1))
@@ -197,8 +203,15 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch, caplog):
     cache.put(GREY, kilobytes(1))
     assert list(tmp_path.iterdir()) == []
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"--embeddings_cache {tmp_path}: cannot be written any more, nothing is kept ([Errno 28] No space left on device)"
+        f"--embeddings_cache {tmp_path}: can take nothing more ([Errno 28] No space left on device)"
     ]
+
+
+def test_a_file_of_another_user_is_a_hit_though_its_time_stays(tmp_path, monkeypatch, caplog):
+    cache = EmbeddingsCache(tmp_path, "model")
+    cache.put(GREY, kilobytes(1))
+    monkeypatch.setattr(os, "utime", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))
+    assert cache.get(GREY) is not None and caplog.records == []
 
 
 def test_parts_of_a_process_that_died_are_removed_later(tmp_path):
@@ -275,8 +288,8 @@ def test_masks_are_those_without_a_cache_and_the_encoder_runs_once(tmp_path, fam
 
 def test_another_precision_or_checkpoint_misses(tmp_path):
     folder = tmp_path / "cache"
-    lighter = {key: value * 0.5 for key, value in models.load_weights(save_random_weights(tmp_path / "a.pt"))[0].items()}
-    torch.save({"model": lighter}, tmp_path / "b.pt")
+    state, _ = models.load_weights(save_random_weights(tmp_path / "a.pt"))
+    torch.save({"model": {key: value * 0.5 for key, value in state.items()}}, tmp_path / "b.pt")
     counts = []
     for name, precision in (("a.pt", "fp32"), ("a.pt", "bf16"), ("b.pt", "fp32"), ("a.pt", "fp32")):
         cache = EmbeddingsCache(folder)

@@ -8,6 +8,7 @@ goes first.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import logging
@@ -105,17 +106,19 @@ class EmbeddingsCache:
         path = self.path_of(grey)
         try:
             tensors = _read(path)
-            os.utime(path)
         except FileNotFoundError:
             tensors = None
         except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
             logger.warning("%s: damaged, computed again (%s)", path, " ".join(str(error).split()))
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
             tensors = None
         if tensors is None:
             self.misses += 1
-        else:
-            self.hits += 1
+            return None
+        self.hits += 1
+        with contextlib.suppress(OSError):  # removed meanwhile, or another user's: its time stays
+            os.utime(path)
         return tensors
 
     def put(self, grey: np.ndarray, tensors: dict[str, torch.Tensor]) -> None:
@@ -141,8 +144,9 @@ class EmbeddingsCache:
             os.replace(part, path)
         except OSError as error:
             self._may_write = False
-            logger.warning("--embeddings_cache %s: cannot be written any more, nothing is kept (%s)", self.folder, error)
-            part.unlink(missing_ok=True)
+            logger.warning("--embeddings_cache %s: can take nothing more (%s)", self.folder, error)
+            with contextlib.suppress(OSError):
+                part.unlink()
             return
         self._bytes += len(content)
         self._written_unseen += len(content)
@@ -179,7 +183,8 @@ class EmbeddingsCache:
         for _, path, size in sorted(files):
             if total <= self.limit_bytes:
                 break
-            Path(path).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
             total -= size
         return total
 
