@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         "-o", "--multimask_output", action="store_true",
         help="let the model make three masks and take the best by its score (unsafe on chests: the score misleads)",
     )
+    cli.add_embeddings_arguments(parser)
     cli.add_run_arguments(parser, "results")
     return parser
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pose import models, run, segmenters
     from pose.case import Job, load_case, plan_jobs, usable_prompts
+    from pose.segmenters.embeddings import embeddings_from_arguments
 
     jobs = plan_jobs(arguments, "results")
     spec = models.find_model(arguments.model, arguments.sam_version)
@@ -62,12 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if loaded is None:
             device = models.choose_device(arguments.device)
             precision = models.choose_precision(arguments.precision, device)
-            segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision)
-            loaded = segmenter, models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
-        segmenter, manifest = loaded
+            embeddings = embeddings_from_arguments(arguments)
+            segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision, embeddings)
+            manifest = models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
+            loaded = segmenter, manifest, embeddings
+        segmenter, manifest, embeddings = loaded
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, spec.name)
         predictions = segmenters.segment_slices(segmenter, case.grey, prompts, slices, arguments.multimask_output)
-        return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest)
+        return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest, embeddings)
 
     return run.run_jobs(jobs, process)
 

@@ -51,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     region_growing.add_arguments(parser)
     cli.add_prompt_arguments(parser)
     cli.add_model_arguments(parser, sam_version=2)
+    cli.add_embeddings_arguments(parser)
     cli.add_run_arguments(parser, "results_video")
     return parser
 
@@ -80,10 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return None
         if loaded is None:
             loaded = load_segmenter(method, spec, checkpoint, arguments)
-        segmenter, manifest = loaded
+        segmenter, manifest, embeddings = loaded
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
         predictions = segmenter.segment(case.grey, prompts)
-        return run.segment_and_write(case, prompts, predictions, range(len(case.grey)), arguments, manifest)
+        return run.segment_and_write(case, prompts, predictions, range(len(case.grey)), arguments, manifest, embeddings)
 
     return run.run_jobs(jobs, process)
 
@@ -93,25 +94,31 @@ def choose_method(arguments: argparse.Namespace) -> tuple:
     from pose import models
 
     if arguments.method == "region_growing":
+        if arguments.embeddings_cache is not None:
+            raise cli.UserError(f"--embeddings_cache {arguments.embeddings_cache}: region_growing has no encoder")
         return None, None, arguments.method
     version = arguments.sam_version or (2 if arguments.model is None else None)
     spec = models.find_model(arguments.model, version)
     method = arguments.method or ("sam2_memory" if spec.family == "sam2" else "chain")
     if method == "sam2_memory" and spec.family != "sam2":
         raise cli.UserError(f"--method sam2_memory: {spec.name} has no video memory; choose a SAM 2 model, or --method chain")
+    if method == "sam2_memory" and arguments.embeddings_cache is not None:
+        raise cli.UserError(f"--embeddings_cache {arguments.embeddings_cache}: not for sam2_memory; use --method chain")
     return spec, models.checkpoint_path(spec, arguments.checkpoint_file_path), method
 
 
 def load_segmenter(method: str, spec: ModelSpec | None, checkpoint: Path | None, arguments: argparse.Namespace) -> tuple:
-    """Return (volume segmenter, what the manifest says of it)."""
+    """Return (volume segmenter, what the manifest says of it, the cache of encoded slices that it uses or None)."""
     from pose import models, segmenters
+    from pose.segmenters.embeddings import embeddings_from_arguments
 
     if method == "region_growing":
         from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 
-        return RegionGrowing(RegionGrowingSettings.from_arguments(arguments)), {"method": method}
+        return RegionGrowing(RegionGrowingSettings.from_arguments(arguments)), {"method": method}, None
     device = models.choose_device(arguments.device)
     precision = models.choose_precision(arguments.precision, device)
+    embeddings = embeddings_from_arguments(arguments)
     if method == "sam2_memory":
         from pose.segmenters.sam2_memory import Sam2Memory
 
@@ -120,10 +127,10 @@ def load_segmenter(method: str, spec: ModelSpec | None, checkpoint: Path | None,
     else:
         from pose.segmenters.chain import Chain, ChainSettings
 
-        slice_segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision)
+        slice_segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision, embeddings)
         segmenter = Chain(slice_segmenter, ChainSettings.from_arguments(arguments))
         digest = slice_segmenter.checkpoint_sha256
-    return segmenter, {"method": method, **models.describe(spec, checkpoint, digest, device, precision)}
+    return segmenter, {"method": method, **models.describe(spec, checkpoint, digest, device, precision)}, embeddings
 
 
 def prompts_of_volume(case: Case, arguments: argparse.Namespace) -> list[Prompt]:

@@ -61,6 +61,17 @@ def whole_number(text: str) -> int:
     return value
 
 
+def positive_number(text: str) -> float:
+    """Argument type: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
 def prompt_slice(text: str) -> str | int:
     """Argument type: "centre", "largest" or the index of a slice."""
     return text if text in ("centre", "largest") else whole_number(text)
@@ -139,7 +150,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> No
     group.add_argument(
         "--model", metavar="NAME",
         help="1: vit_b, vit_l (default), vit_h; 2: tiny, small, base_plus, large (default), 2.1_tiny, 2.1_small, "
-        "2.1_base_plus, 2.1_large; lite_medsam (boxes only; its weights come with its package)",
+        "2.1_base_plus, 2.1_large, medsam2; lite_medsam (boxes only; its weights come with its package); and whatever "
+        "else has a YAML in sam2_configs/",
     )
     group.add_argument(
         "--checkpoint_file_path", type=Path, metavar="FILE", help="weights (default: the model's file in model_checkpoints/)"
@@ -148,6 +160,20 @@ def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> No
     group.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto",
         help="auto computes in bfloat16 where the device does so natively (default: auto)",
+    )
+
+
+def add_embeddings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where encoded slices are kept between runs."""
+    group = parser.add_argument_group("encoded slices")
+    group.add_argument(
+        "--embeddings_cache", type=Path, metavar="FOLDER",
+        help="keep what the image encoder makes of each slice here, and use it in further runs: other prompts on the "
+        "same slices cost little (2 to 17 MB a slice)",
+    )
+    group.add_argument(
+        "--embeddings_cache_gb", type=positive_number, default=20.0, metavar="GB",
+        help="the folder may take as much; what was not used for longest is removed (default: %(default)g)",
     )
 
 

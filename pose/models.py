@@ -24,6 +24,12 @@ CHECKPOINTS_FOLDER = Path(os.environ.get("CHECKPOINTS_FOLDER") or REPOSITORY_FOL
 
 DEFAULT_MODELS = {1: "vit_l", 2: "large"}
 FAMILY_VERSIONS = {"sam": 1, "sam2": 2}
+FAMILIES = ("sam", "sam2", "lite_medsam")
+# version and size_bytes are for people and for the download script
+CONFIG_KEYS = {
+    *("name", "family", "version", "config", "image_size", "checkpoint", "url", "sha256", "size_bytes", "licence"),
+    *("packaged", "overrides"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,27 +61,62 @@ class ModelSpec:
 
 @lru_cache(maxsize=1)
 def registry() -> dict[str, ModelSpec]:
-    """Return every model of ``sam2_configs/`` by name."""
-    import yaml
+    """Return every model of ``sam2_configs/`` by name.
 
-    specs = {}
+    Raises:
+        UserError: a file that is no description of a model, or two files with the same name in them.
+    """
+    specs: dict[str, ModelSpec] = {}
     for path in sorted(CONFIGS_FOLDER.glob("*.yaml")):
-        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
-        fields = {key: entry.get(key) for key in ("config", "sha256", "url", "licence")}
-        try:
-            spec = ModelSpec(
-                name=str(entry["name"]),
-                family=entry["family"],
-                checkpoint=entry["checkpoint"],
-                image_size=int(entry["image_size"]),
-                packaged=bool(entry.get("packaged", False)),
-                overrides=tuple(entry.get("overrides") or ()),
-                **fields,
-            )
-        except KeyError as error:
-            raise UserError(f"{path}: the entry {error} is missing") from None
+        spec = read_config(path)
+        if spec.name in specs:
+            raise UserError(f"{path}: the name {spec.name} is taken by another file of {CONFIGS_FOLDER.name}/")
         specs[spec.name] = spec
     return specs
+
+
+def read_config(path: Path) -> ModelSpec:
+    """Return the model that a YAML file describes.
+
+    Raises:
+        UserError: not YAML, an entry that is missing, unknown or has a value that it cannot have.
+    """
+    import yaml
+
+    try:
+        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}: holds no entries such as name: and checkpoint:")
+    unknown = sorted(str(key) for key in entry.keys() - CONFIG_KEYS)
+    if unknown:
+        raise UserError(f"{path}: the entry {unknown[0]!r} is unknown; known are {', '.join(sorted(CONFIG_KEYS))}")
+    needed = ["name", "family", "checkpoint", "image_size"]
+    if entry.get("family") in FAMILY_VERSIONS:
+        needed.append("config")
+    missing = [key for key in needed if entry.get(key) is None]
+    if missing:
+        raise UserError(f"{path}: the entry {missing[0]!r} is missing")
+    if entry["family"] not in FAMILIES:
+        raise UserError(f"{path}: family: {entry['family']} is not one of {', '.join(FAMILIES)}")
+    if not isinstance(entry["image_size"], int) or entry["image_size"] < 1:
+        raise UserError(f"{path}: image_size: {entry['image_size']} is not a number of pixels")
+    overrides = entry.get("overrides") or []
+    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+        raise UserError(f"{path}: overrides: {overrides} is not a list of texts such as ++model.num_maskmem=7")
+    return ModelSpec(
+        name=str(entry["name"]),
+        family=entry["family"],
+        config=entry.get("config"),
+        checkpoint=entry["checkpoint"],
+        image_size=entry["image_size"],
+        sha256=entry.get("sha256"),
+        url=entry.get("url"),
+        licence=entry.get("licence"),
+        packaged=bool(entry.get("packaged", False)),
+        overrides=tuple(overrides),
+    )
 
 
 def find_model(name: str | None, sam_version: int | None = None) -> ModelSpec:
@@ -112,9 +153,12 @@ def checkpoint_path(spec: ModelSpec, checkpoint_file_path: Path | None = None) -
         return Path(package.submodule_search_locations[0]) / "asset" / spec.checkpoint
     path = CHECKPOINTS_FOLDER / spec.checkpoint
     if not path.is_file():
+        how = "put them there"
+        if spec.url is not None:
+            how = f"get them with scripts/download_model_checkpoints.sh {spec.name}"
         raise UserError(
-            f"{path}: the weights of --model {spec.name} are not there; "
-            f"get them with scripts/download_model_checkpoints.sh {spec.name}, or name a file with --checkpoint_file_path"
+            f"{path}: the weights of --model {spec.name} are not there; {how}, "
+            "or name a file with --checkpoint_file_path"
         )
     return path
 
@@ -128,17 +172,38 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def recorded_sha256(path: Path) -> str | None:
+    """Return the SHA-256 that ``FILE.sha256`` beside a checkpoint states, as ``sha256sum`` writes it; None without one.
+
+    Raises:
+        UserError: the record cannot be read, or states no hash of this file.
+    """
+    record = path.with_name(path.name + ".sha256")
+    if not record.exists():
+        return None
+    try:
+        lines = record.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{record}: cannot be read ({error})") from None
+    for line in lines:
+        digest, _, name = line.partition(" ")
+        if len(digest) == 64 and Path(name[1:]).name == path.name:
+            return digest.lower()
+    raise UserError(f"{record}: states no SHA-256 of {path.name}; remove it, or write it with sha256sum")
+
+
 def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tuple[dict[str, Any], str]:
     """Load a checkpoint without running code from it, and return (state dict, SHA-256).
 
-    A file that bears the name of a published checkpoint must have its hash. Half-precision weights become float32.
+    A file that bears the name of a published checkpoint must have its hash, and a file with a record beside it
+    (``FILE.sha256``) the recorded one. Half-precision weights become float32.
 
     Args:
         path: the checkpoint.
         known_sha256: hashes by file name; those of the registry unless given.
 
     Raises:
-        UserError: not the published file, damaged, or not a checkpoint of tensors.
+        UserError: not the published or the recorded file, damaged, or not a checkpoint of tensors.
     """
     import pickle
 
@@ -150,6 +215,12 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
     expected = known_sha256.get(path.name)
     if expected is not None and digest != expected:
         raise UserError(f"{path}: SHA-256 is {digest}, that of the published {path.name} is {expected}; download it again")
+    recorded = recorded_sha256(path)
+    if recorded is not None and digest != recorded:
+        raise UserError(
+            f"{path}: SHA-256 is {digest}, that recorded in {path.name}.sha256 is {recorded}; "
+            "download it again, or remove the record if the change is meant"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

@@ -23,6 +23,7 @@ from pose.volume import Volume, write_mask
 
 if TYPE_CHECKING:
     from pose.segmenters import Prediction, SlicePredictions
+    from pose.segmenters.embeddings import EmbeddingsCache
 
 logger = logging.getLogger(__name__)
 
@@ -77,18 +78,22 @@ def segment_and_write(
     slices: Sequence[int],
     arguments: argparse.Namespace,
     manifest: dict[str, Any],
+    embeddings: EmbeddingsCache | None = None,
 ) -> dict[str, Path]:
     """Run ``predictions`` to their end, score them, and write every result of the volume.
 
     Args:
         slices: the slices that ``predictions`` will yield; they are the rows of raw_data.
         manifest: what is known of the run so far (model, device, precision).
+        embeddings: the cache that the predictions use; the manifest says how often it held a slice of this volume.
 
     Returns:
         Every file written, by kind; the manifest was written last.
     """
     from tqdm import tqdm
 
+    if embeddings is not None:
+        embeddings.reset_counts()
     started, start = datetime.now(), perf_counter()
     volume = case.volume
     labels = np.zeros(volume.voxels.shape, dtype=np.uint16 if any(p.object_id > 255 for p in prompts) else np.uint8)
@@ -111,6 +116,7 @@ def segment_and_write(
         "command": shlex.join(sys.argv),
         "arguments": {key: _plain(value) for key, value in vars(arguments).items()},
         **manifest,
+        **({} if embeddings is None else {"embeddings_cache": embeddings.describe()}),
         "image": _describe_input(case.job.image_path, volume),
         "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of(masks_path)},
         "slices": len(slices),

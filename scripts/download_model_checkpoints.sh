@@ -5,8 +5,9 @@
 #   scripts/download_model_checkpoints.sh --list
 #
 # Addresses and SHA-256 hashes come from sam2_configs/. A file that is there and sound is skipped; a download that was
-# cut off is resumed; a file gets its name only once its hash is right. Exit code 1: something could not be had; 2: an
-# unknown name.
+# cut off is resumed; a file gets its name only once its hash is right. Where no hash is known, that of the first
+# download is printed and recorded beside the file (FILE.sha256, as sha256sum writes it), and later calls check the file
+# against the record. Exit code 1: something could not be had; 2: an unknown name.
 #
 #   CHECKPOINTS_FOLDER              where the files go (default: model_checkpoints in the repository)
 #   MODEL_CHECKPOINTS_URL_PREFIX    a mirror to take them from: stands for the scheme and host of each address
@@ -21,14 +22,16 @@ error() {
     printf 'error: %s\n' "$1" >&2
 }
 
-# Sets name, checkpoint, url, sha256 and size_bytes to what the flat YAML file $1 says; empty where it says nothing.
+# Sets name, checkpoint, url, sha256, size_bytes and packaged to what the YAML file $1 says at its first level; empty
+# where it says nothing.
 read_config() {
     local key value
-    name='' checkpoint='' url='' sha256='' size_bytes=''
+    name='' checkpoint='' url='' sha256='' size_bytes='' packaged=''
     while IFS= read -r line || [ -n "$line" ]; do
         line=${line%$'\r'}
         key=${line%%:*}
-        value=${line#*: }
+        value=${line#*:}
+        value=${value# }
         value=${value#\"}
         value=${value%\"}
         case $key in
@@ -37,6 +40,7 @@ read_config() {
             url) url=$value ;;
             sha256) sha256=$value ;;
             size_bytes) size_bytes=$value ;;
+            packaged) packaged=$value ;;
         esac
     done <"$1"
 }
@@ -53,8 +57,47 @@ bytes_of() {
     wc -c <"$1" | tr -d ' '
 }
 
+# Sets sha256 to what the record beside the checkpoint says, where the configuration read last knows no hash; it stays
+# empty where there is no record. Returns 1 where the record is none.
+read_record() {
+    local record=$folder/$checkpoint.sha256 rest
+    origin=''
+    if [ -n "$sha256" ] || [ ! -e "$record" ]; then return 0; fi
+    read -r sha256 rest <"$record" || true
+    origin=" as $record says"
+    [[ ! $sha256 =~ ^[0-9a-f]{64}$ ]] || return 0
+    error "$record: holds no SHA-256; remove it to record that of the file anew"
+    return 1
+}
+
+# Records the SHA-256 $1 of the checkpoint beside it.
+write_record() {
+    local record=$folder/$checkpoint.sha256
+    if printf '%s  %s\n' "$1" "$checkpoint" 2>/dev/null >"$record.part" && mv -f "$record.part" "$record"; then
+        echo "$checkpoint: SHA-256 is $1; no published one is known: recorded in $record"
+        return 0
+    fi
+    error "$record: cannot be written"
+    return 1
+}
+
+# The address that the configuration read last is taken from.
+address_of() {
+    local path=${url#*://}
+    if [ -n "${MODEL_CHECKPOINTS_URL_PREFIX:-}" ]; then
+        echo "${MODEL_CHECKPOINTS_URL_PREFIX%/}/${path#*/}"
+    else
+        echo "$url"
+    fi
+}
+
+host_of() {
+    local host=${1#*://}
+    echo "${host%%/*}"
+}
+
 # Fetches $1 into $2, going on after what $2 holds already. On a failure, reason says why, and offline whether no other
-# address is worth trying.
+# address of the same host is worth trying.
 fetch() {
     local status=0 http=
     reason='' offline=
@@ -94,11 +137,10 @@ fetch() {
 
 # Downloads the checkpoint of the configuration read last. Returns 1 where it cannot be had.
 download() {
-    local file=$folder/$checkpoint part=$folder/$checkpoint.part resumed digest address=$url
-    if [ -n "${MODEL_CHECKPOINTS_URL_PREFIX:-}" ]; then
-        address=${url#*://}
-        address=${MODEL_CHECKPOINTS_URL_PREFIX%/}/${address#*/}
-    fi
+    local file=$folder/$checkpoint part=$folder/$checkpoint.part resumed digest address
+    address=$(address_of)
+    # without a hash nothing would show that the rest of a download belongs to its beginning
+    [ -n "$sha256" ] || rm -f "$part"
     while :; do
         resumed=
         if [ -s "$part" ]; then
@@ -124,14 +166,14 @@ download() {
             fi
         fi
         digest=$(sha256_of "$part")
-        if [ "$digest" = "$sha256" ]; then
-            mv -f "$part" "$file" && return 0
-            error "$file: cannot be written"
-            return 1
+        if [ -z "$sha256" ] || [ "$digest" = "$sha256" ]; then
+            mv -f "$part" "$file" || { error "$file: cannot be written"; return 1; }
+            [ -n "$sha256" ] || write_record "$digest"
+            return
         fi
         rm -f "$part"
         if [ -z "$resumed" ]; then
-            error "$address: SHA-256 is $digest, not $sha256; removed"
+            error "$address: SHA-256 is $digest, not $sha256$origin; removed"
             return 1
         fi
         echo "$checkpoint: the resumed download is not sound; from the start again"
@@ -168,8 +210,10 @@ for wanted in "$@"; do
             found=yes
             if [ -n "$url" ]; then
                 chosen+=("$config")
-            else
+            elif [ "$packaged" = true ]; then
                 echo "$wanted: nothing to download; its weights come inside a package"
+            else
+                echo "$wanted: nothing to download; ${config##*/} names no address"
             fi
         fi
     done
@@ -180,21 +224,25 @@ command -v curl >/dev/null || command -v wget >/dev/null || { error "neither cur
 command -v sha256sum >/dev/null || command -v shasum >/dev/null || { error "no sha256sum, no shasum"; exit 1; }
 mkdir -p "$folder" 2>/dev/null || { error "$folder: cannot be created"; exit 1; }
 
-downloaded=0 sound=0 failed=0 untried=0 offline=
+downloaded=0 sound=0 failed=0 untried=0 offline='' unreachable=' '
 for config in ${chosen[@]+"${chosen[@]}"}; do
     read_config "$config"
-    if [ -n "$offline" ]; then
+    host=$(host_of "$(address_of)")
+    if [[ $unreachable == *" $host "* ]]; then
         untried=$((untried + 1))
         continue
     fi
-    if [ -z "$sha256" ]; then
-        error "$config: no sha256, so that what is downloaded could not be checked"
+    if ! read_record; then
         failed=$((failed + 1))
         continue
     fi
     if [ -f "$folder/$checkpoint" ]; then
         digest=$(sha256_of "$folder/$checkpoint")
-        if [ "$digest" = "$sha256" ]; then
+        if [ -z "$sha256" ] && ! write_record "$digest"; then
+            failed=$((failed + 1))
+            continue
+        fi
+        if [ -z "$sha256" ] || [ "$digest" = "$sha256" ]; then
             sound=$((sound + 1))
             continue
         fi
@@ -204,6 +252,7 @@ for config in ${chosen[@]+"${chosen[@]}"}; do
         downloaded=$((downloaded + 1))
     else
         failed=$((failed + 1))
+        [ -z "$offline" ] || unreachable="$unreachable$host "
     fi
 done
 

@@ -1,4 +1,4 @@
-"""A SAM 2 of few and random weights: the real code, small enough for a fast test."""
+"""SAM 2 with random weights: the real code, small enough for a fast test, or of the shapes of a published model."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def random_network(video: bool = False, seed: int = 0, spec: ModelSpec = TINY):
 
     torch.manual_seed(seed)
     build = build_sam2_video_predictor if video else build_sam2
-    return build(
-        spec.config, None, device="cpu", hydra_overrides_extra=[f"++model.image_size={spec.image_size}", *spec.overrides]
-    )
+    overrides = [f"++model.image_size={spec.image_size}", *spec.overrides]
+    return build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
 
 
 def save_random_weights(path: Path, without: tuple[str, ...] = (), spec: ModelSpec = TINY) -> Path:
     """Write random weights of ``spec`` as a checkpoint, leaving out those whose names start with ``without``."""
     import torch
 
-    state = {key: value for key, value in random_network(spec=spec).state_dict().items() if not key.startswith(without or ("?",))}
+    network = random_network(spec=spec)
+    state = {key: value for key, value in network.state_dict().items() if not key.startswith(without or ("?",))}
     torch.save({"model": state}, path)
     return path

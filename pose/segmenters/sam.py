@@ -10,6 +10,7 @@ import torch
 from pose.models import ModelSpec, fill_weights, import_torchvision, load_weights
 from pose.prompt import Prompt
 from pose.segmenters import Prediction
+from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
 
 
@@ -18,8 +19,15 @@ class Sam:
 
     prompt_kinds = frozenset({"points", "box", "mask"})
 
-    def __init__(self, spec: ModelSpec, checkpoint: Path, device: torch.device, precision: str = "fp32"):
-        """Load the weights in ``checkpoint``.
+    def __init__(
+        self,
+        spec: ModelSpec,
+        checkpoint: Path,
+        device: torch.device,
+        precision: str = "fp32",
+        embeddings: EmbeddingsCache | None = None,
+    ):
+        """Load the weights in ``checkpoint``; slices that ``embeddings`` holds are not encoded again.
 
         Raises:
             pose.cli.UserError: the checkpoint is damaged or of another model.
@@ -37,15 +45,27 @@ class Sam:
         self.device = device
         self.precision = precision
         self._predictor = SamPredictor(model)
+        self._embeddings = embeddings
+        if embeddings is not None:
+            what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device
+            embeddings.model_key = model_key(*what, "slice", spec.config)
 
     @torch.inference_mode()
     def set_image(self, grey: np.ndarray) -> None:
-        """Encode one slice, (rows, columns) uint8."""
+        """Encode one slice, (rows, columns) uint8, or take up what was kept of it."""
+        predictor = self._predictor
+        features = recalled(self._embeddings, grey, self._encode, self.device)["features"]
+        predictor.original_size = grey.shape
+        predictor.input_size = predictor.transform.get_preprocess_shape(*grey.shape, predictor.transform.target_length)
+        # the mask decoder adds float32 embeddings in place and fails on bfloat16 features
+        predictor.features = features.float()
+        predictor.is_image_set = True
+        wait_for(self.device)
+
+    def _encode(self, grey: np.ndarray) -> dict[str, torch.Tensor]:
         with autocast(self.device, self.precision):
             self._predictor.set_image(np.repeat(grey[..., None], 3, axis=2))
-        # the mask decoder adds float32 embeddings in place and fails on bfloat16 features
-        self._predictor.features = self._predictor.features.float()
-        wait_for(self.device)
+        return {"features": self._predictor.features}
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:

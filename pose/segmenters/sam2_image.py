@@ -10,6 +10,7 @@ import torch
 from pose.models import ModelSpec, fill_weights, import_torchvision, load_weights
 from pose.prompt import Prompt
 from pose.segmenters import Prediction
+from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
 
 MEMORY_WEIGHTS = (
@@ -58,8 +59,15 @@ class Sam2Image:
 
     prompt_kinds = frozenset({"points", "box", "mask"})
 
-    def __init__(self, spec: ModelSpec, checkpoint: Path, device: torch.device, precision: str = "fp32"):
-        """Load the weights in ``checkpoint``.
+    def __init__(
+        self,
+        spec: ModelSpec,
+        checkpoint: Path,
+        device: torch.device,
+        precision: str = "fp32",
+        embeddings: EmbeddingsCache | None = None,
+    ):
+        """Load the weights in ``checkpoint``; slices that ``embeddings`` holds are not encoded again.
 
         Raises:
             pose.cli.UserError: the checkpoint is damaged or of another model.
@@ -76,6 +84,10 @@ class Sam2Image:
         self._predictor = SAM2ImagePredictor(network)
         # the sizes of the feature maps are fixed for 1024 pixels in the predictor
         self._predictor._bb_feat_sizes = [(network.image_size // stride,) * 2 for stride in (4, 8, 16)]
+        self._embeddings = embeddings
+        if embeddings is not None:
+            what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device
+            embeddings.model_key = model_key(*what, "slice", spec.config, *spec.overrides)
         self._object_score: float | None = None
         if not lacking.intersection(OBJECT_SCORE_WEIGHTS):
             network.sam_mask_decoder.register_forward_hook(self._keep_object_score)
@@ -85,14 +97,23 @@ class Sam2Image:
 
     @torch.inference_mode()
     def set_image(self, grey: np.ndarray) -> None:
-        """Encode one slice, (rows, columns) uint8."""
+        """Encode one slice, (rows, columns) uint8, or take up what was kept of it."""
+        tensors = recalled(self._embeddings, grey, self._encode, self.device)
+        # the mask decoder costs little, and in float32 the contours of small objects stay what they are
+        self._predictor._features = {
+            "image_embed": tensors["image_embed"].float(),
+            "high_res_feats": [tensors["stride_4"].float(), tensors["stride_8"].float()],
+        }
+        self._predictor._orig_hw = [grey.shape]
+        self._predictor._is_image_set = True
+        wait_for(self.device)
+
+    def _encode(self, grey: np.ndarray) -> dict[str, torch.Tensor]:
         with autocast(self.device, self.precision):
             self._predictor.set_image(np.repeat(grey[..., None], 3, axis=2))
-        # the mask decoder costs little, and in float32 the contours of small objects stay what they are
         features = self._predictor._features
-        features["image_embed"] = features["image_embed"].float()
-        features["high_res_feats"] = [feature.float() for feature in features["high_res_feats"]]
-        wait_for(self.device)
+        fine, middle = features["high_res_feats"]
+        return {"image_embed": features["image_embed"], "stride_4": fine, "stride_8": middle}
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
