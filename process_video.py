@@ -2,7 +2,8 @@
 """Segment a whole volume from one prompt on one slice.
 
 The prompt is taken from the ground-truth mask of one slice by the paper's rules, or given by you, and carried through the
-volume by one of three methods:
+volume by one of three methods. With --seed_image_file_path the prompt lies on a slice of another patient, and one prompt
+serves a whole data set:
 
   sam2_memory     SAM 2's video memory: slices are frames; the paper's method
   chain           any model for slices, carried from slice to slice: the mask of one gives the prompt of the next
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose import cli
+from pose import cli, seed
 
 if TYPE_CHECKING:
     from pose.case import Case
@@ -34,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=chain.describe_rules(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    cli.add_input_arguments(parser)
+    cli.add_input_arguments(parser, image_required=False)
     group = parser.add_argument_group("method")
     group.add_argument(
         "--method", choices=METHODS, help="default: sam2_memory for SAM 2 models, chain for all others"
@@ -46,6 +47,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "-s", "--slice", type=cli.whole_number, metavar="N", help="the slice that --point, --negative_point and --box lie on"
+    )
+    seed.add_arguments(parser)
+    group = parser.add_argument_group("memory", "what --method sam2_memory does without, to be quicker: results change")
+    group.add_argument(
+        "--max_memories", type=cli.whole_number, metavar="N",
+        help="attend to so many unprompted slices before the one at hand (default: SAM 2's own, 6)",
+    )
+    group.add_argument(
+        "--stop_after", type=cli.positive_whole_number, metavar="K",
+        help="end a half of the volume once every object is absent, by its object score, on K slices in a row",
     )
     chain.add_arguments(parser)
     region_growing.add_arguments(parser)
@@ -64,36 +75,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pose import run
     from pose.case import Job, load_case, plan_jobs, usable_prompts
 
+    seeded = seed.is_seeded(arguments)
+    if not arguments.image_file_path and not arguments.save_seed_memory:
+        raise cli.UserError("--image_file_path: needed, unless --save_seed_memory is all that is asked for")
     jobs = plan_jobs(arguments, "results_video")
-    spec, checkpoint, method = choose_method(arguments)
+    spec, checkpoint, method = choose_method(arguments, seeded)
+    seed_cases = seed.seed_cases(arguments) if seeded and arguments.seed_image_file_path else []
     loaded = None
 
-    def process(job: Job) -> dict[str, Path] | None:
+    def load() -> tuple:
         nonlocal loaded
+        if loaded is None:
+            segmenter, manifest, embeddings = load_segmenter(method, spec, checkpoint, arguments)
+            seeds = None
+            if seeded:
+                seeds = seed.make_seeds(segmenter, seed_cases) if seed_cases else seed.load_seeds(arguments.seed_memory, segmenter)
+            if arguments.save_seed_memory:
+                seed.save_seeds(arguments.save_seed_memory, seeds, segmenter)
+                print(f"seed memory: {arguments.save_seed_memory}")
+            loaded = segmenter, manifest, embeddings, seeds
+        return loaded
+
+    def process(job: Job) -> dict[str, Path] | None:
         case = load_case(job, arguments)
-        prompts = prompts_of_volume(case, arguments)
+        slices = range(len(case.grey))
+        start = arguments.start_slice
+        if start is not None and start not in slices:
+            raise cli.UserError(f"{job.image_path}: --start_slice {start} is not among its slices 0 to {len(slices) - 1}")
+        prompts = [] if seeded else prompts_of_volume(case, arguments)
         if arguments.dry_run:
             where = ", ".join(str(index) for index in sorted({prompt.slice for prompt in prompts}))
+            what = "the seeds" if seeded else f"{len(prompts)} prompt(s) on slice {where}"
             print(
-                f"{job.name}: would carry {len(prompts)} prompt(s) on slice {where} through {len(case.grey)} slices by {method}"
+                f"{job.name}: would carry {what} through {len(slices)} slices by {method}"
                 f"{'' if spec is None else ' with ' + spec.name} and write to {job.results_folder}"
             )
             return None
-        if loaded is None:
-            loaded = load_segmenter(method, spec, checkpoint, arguments)
-        segmenter, manifest, embeddings = loaded
-        prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
-        predictions = segmenter.segment(case.grey, prompts)
-        return run.segment_and_write(case, prompts, predictions, range(len(case.grey)), arguments, manifest, embeddings)
+        segmenter, manifest, embeddings, seeds = load()
+        if seeded:
+            predictions = segmenter.segment(case.grey, [], seeds.memories, start)
+            manifest = {**manifest, "seed": seeds.manifest_for(case.volume, arguments)}
+        else:
+            prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
+            predictions = segmenter.segment(case.grey, prompts)
+        return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest, embeddings)
 
+    if not jobs and not arguments.dry_run:
+        load()
     return run.run_jobs(jobs, process)
 
 
-def choose_method(arguments: argparse.Namespace) -> tuple:
+def choose_method(arguments: argparse.Namespace, seeded: bool) -> tuple:
     """Return (model or None, its weights or None, method), checked against each other."""
     from pose import models
 
     if arguments.method == "region_growing":
+        refuse_memory_flags(arguments, seeded, "region_growing")
         if arguments.embeddings_cache is not None:
             raise cli.UserError(f"--embeddings_cache {arguments.embeddings_cache}: region_growing has no encoder")
         return None, None, arguments.method
@@ -102,9 +139,22 @@ def choose_method(arguments: argparse.Namespace) -> tuple:
     method = arguments.method or ("sam2_memory" if spec.family == "sam2" else "chain")
     if method == "sam2_memory" and spec.family != "sam2":
         raise cli.UserError(f"--method sam2_memory: {spec.name} has no video memory; choose a SAM 2 model, or --method chain")
-    if method == "sam2_memory" and arguments.embeddings_cache is not None:
-        raise cli.UserError(f"--embeddings_cache {arguments.embeddings_cache}: not for sam2_memory; use --method chain")
+    if method != "sam2_memory":
+        refuse_memory_flags(arguments, seeded, f"{method} with {spec.name}")
     return spec, models.checkpoint_path(spec, arguments.checkpoint_file_path), method
+
+
+def refuse_memory_flags(arguments: argparse.Namespace, seeded: bool, what: str) -> None:
+    """Raise UserError for flags that only SAM 2's memory understands."""
+    if seeded:
+        flag = next(name for name in seed.SEED_FLAGS if getattr(arguments, name))
+        raise cli.UserError(
+            f"--{flag}: {what} has no memory that one patient could leave to another; choose a SAM 2 model with "
+            "--method sam2_memory"
+        )
+    for flag in ("max_memories", "stop_after"):
+        if getattr(arguments, flag) is not None:
+            raise cli.UserError(f"--{flag} {getattr(arguments, flag)}: {what} has no such memory; it is for sam2_memory")
 
 
 def load_segmenter(method: str, spec: ModelSpec | None, checkpoint: Path | None, arguments: argparse.Namespace) -> tuple:
@@ -122,7 +172,10 @@ def load_segmenter(method: str, spec: ModelSpec | None, checkpoint: Path | None,
     if method == "sam2_memory":
         from pose.segmenters.sam2_memory import Sam2Memory
 
-        segmenter = Sam2Memory(spec, checkpoint, device, precision)
+        segmenter = Sam2Memory(
+            spec, checkpoint, device, precision,
+            max_memories=arguments.max_memories, stop_after=arguments.stop_after, embeddings=embeddings,
+        )  # fmt: skip
         digest = segmenter.checkpoint_sha256
     else:
         from pose.segmenters.chain import Chain, ChainSettings

@@ -72,16 +72,24 @@ def positive_number(text: str) -> float:
     return value
 
 
+def positive_whole_number(text: str) -> int:
+    """Argument type: a count, 1 or more."""
+    value = whole_number(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 is not a count from 1")
+    return value
+
+
 def prompt_slice(text: str) -> str | int:
     """Argument type: "centre", "largest" or the index of a slice."""
     return text if text in ("centre", "largest") else whole_number(text)
 
 
-def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = True) -> None:
     """Add the images, their masks, and how grey levels are made of them."""
     group = parser.add_argument_group("input")
     group.add_argument(
-        "-i", "--image_file_path", type=Path, nargs="+", required=True, metavar="FILE",
+        "-i", "--image_file_path", type=Path, nargs="+", default=[], required=image_required, metavar="FILE",
         help="one or many scans: .nii, .nii.gz, or working data (.npz, .npy); the model is loaded once for all of them",
     )
     group.add_argument(

@@ -96,10 +96,12 @@ def segment_and_write(
         embeddings.reset_counts()
     started, start = datetime.now(), perf_counter()
     volume = case.volume
-    labels = np.zeros(volume.voxels.shape, dtype=np.uint16 if any(p.object_id > 255 for p in prompts) else np.uint8)
+    labels = np.zeros(volume.voxels.shape, dtype=np.uint8)
     rows: dict[int, dict[str, Any]] = {}
     per_label = arguments.objects == "per_label" and case.truth is not None
     for found in tqdm(predictions, total=len(slices), desc=case.job.name, unit="slice"):
+        if max(found.objects, default=0) > np.iinfo(labels.dtype).max:
+            labels = labels.astype(np.uint16)
         labels[:, :, found.slice] = label_map(found.objects, labels.shape[:2])
         rows[found.slice] = slice_row(case, found, labels[:, :, found.slice], per_label)
         if arguments.debug and found.objects:

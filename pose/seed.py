@@ -58,10 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start_slice", type=cli.whole_number, metavar="N",
         help="the slice of each volume from which it is worked upwards and downwards (default: its middle)",
     )
-    group.add_argument(
-        "--include_seed_patient", action="store_true",
-        help="let the seed's own volume count in the joined statistics; it is marked either way",
-    )
 
 
 def is_seeded(arguments: argparse.Namespace) -> bool:
@@ -121,7 +117,6 @@ class Seeds:
             "seeds": self.about,
             "seed_memory": None if arguments.seed_memory is None else str(arguments.seed_memory),
             "seed_patient": own,
-            "include_seed_patient": arguments.include_seed_patient,
         }
 
 

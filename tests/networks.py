@@ -36,11 +36,13 @@ def random_network(video: bool = False, seed: int = 0, spec: ModelSpec = TINY):
     return build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
 
 
-def save_random_weights(path: Path, without: tuple[str, ...] = (), spec: ModelSpec = TINY) -> Path:
+def save_random_weights(
+    path: Path, without: tuple[str, ...] = (), spec: ModelSpec = TINY, seed: int = 0
+) -> Path:
     """Write random weights of ``spec`` as a checkpoint, leaving out those whose names start with ``without``."""
     import torch
 
-    network = random_network(spec=spec)
+    network = random_network(seed=seed, spec=spec)
     state = {key: value for key, value in network.state_dict().items() if not key.startswith(without or ("?",))}
     torch.save({"model": state}, path)
     return path

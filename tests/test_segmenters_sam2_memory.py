@@ -10,10 +10,11 @@ import torch
 
 from pose.cli import UserError
 from pose.prompt import Prompt
+from pose.segmenters.embeddings import EmbeddingsCache
 from pose.segmenters.memory_bank import MemoryBank
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS
 from pose.segmenters.sam2_memory import Sam2Memory, halves
-from pose.segmenters.slice_encoder import frame_of
+from pose.segmenters.slice_encoder import SliceEncoder, frame_of
 from tests.networks import TINY, random_network, save_random_weights
 
 ROWS, COLUMNS, SLICES = 40, 60, 9
@@ -237,6 +238,18 @@ def test_an_object_is_known_by_the_seeds_that_prompt_it(segmenter, grey):
     parts = list(segmenter.segment(grey, [], [*first, *second]))
     assert sorted(part.slice for part in parts) == list(range(SLICES))
     assert all(sorted(part.objects) == [1, 2] for part in parts)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_slices_encoded_by_an_earlier_run_are_not_encoded_again(checkpoint, grey, tmp_path, monkeypatch, precision):
+    def segmenter() -> Sam2Memory:
+        cache = EmbeddingsCache(tmp_path / "cache")
+        return Sam2Memory(TINY, checkpoint, torch.device("cpu"), precision, embeddings=cache)
+
+    first = logits_of(segmenter().segment(grey, PROMPTS["two objects"]))
+    monkeypatch.setattr(SliceEncoder, "encode", lambda *_: pytest.fail("encoded again"))
+    second = logits_of(segmenter().segment(grey, PROMPTS["two objects"]))
+    assert largest_difference(second, first) == 0
 
 
 def test_memories_out_of_reach_are_dropped(segmenter, monkeypatch):

@@ -72,8 +72,8 @@ class CacheFriendlyEncoder:
         """Encode a normalised (1, 3, size, size) float32 image.
 
         Returns:
-            What the mask decoder takes, float32: (1, 32, size / 4, size / 4), (1, 64, size / 8, size / 8) and
-            (1, 256, size / 16, size / 16), for a decoder of 256 channels.
+            What the mask decoder takes: (1, 32, size / 4, size / 4) and (1, 64, size / 8, size / 8) in the precision of
+            the encoder, (1, 256, size / 16, size / 16) in float32, for a decoder of 256 channels.
         """
         blocks, ends = self._trunk.blocks, self._trunk.stage_ends
         fine, x = self._until_third_stage(image)
@@ -84,7 +84,7 @@ class CacheFriendlyEncoder:
             x = self._block(blocks[number], x)
         fourth = F.linear(x.to(self._type), *self._coarse[1]).float()
         third = third + fourth.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
-        return [level.permute(0, 3, 1, 2).float() for level in (*fine, third)]
+        return [level.permute(0, 3, 1, 2) for level in (*fine, third)]
 
     def _until_third_stage(self, image: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return the two fine levels and the positions of the third stage, all (1, rows, columns, channels)."""

@@ -11,7 +11,8 @@ from pose.models import ModelSpec, fill_weights, import_torchvision, load_weight
 from pose.prompt import Prompt
 from pose.segmenters import Prediction
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
-from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
+from pose.segmenters.sam_inputs import mask_logits, predict_with, wait_for
+from pose.segmenters.slice_encoder import LEVELS, SliceEncoder
 
 MEMORY_WEIGHTS = (
     "memory_attention",
@@ -75,15 +76,14 @@ class Sam2Image:
         network, lacking, self.checkpoint_sha256 = build_network(spec, checkpoint, device)
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-        if precision == "bf16":
-            cast_weights_once(network.image_encoder)
         self.name = spec.name
         self.device = device
         self.precision = precision
+        self._network = network
+        with torch.inference_mode():
+            self._encoder = SliceEncoder(network, device, precision)
         self._mask_size = network.image_size // 4
         self._predictor = SAM2ImagePredictor(network)
-        # the sizes of the feature maps are fixed for 1024 pixels in the predictor
-        self._predictor._bb_feat_sizes = [(network.image_size // stride,) * 2 for stride in (4, 8, 16)]
         self._embeddings = embeddings
         if embeddings is not None:
             what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device
@@ -99,21 +99,19 @@ class Sam2Image:
     def set_image(self, grey: np.ndarray) -> None:
         """Encode one slice, (rows, columns) uint8, or take up what was kept of it."""
         tensors = recalled(self._embeddings, grey, self._encode, self.device)
+        top = tensors["stride_16"].float()
+        if self._network.directly_add_no_mem_embed:
+            top = top + self._network.no_mem_embed[0, 0, :, None, None]
         # the mask decoder costs little, and in float32 the contours of small objects stay what they are
-        self._predictor._features = {
-            "image_embed": tensors["image_embed"].float(),
-            "high_res_feats": [tensors["stride_4"].float(), tensors["stride_8"].float()],
-        }
+        fine = [tensors["stride_4"].float(), tensors["stride_8"].float()]
+        self._predictor._features = {"image_embed": top, "high_res_feats": fine}
         self._predictor._orig_hw = [grey.shape]
         self._predictor._is_image_set = True
         wait_for(self.device)
 
     def _encode(self, grey: np.ndarray) -> dict[str, torch.Tensor]:
-        with autocast(self.device, self.precision):
-            self._predictor.set_image(np.repeat(grey[..., None], 3, axis=2))
-        features = self._predictor._features
-        fine, middle = features["high_res_feats"]
-        return {"image_embed": features["image_embed"], "stride_4": fine, "stride_8": middle}
+        frame = self._predictor._transforms(np.repeat(grey[..., None], 3, axis=2))
+        return dict(zip(LEVELS, self._encoder.encode(frame)))
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:

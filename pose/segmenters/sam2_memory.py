@@ -24,6 +24,7 @@ from pose.cli import UserError
 from pose.models import ModelSpec
 from pose.prompt import Prompt
 from pose.segmenters import GreySlices, Prediction, SlicePredictions
+from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.memory_attention import Memory, MemoryAttention
 from pose.segmenters.memory_bank import MemoryBank
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
@@ -88,6 +89,7 @@ class Sam2Memory:
         *,
         max_memories: int | None = None,
         stop_after: int | None = None,
+        embeddings: EmbeddingsCache | None = None,
     ):
         """Load the weights in ``checkpoint``.
 
@@ -95,6 +97,7 @@ class Sam2Memory:
             max_memories: attend to so many unprompted slices at most (sam2: 6).
             stop_after: end a half once every object is absent, by its object score, on so many slices in a row; the
                 rest of the half is left empty. None never does.
+            embeddings: slices that it holds are not encoded again.
 
         Raises:
             pose.cli.UserError: the checkpoint is damaged, of another model, or holds no memory weights.
@@ -112,6 +115,10 @@ class Sam2Memory:
         self._network = network
         self._max_memories = max_memories
         self._stop_after = stop_after
+        self._embeddings = embeddings
+        if embeddings is not None:
+            what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device
+            embeddings.model_key = model_key(*what, "frame", spec.config, *spec.overrides)
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
             self._attention = MemoryAttention(network, precision)
@@ -123,7 +130,7 @@ class Sam2Memory:
         seeds = []
         for index in sorted({prompt.slice for prompt in prompts}):
             here = [prompt for prompt in prompts if prompt.slice == index]
-            features = self._encoder.encode(self._encoder.frame(grey[index]))
+            features = [level.float() for level in self._encoder.encode(self._encoder.frame(grey[index]))]
             found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in here}
             seeds.append(SeedMemory({object_id: one.memory for object_id, one in found.items()}))
         return seeds
@@ -148,7 +155,7 @@ class Sam2Memory:
         """
         check_prompts_of_memory(prompts)
         with ThreadPoolExecutor(1) as worker:
-            volume = EncodedSlices(self._encoder, grey, worker)
+            volume = EncodedSlices(self._encoder, grey, worker, self._embeddings)
             prompted: dict[tuple[int, int], Prompted] = {}
             object_ids = {prompt.object_id for prompt in prompts}.union(*(seed.objects for seed in seeds))
             for index in sorted({prompt.slice for prompt in prompts}):

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 
 from pose.segmenters import GreySlices, hiera
+from pose.segmenters.embeddings import EmbeddingsCache
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, wait_for
 
 # mean and standard deviation of the pictures that SAM 2 was trained on, over red, green and blue
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
+
+LEVELS = ("stride_4", "stride_8", "stride_16")
 
 
 def frame_of(grey: np.ndarray, size: int) -> torch.Tensor:
@@ -46,12 +49,15 @@ class SliceEncoder:
         return frame_of(grey, self._network.image_size)
 
     def encode(self, frame: torch.Tensor) -> list[torch.Tensor]:
-        """Return the levels of a frame, finest first, as (1, channels, height, width) float32; the last one is remembered."""
+        """Return the levels of a frame, finest first, as (1, channels, height, width), each in the type it was computed in.
+
+        The last one is what memories are made of.
+        """
         image = frame.to(self.device)[None]
         if self._encoder is not None:
             return self._encoder(image)
         with autocast(self.device, self._precision):
-            return [level.float() for level in self._network.forward_image(image)["backbone_fpn"]]
+            return self._network.forward_image(image)["backbone_fpn"]
 
     def position_of(self, level: torch.Tensor) -> torch.Tensor:
         """Return the encoding of positions that belongs to a level, of the same shape."""
@@ -61,11 +67,19 @@ class SliceEncoder:
 class EncodedSlices:
     """The slices of a volume on their way into the network: made in time by a thread, encoded when asked for."""
 
-    def __init__(self, encoder: SliceEncoder, grey: GreySlices, worker: ThreadPoolExecutor):
+    def __init__(
+        self,
+        encoder: SliceEncoder,
+        grey: GreySlices,
+        worker: ThreadPoolExecutor,
+        embeddings: EmbeddingsCache | None = None,
+    ):
+        """Read ``grey`` on ``worker``; slices that ``embeddings`` holds are not encoded again."""
         self.shape = grey.shape[:2]
         self._encoder = encoder
         self._grey = grey
         self._worker = worker
+        self._embeddings = embeddings
         self._waiting: dict[int, Future] = {}
         self._kept: dict[int, list[torch.Tensor] | None] = {}
         self._times: dict[int, float] = {}
@@ -75,19 +89,24 @@ class EncodedSlices:
         self._kept.setdefault(index, None)
 
     def prepare(self, index: int) -> None:
-        """Let the frame of a slice be made meanwhile."""
+        """Let a slice be made ready for the encoder meanwhile."""
         if self._kept.get(index) is None and index not in self._waiting:
-            self._waiting[index] = self._worker.submit(lambda: self._encoder.frame(self._grey[index]))
+            self._waiting[index] = self._worker.submit(self._ready, index)
 
     def features_of(self, index: int, keep: bool = False) -> list[torch.Tensor]:
-        """Return the features of a slice."""
+        """Return the levels of a slice, finest first, as (1, channels, height, width) float32."""
         if keep:
             self.keep(index)
         features = self._kept.get(index)
         if features is None:
             start = perf_counter()
             self.prepare(index)
-            features = self._encoder.encode(self._waiting.pop(index).result())
+            grey, frame, levels = self._waiting.pop(index).result()
+            if levels is None:
+                levels = self._encoder.encode(frame)
+                if self._embeddings is not None:
+                    self._embeddings.put(grey, dict(zip(LEVELS, levels)))
+            features = [level.to(self._encoder.device, torch.float32) for level in levels]
             wait_for(self._encoder.device)
             self._times[index] = perf_counter() - start
             if index in self._kept:
@@ -97,3 +116,11 @@ class EncodedSlices:
     def encode_time_of(self, index: int) -> float:
         """Return the seconds that encoding a slice took, once; 0 where it was asked before."""
         return self._times.pop(index, 0.0)
+
+    def _ready(self, index: int) -> tuple[np.ndarray, torch.Tensor | None, list[torch.Tensor] | None]:
+        """Return a slice as (grey, frame, None), or (grey, None, levels) where they are known."""
+        grey = self._grey[index]
+        known = None if self._embeddings is None else self._embeddings.get(grey)
+        if known is None:
+            return grey, self._encoder.frame(grey), None
+        return grey, None, [known[level] for level in LEVELS]
