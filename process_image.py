@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pose.case import Job, load_case, plan_jobs, usable_prompts
 
     jobs = plan_jobs(arguments, "results")
-    spec = models.find_model(arguments.model, arguments.sam_version)
+    spec = models.at_image_size(models.find_model(arguments.model, arguments.sam_version), arguments.image_size)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
     loaded = None
 

@@ -93,9 +93,11 @@ def choose_method(arguments: argparse.Namespace) -> tuple:
     from pose import models
 
     if arguments.method == "region_growing":
+        if arguments.image_size is not None:
+            raise cli.UserError(f"--image_size {arguments.image_size}: --method region_growing has no network to show slices to")
         return None, None, arguments.method
     version = arguments.sam_version or (2 if arguments.model is None else None)
-    spec = models.find_model(arguments.model, version)
+    spec = models.at_image_size(models.find_model(arguments.model, version), arguments.image_size)
     method = arguments.method or ("sam2_memory" if spec.family == "sam2" else "chain")
     if method == "sam2_memory" and spec.family != "sam2":
         raise cli.UserError(f"--method sam2_memory: {spec.name} has no video memory; choose a SAM 2 model, or --method chain")

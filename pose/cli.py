@@ -144,6 +144,10 @@ def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> No
     group.add_argument(
         "--checkpoint_file_path", type=Path, metavar="FILE", help="weights (default: the model's file in model_checkpoints/)"
     )
+    group.add_argument(
+        "--image_size", type=whole_number, metavar="N",
+        help="SAM 2 only: pixels a side at which the network sees a slice, a multiple of 32 (default: the model's own)",
+    )
     group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     group.add_argument(
         "--precision", choices=("auto", "fp32", "bf16"), default="auto",

@@ -171,6 +171,8 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
         (["--point", "1", "2", "--model", "lite_medsam"], "need --slice"),
         (["-s", "1", "--point", "1", "99", "--model", "lite_medsam"], "column 99"),
         (["-m", "{mask}", "--window", "moon", "--model", "lite_medsam"], "--window moon"),
+        (["-m", "{mask}", "--image_size", "512", "--model", "lite_medsam"], "--model lite_medsam sees slices at 256 pixels"),
+        (["-m", "{mask}", "--image_size", "500", "--model", "tiny"], "--image_size 500: not a multiple of 32"),
         (["-m", "{mask}", "--device", "abacus", "--model", "lite_medsam"], "--device abacus"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import process_image
 import process_video
 from pose import cli, models, segmenters
 from scripts import make_phantom
@@ -66,6 +67,26 @@ def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     assert len(list((tmp_path / "debug" / "case").glob("slice_*_prediction.png"))) == 7
 
 
+@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("script", [process_image, process_video])
+def test_image_size_reaches_the_network_and_the_manifest(files, tmp_path, monkeypatch, script, size):
+    from pose.segmenters import sam2_image
+
+    sizes = []
+    build = sam2_image.fill_weights
+    monkeypatch.setattr(sam2_image, "fill_weights", lambda network, *rest, **more: (
+        sizes.append(network.image_size), build(network, *rest, **more))[1])  # fmt: skip
+    checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
+    monkeypatch.setattr(models, "find_model", lambda *_: TINY)
+    image, masks = files
+    command = ["-i", image, "-m", masks, "-b", "--image_size", size, "--checkpoint_file_path", checkpoint,
+               "--precision", "fp32", "--device", "cpu", "-r", tmp_path / "results"]  # fmt: skip
+    assert cli.run_main(script.main, [str(word) for word in command]) == 0
+    assert sizes == [size]
+    assert json.loads(only(tmp_path / "results" / "case", "run_*.json").read_text())["image_size"] == size
+    assert raw_data_of(tmp_path / "results" / "case")["sam_score"].notna().sum() == (4 if script is process_image else 7)
+
+
 @pytest.mark.parametrize(("how", "expected"), [("centre", 4), ("largest", 2), ("3", 3)])
 def test_the_prompted_slice(files, tmp_path, how, expected):
     image, masks = files
@@ -92,6 +113,8 @@ def test_prompts_from_the_user_without_ground_truth(files, tmp_path):
     [
         (["--method", "sam2_memory", "--model", "lite_medsam"], "lite_medsam has no video memory"),
         (["--method", "region_growing", "--prompt_slice", "0"], "slice 0 holds no label, the nearest one with a label is 2"),
+        (["--method", "region_growing", "--image_size", "512"], "--image_size 512: --method region_growing has no network"),
+        (["--model", "tiny", "--image_size", "48"], "--image_size 48: not a multiple of 32"),
         (["--model", "tiny"], "sam2_hiera_tiny.pt: the weights of --model tiny are not there"),
         (["--model", "lite_medsam"], "lite_medsam takes box and mask only"),
     ],
