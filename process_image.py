@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pose import models, run, segmenters
     from pose.case import Job, load_case, plan_jobs, usable_prompts
+    from pose.crop import crop_volume
 
     jobs = plan_jobs(arguments, "results")
     spec = models.at_image_size(models.find_model(arguments.model, arguments.sam_version), arguments.image_size)
@@ -66,8 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             loaded = segmenter, models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
         segmenter, manifest = loaded
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, spec.name)
-        predictions = segmenters.segment_slices(segmenter, case.grey, prompts, slices, arguments.multimask_output)
-        return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest)
+        crop = crop_volume(arguments.crop, case.grey, prompts)
+        predictions = segmenters.segment_slices(
+            segmenter, crop.grey, crop.prompts(prompts), slices, arguments.multimask_output
+        )
+        manifest = {**manifest, "crop": crop.describe()}
+        return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest)
 
     return run.run_jobs(jobs, process)
 

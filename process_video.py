@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pose import run
     from pose.case import Job, load_case, plan_jobs, usable_prompts
+    from pose.crop import crop_volume
 
     jobs = plan_jobs(arguments, "results_video")
     spec, checkpoint, method = choose_method(arguments)
@@ -82,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             loaded = load_segmenter(method, spec, checkpoint, arguments)
         segmenter, manifest = loaded
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
-        predictions = segmenter.segment(case.grey, prompts)
+        crop = crop_volume(arguments.crop, case.grey, prompts)
+        predictions = map(crop.restore, segmenter.segment(crop.grey, crop.prompts(prompts)))
+        manifest = {**manifest, "crop": crop.describe()}
         return run.segment_and_write(case, prompts, predictions, range(len(case.grey)), arguments, manifest)
 
     return run.run_jobs(jobs, process)

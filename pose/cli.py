@@ -98,6 +98,11 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         help="without a window: percentiles 0.5 to 99.5 over the whole volume (default), or the minimum to the maximum of "
         "each slice, as in the published numbers",
     )
+    group.add_argument(
+        "--crop", choices=("none", "body"), default="none",
+        help="body: the model sees only the box round the body, the same on every slice, and all its pixels are spent "
+        "there; prompts and results stay in the whole frame (default: none)",
+    )
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
