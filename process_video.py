@@ -97,7 +97,7 @@ def choose_method(arguments: argparse.Namespace) -> tuple:
 
     if arguments.method == "region_growing":
         if arguments.image_size is not None:
-            raise cli.UserError(f"--image_size {arguments.image_size}: --method region_growing has no network to show slices to")
+            raise cli.UserError(f"--image_size {arguments.image_size}: --method region_growing has no network")
         return None, None, arguments.method
     version = arguments.sam_version or (2 if arguments.model is None else None)
     spec = models.at_image_size(models.find_model(arguments.model, version), arguments.image_size)

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 CROPS = ("none", "body")
 MARGIN_SHARE = 0.02  # of the frame's longer side, left round the body
 LONGEST_SIDE = 256  # pixels at which the body is looked for: a box needs no more, and large scans take seconds
-# Of the way from the mean of the dark voxels to that of the bright ones: where the body begins. Half the way would cut off
-# fat in a narrow window and the dark neck of an X-ray; a mattress is darker.
+# Of the way from the mean of the dark voxels to that of the bright ones: where the body begins. Half the way would cut
+# off fat in a narrow window and the dark neck of an X-ray; a mattress is darker.
 BODY_LEVEL_SHARE = 0.25
 # Of the thickness of the volume's thickest part. Table tops, cushions and wires are thinner than that beside a trunk,
 # arms, legs and necks are thicker.
@@ -119,8 +119,9 @@ def crop_volume(how: str, grey: GreySlices, prompts: Sequence[Prompt] = ()) -> C
     crop = Crop(grey, box_round([body_box(grey), *(box_of_prompt(prompt) for prompt in prompts)]))
     top, left, bottom, right = crop.box
     logger.info(
-        "the model sees rows %d to %d and columns %d to %d, %.0f %% of the frame", top, bottom, left, right, 100 * crop.share
-    )
+        "the model sees rows %d to %d and columns %d to %d, %.0f %% of the frame",
+        top, bottom, left, right, 100 * crop.share,
+    )  # fmt: skip
     return crop
 
 
@@ -181,7 +182,7 @@ def darkest_of_body(counts: np.ndarray) -> int:
 
 
 def brightest_of_blocks(levels: np.ndarray, step: int) -> np.ndarray:
-    """Return a slice ``step`` times smaller, each pixel the brightest of its block: thin skin round dark fat stays closed."""
+    """Return a slice ``step`` times smaller, each pixel the brightest of its block: skin round fat stays closed."""
     if step == 1:
         return levels
     rows, columns = levels.shape

@@ -108,8 +108,8 @@ def at_image_size(spec: ModelSpec, image_size: int | None) -> ModelSpec:
         return spec
     if spec.family != "sam2":
         raise UserError(
-            f"--image_size {image_size}: --model {spec.name} sees slices at {spec.image_size} pixels and no other size; "
-            "SAM 2 models can"
+            f"--image_size {image_size}: --model {spec.name} sees slices at {spec.image_size} pixels only; "
+            "SAM 2 models see other sizes too"
         )
     if image_size < SMALLEST_IMAGE_SIZE or image_size % IMAGE_SIZE_STEP:
         raise UserError(f"--image_size {image_size}: not a multiple of {IMAGE_SIZE_STEP} from {SMALLEST_IMAGE_SIZE} on")

@@ -59,7 +59,7 @@ def test_at_image_size_refuses_sizes_that_the_encoder_cannot_halve(size):
 
 @pytest.mark.parametrize(("name", "own"), [("vit_b", 1024), ("lite_medsam", 256)])
 def test_at_image_size_refuses_models_of_a_fixed_size(name, own):
-    with pytest.raises(UserError, match=f"^--image_size 512: --model {name} sees slices at {own} pixels and no other size"):
+    with pytest.raises(UserError, match=f"^--image_size 512: --model {name} sees slices at {own} pixels only"):
         models.at_image_size(models.find_model(name), 512)
 
 

@@ -142,14 +142,20 @@ def test_labels_that_do_not_count_are_left_out(files, tmp_path):
 
 def test_a_crop_changes_nothing_but_what_the_model_sees(files, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(DarkInBox, "set_image", lambda self, grey: (seen.append(grey.shape), setattr(self, "grey", grey))[0])
+
+    class Watched(DarkInBox):
+        def set_image(self, grey):
+            seen.append(grey.shape)
+            super().set_image(grey)
+
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: Watched())
     _, masks = files
     scan, _ = two_blocks()
     scan[:2] = scan[39:] = scan[:, :3] = scan[:, 28:] = -1000  # air round the blocks' surroundings, x and y
     image = write_nifti(tmp_path / "in_air.nii.gz", scan)
     for crop in ("none", "body"):
-        assert run("-i", image, "-m", masks, "--swap_axes", "-w", "-b", "--objects", "per_label", "--model", "lite_medsam",
-                   "--crop", crop, "-d", "-r", tmp_path / crop) == 0  # fmt: skip
+        assert run("-i", image, "-m", masks, "--swap_axes", "-w", "-b", "--objects", "per_label", "--crop", crop,
+                   "--model", "lite_medsam", "-d", "-r", tmp_path / crop) == 0  # fmt: skip
     assert seen == [(30, 40)] * 4 + [(27, 39)] * 4
     whole, cropped = (tmp_path / crop / "in_air" for crop in ("none", "body"))
     tables = [pd.read_csv(only(folder, "raw_data_*.csv")).drop(columns=TIMES) for folder in (whole, cropped)]
@@ -197,7 +203,7 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
         (["--point", "1", "2", "--model", "lite_medsam"], "need --slice"),
         (["-s", "1", "--point", "1", "99", "--model", "lite_medsam"], "column 99"),
         (["-m", "{mask}", "--window", "moon", "--model", "lite_medsam"], "--window moon"),
-        (["-m", "{mask}", "--image_size", "512", "--model", "lite_medsam"], "--model lite_medsam sees slices at 256 pixels"),
+        (["-m", "{mask}", "--image_size", "512", "--model", "lite_medsam"], "lite_medsam sees slices at 256 pixels"),
         (["-m", "{mask}", "--image_size", "500", "--model", "tiny"], "--image_size 500: not a multiple of 32"),
         (["-m", "{mask}", "--device", "abacus", "--model", "lite_medsam"], "--device abacus"),
     ],
