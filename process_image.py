@@ -43,10 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pose import models, run, segmenters
     from pose.case import Job, load_case, plan_jobs, usable_prompts
+    from pose.crop import crop_volume
     from pose.segmenters.embeddings import embeddings_from_arguments
 
     jobs = plan_jobs(arguments, "results")
-    spec = models.find_model(arguments.model, arguments.sam_version)
+    spec = models.at_image_size(models.find_model(arguments.model, arguments.sam_version), arguments.image_size)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
     loaded = None
 
@@ -70,8 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             loaded = segmenter, manifest, embeddings
         segmenter, manifest, embeddings = loaded
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, spec.name)
-        predictions = segmenters.segment_slices(segmenter, case.grey, prompts, slices, arguments.multimask_output)
-        return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest, embeddings)
+        crop = crop_volume(arguments.crop, case.grey, prompts)
+        predictions = segmenters.segment_slices(
+            segmenter, crop.grey, crop.prompts(prompts), slices, arguments.multimask_output
+        )
+        manifest = {**manifest, "crop": crop.describe()}
+        return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings)
 
     return run.run_jobs(jobs, process)
 

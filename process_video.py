@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,27 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pose import run
     from pose.case import Job, load_case, plan_jobs, usable_prompts
+    from pose.crop import crop_volume
 
     seeded = seed.is_seeded(arguments)
     if not arguments.image_file_path and not arguments.save_seed_memory:
         raise cli.UserError("--image_file_path: needed, unless --save_seed_memory is all that is asked for")
     jobs = plan_jobs(arguments, "results_video")
     spec, checkpoint, method = choose_method(arguments, seeded)
-    seed_cases = seed.seed_cases(arguments) if seeded and arguments.seed_image_file_path else []
-    loaded = None
+    seed_cases = seed.seed_cases(arguments)
 
+    @cache
     def load() -> tuple:
-        nonlocal loaded
-        if loaded is None:
-            segmenter, manifest, embeddings = load_segmenter(method, spec, checkpoint, arguments)
-            seeds = None
-            if seeded:
-                seeds = seed.make_seeds(segmenter, seed_cases) if seed_cases else seed.load_seeds(arguments.seed_memory, segmenter)
-            if arguments.save_seed_memory:
-                seed.save_seeds(arguments.save_seed_memory, seeds, segmenter)
-                print(f"seed memory: {arguments.save_seed_memory}")
-            loaded = segmenter, manifest, embeddings, seeds
-        return loaded
+        segmenter, manifest, embeddings = load_segmenter(method, spec, checkpoint, arguments)
+        return segmenter, manifest, embeddings, seed.make_or_load(segmenter, seed_cases, arguments) if seeded else None
 
     def process(job: Job) -> dict[str, Path] | None:
         case = load_case(job, arguments)
@@ -112,13 +105,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             return None
         segmenter, manifest, embeddings, seeds = load()
-        if seeded:
-            predictions = segmenter.segment(case.grey, [], seeds.memories, start)
-            manifest = {**manifest, "seed": seeds.manifest_for(case.volume, arguments)}
+        prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
+        crop = crop_volume(arguments.crop, case.grey, prompts)
+        manifest = {**manifest, "crop": crop.describe()}
+        if seeds is None:
+            predictions = segmenter.segment(crop.grey, crop.prompts(prompts))
         else:
-            prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
-            predictions = segmenter.segment(case.grey, prompts)
-        return run.segment_and_write(case, prompts, predictions, slices, arguments, manifest, embeddings)
+            predictions = segmenter.segment(crop.grey, [], seeds.memories, start)
+            manifest["seed"] = seeds.manifest_for(case.volume, arguments)
+        return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings)
 
     if not jobs and not arguments.dry_run:
         load()
@@ -133,9 +128,11 @@ def choose_method(arguments: argparse.Namespace, seeded: bool) -> tuple:
         refuse_memory_flags(arguments, seeded, "region_growing")
         if arguments.embeddings_cache is not None:
             raise cli.UserError(f"--embeddings_cache {arguments.embeddings_cache}: region_growing has no encoder")
+        if arguments.image_size is not None:
+            raise cli.UserError(f"--image_size {arguments.image_size}: --method region_growing has no network")
         return None, None, arguments.method
     version = arguments.sam_version or (2 if arguments.model is None else None)
-    spec = models.find_model(arguments.model, version)
+    spec = models.at_image_size(models.find_model(arguments.model, version), arguments.image_size)
     method = arguments.method or ("sam2_memory" if spec.family == "sam2" else "chain")
     if method == "sam2_memory" and spec.family != "sam2":
         raise cli.UserError(f"--method sam2_memory: {spec.name} has no video memory; choose a SAM 2 model, or --method chain")

@@ -71,11 +71,16 @@ def ways(arguments: argparse.Namespace):
             yield process_video, "region_growing", "", objects, ["--method", "region_growing"]
 
 
+def tables_of(run: results.RunFiles):
+    """Return (raw_data, the averages of results by metric) of a run."""
+    raw_data = results.read_table(run.raw_data, ["jaccard", "dice", "process_image_time"])
+    summary = results.read_table(run.results, ["metric", "avg"], text_columns=["metric"])
+    return raw_data, summary.set_index("metric")["avg"]
+
+
 def row(folder: Path, name: str, script, model: str, objects: str) -> str:
     """Return the line of the table for the newest run in ``folder``."""
-    run = results.newest_run(folder)
-    raw_data = results.read_table(run.raw_data, ["jaccard", "dice", "process_image_time"])
-    summary = results.read_table(run.results, ["metric", "avg"], text_columns=["metric"]).set_index("metric")["avg"]
+    raw_data, summary = tables_of(results.newest_run(folder))
     seconds = raw_data["process_image_time"].dropna()
     numbers = [raw_data["jaccard"].mean(), raw_data["dice"].mean(), summary["volume_dice"]]
     cells = [name, f"{script.__name__}.py", model, objects, *(f"{number:.3f}" for number in numbers)]

@@ -117,6 +117,11 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         help="without a window: percentiles 0.5 to 99.5 over the whole volume (default), or the minimum to the maximum of "
         "each slice, as in the published numbers",
     )
+    group.add_argument(
+        "--crop", choices=("none", "body"), default="none",
+        help="body: the model sees only the box round the body, the same on every slice, and all its pixels are spent "
+        "there; prompts and results stay in the whole frame (default: none)",
+    )
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +168,10 @@ def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> No
     )
     group.add_argument(
         "--checkpoint_file_path", type=Path, metavar="FILE", help="weights (default: the model's file in model_checkpoints/)"
+    )
+    group.add_argument(
+        "--image_size", type=whole_number, metavar="N",
+        help="SAM 2 only: pixels a side at which the network sees a slice, a multiple of 32 (default: the model's own)",
     )
     group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     group.add_argument(

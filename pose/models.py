@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +30,8 @@ CONFIG_KEYS = {
     *("name", "family", "version", "config", "image_size", "checkpoint", "url", "sha256", "size_bytes", "licence"),
     *("packaged", "overrides"),
 }
+# SAM 2's encoder halves a slice five times; below the smallest its attention has next to nothing to look at
+IMAGE_SIZE_STEP, SMALLEST_IMAGE_SIZE = 32, 64
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,24 @@ def find_model(name: str | None, sam_version: int | None = None) -> ModelSpec:
     if sam_version is not None and version is not None and version != sam_version:
         raise UserError(f"--model {name}: belongs to --sam_version {version}, not {sam_version}")
     return spec
+
+
+def at_image_size(spec: ModelSpec, image_size: int | None) -> ModelSpec:
+    """Return ``spec`` with slices shown at ``image_size`` pixels a side; None leaves the model's own size.
+
+    Raises:
+        UserError: a model of a fixed size (all but SAM 2), or a size that is not a multiple of 32 from 64 on.
+    """
+    if image_size is None:
+        return spec
+    if spec.family != "sam2":
+        raise UserError(
+            f"--image_size {image_size}: --model {spec.name} sees slices at {spec.image_size} pixels only; "
+            "SAM 2 models see other sizes too"
+        )
+    if image_size < SMALLEST_IMAGE_SIZE or image_size % IMAGE_SIZE_STEP:
+        raise UserError(f"--image_size {image_size}: not a multiple of {IMAGE_SIZE_STEP} from {SMALLEST_IMAGE_SIZE} on")
+    return replace(spec, image_size=image_size)
 
 
 def checkpoint_path(spec: ModelSpec, checkpoint_file_path: Path | None = None) -> Path:
@@ -336,6 +356,7 @@ def describe(spec: ModelSpec, checkpoint: Path, sha256: str, device: torch.devic
     return {
         "model": spec.name,
         "family": spec.family,
+        "image_size": spec.image_size,
         "checkpoint": {"path": str(checkpoint), "sha256": sha256},
         "device": str(device),
         "precision": precision,

@@ -128,7 +128,7 @@ def slice_digest(volume: Volume, index: int) -> str:
 
 
 def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]:
-    """Read the seeds' images and their prompts, in the order of the command line.
+    """Read the seeds' images and their prompts, in the order of the command line; none where it names none.
 
     Raises:
         UserError: lists of lengths that do not fit, or what :func:`pose.case.load_case` and the prompts raise.
@@ -136,6 +136,8 @@ def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]
     from pose.case import Job, load_case, prompts_from_truth
     from pose.prompt import prompt_slice, read_prompts
 
+    if not arguments.seed_image_file_path:
+        return []
     lists = {
         "--seed_image_file_path": arguments.seed_image_file_path,
         "--seed_masks_file_path": arguments.seed_masks_file_path or [None],
@@ -161,16 +163,35 @@ def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]
     return cases
 
 
-def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]) -> Seeds:
-    """Encode and prompt each seed slice once."""
+def make_or_load(
+    segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]], arguments: argparse.Namespace
+) -> Seeds:
+    """Return the seeds that the command line asks for; writes their memory where it asks for that.
+
+    Raises:
+        UserError: a file that cannot be read or written, or belongs to another model.
+    """
+    if arguments.seed_memory is not None:
+        return load_seeds(arguments.seed_memory, segmenter)
+    seeds = make_seeds(segmenter, cases, arguments.crop)
+    if arguments.save_seed_memory is not None:
+        save_seeds(arguments.save_seed_memory, seeds, segmenter)
+        print(f"seed memory: {arguments.save_seed_memory}")
+    return seeds
+
+
+def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]], crop: str = "none") -> Seeds:
+    """Encode and prompt each seed slice once; ``crop`` as :func:`pose.crop.crop_volume` takes it."""
     from pose.case import usable_prompts
+    from pose.crop import crop_volume
     from pose.run import prompts_json
 
     memories: list[SeedMemory] = []
     about: list[dict[str, Any]] = []
     for case, prompts in cases:
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
-        memories += segmenter.remember(case.grey, prompts)
+        shown = crop_volume(crop, case.grey, prompts)
+        memories += segmenter.remember(shown.grey, shown.prompts(prompts))
         for index in sorted({prompt.slice for prompt in prompts}):
             about.append(
                 {
@@ -179,6 +200,7 @@ def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]
                     "slice": index,
                     "slice_sha256": slice_digest(case.volume, index),
                     "grey_limits": case.grey.limits,
+                    "crop": shown.describe(),
                     "prompts": prompts_json(case, [prompt for prompt in prompts if prompt.slice == index])["prompts"],
                 }
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -103,6 +104,25 @@ def test_find_model_refuses_unknown_names_and_other_versions():
         models.find_model("huge")
     with pytest.raises(UserError, match="--model vit_b: belongs to --sam_version 1, not 2"):
         models.find_model("vit_b", 2)
+
+
+def test_at_image_size_changes_sam2_and_nothing_else():
+    spec = models.find_model("tiny")
+    assert models.at_image_size(spec, None) is spec
+    for size in (64, 512, 1056):
+        assert models.at_image_size(spec, size) == replace(spec, image_size=size)
+
+
+@pytest.mark.parametrize("size", [0, 32, 63, 100, 513])
+def test_at_image_size_refuses_sizes_that_the_encoder_cannot_halve(size):
+    with pytest.raises(UserError, match=f"^--image_size {size}: not a multiple of 32 from 64 on$"):
+        models.at_image_size(models.find_model("2.1_large"), size)
+
+
+@pytest.mark.parametrize(("name", "own"), [("vit_b", 1024), ("lite_medsam", 256)])
+def test_at_image_size_refuses_models_of_a_fixed_size(name, own):
+    with pytest.raises(UserError, match=f"^--image_size 512: --model {name} sees slices at {own} pixels only"):
+        models.at_image_size(models.find_model(name), 512)
 
 
 def test_missing_checkpoint_names_the_download_script(tmp_path, monkeypatch):

@@ -140,6 +140,38 @@ def test_labels_that_do_not_count_are_left_out(files, tmp_path):
     assert raw_data["ground_truth_voxels"].max() == 14 * 16
 
 
+def test_a_crop_changes_nothing_but_what_the_model_sees(files, tmp_path, monkeypatch):
+    seen = []
+
+    class Watched(DarkInBox):
+        def set_image(self, grey):
+            seen.append(grey.shape)
+            super().set_image(grey)
+
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: Watched())
+    _, masks = files
+    scan, _ = two_blocks()
+    scan[:2] = scan[39:] = scan[:, :3] = scan[:, 28:] = -1000  # air round the blocks' surroundings, x and y
+    image = write_nifti(tmp_path / "in_air.nii.gz", scan)
+    for crop in ("none", "body"):
+        assert run("-i", image, "-m", masks, "--swap_axes", "-w", "-b", "--objects", "per_label", "--crop", crop,
+                   "--model", "lite_medsam", "-d", "-r", tmp_path / crop) == 0  # fmt: skip
+    assert seen == [(30, 40)] * 4 + [(27, 39)] * 4
+    whole, cropped = (tmp_path / crop / "in_air" for crop in ("none", "body"))
+    tables = [pd.read_csv(only(folder, "raw_data_*.csv")).drop(columns=TIMES) for folder in (whole, cropped)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert tables[0]["dice"].dropna().tolist() == [1.0] * 4
+    assert only(whole, "sam_prompts_*.json").read_text() == only(cropped, "sam_prompts_*.json").read_text()
+    written = [nibabel.load(only(folder, "masks_*.nii.gz")) for folder in (whole, cropped)]
+    np.testing.assert_array_equal(written[1].dataobj, two_blocks()[1])
+    np.testing.assert_array_equal(written[0].affine, written[1].affine)
+    boxes = [json.loads(only(folder, "run_*.json").read_text())["crop"] for folder in (whole, cropped)]
+    assert boxes == [
+        {"row_min": 0, "column_min": 0, "row_max": 29, "column_max": 39},
+        {"row_min": 2, "column_min": 1, "row_max": 28, "column_max": 39},
+    ]
+
+
 def test_dry_run_writes_nothing(files, tmp_path, capsys):
     image, masks = files
     before = sorted(tmp_path.rglob("*"))
@@ -171,6 +203,8 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
         (["--point", "1", "2", "--model", "lite_medsam"], "need --slice"),
         (["-s", "1", "--point", "1", "99", "--model", "lite_medsam"], "column 99"),
         (["-m", "{mask}", "--window", "moon", "--model", "lite_medsam"], "--window moon"),
+        (["-m", "{mask}", "--image_size", "512", "--model", "lite_medsam"], "lite_medsam sees slices at 256 pixels"),
+        (["-m", "{mask}", "--image_size", "500", "--model", "tiny"], "--image_size 500: not a multiple of 32"),
         (["-m", "{mask}", "--device", "abacus", "--model", "lite_medsam"], "--device abacus"),
     ],
 )

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import process_image
 import process_video
 from pose import cli, models, segmenters
 from scripts import make_phantom
-from tests.cases import DarkInBox, two_blocks, write_two_blocks
+from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
 from tests.networks import TINY, save_random_weights
 from tests.test_process_image import TIMES, only
 
@@ -66,6 +67,56 @@ def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     assert len(list((tmp_path / "debug" / "case").glob("slice_*_prediction.png"))) == 7
 
 
+@pytest.mark.parametrize("method", ["region_growing", "chain", "sam2_memory"])
+def test_every_method_works_inside_a_crop_and_answers_in_the_whole_frame(files, tmp_path, monkeypatch, method):
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())
+    monkeypatch.setattr(models, "find_model", lambda *_: TINY)
+    checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
+    scan, labels = two_blocks()
+    in_air = np.full((100, 80, 7), -1000, dtype=np.int16)
+    in_air[30:70, 20:50] = scan
+    masks_in_air = np.zeros(in_air.shape, dtype=np.uint8)
+    masks_in_air[30:70, 20:50] = labels
+    image, masks = write_nifti(tmp_path / "air.nii.gz", in_air), write_nifti(tmp_path / "air_mask.nii.gz", masks_in_air)
+    assert run("-i", image, "-m", masks, "--swap_axes", "-w", "-b", "--objects", "per_label", "--crop", "body",
+               "--method", method, "--checkpoint_file_path", checkpoint, "--precision", "fp32",
+               "--device", "cpu") == 0  # fmt: skip
+    folder = tmp_path / "results_video" / "air"
+    box = json.loads(only(folder, "run_*.json").read_text())["crop"]
+    # rows are y: 20 to 49, columns are x: 30 to 69, and 2 pixels round them
+    assert box == {"row_min": 18, "column_min": 28, "row_max": 51, "column_max": 71}
+    found = np.asanyarray(nibabel.load(only(folder, "masks_*.nii.gz")).dataobj)
+    if method == "sam2_memory":  # its weights are random: all that is known is that nothing lies outside the box
+        assert raw_data_of(folder)["sam_score"].notna().all()
+        found[28:72, 18:52] = 0
+        assert not found.any()
+    else:
+        np.testing.assert_array_equal(found, masks_in_air)
+        prompts = json.loads(only(folder, "sam_prompts_*.json").read_text())["prompts"]
+        assert prompts[0]["box"] == {"row_min": 26, "column_min": 34, "row_max": 39, "column_max": 43}
+
+
+@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("script", [process_image, process_video])
+def test_image_size_reaches_the_network_and_the_manifest(files, tmp_path, monkeypatch, script, size):
+    from pose.segmenters import sam2_image
+
+    sizes = []
+    build = sam2_image.fill_weights
+    monkeypatch.setattr(sam2_image, "fill_weights", lambda network, *rest, **more: (
+        sizes.append(network.image_size), build(network, *rest, **more))[1])  # fmt: skip
+    checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
+    monkeypatch.setattr(models, "find_model", lambda *_: TINY)
+    image, masks = files
+    command = ["-i", image, "-m", masks, "-b", "--image_size", size, "--checkpoint_file_path", checkpoint,
+               "--precision", "fp32", "--device", "cpu", "-r", tmp_path / "results"]  # fmt: skip
+    assert cli.run_main(script.main, [str(word) for word in command]) == 0
+    assert sizes == [size]
+    assert json.loads(only(tmp_path / "results" / "case", "run_*.json").read_text())["image_size"] == size
+    scores = raw_data_of(tmp_path / "results" / "case")["sam_score"]
+    assert scores.notna().sum() == (4 if script is process_image else 7)
+
+
 @pytest.mark.parametrize(("how", "expected"), [("centre", 4), ("largest", 2), ("3", 3)])
 def test_the_prompted_slice(files, tmp_path, how, expected):
     image, masks = files
@@ -92,6 +143,8 @@ def test_prompts_from_the_user_without_ground_truth(files, tmp_path):
     [
         (["--method", "sam2_memory", "--model", "lite_medsam"], "lite_medsam has no video memory"),
         (["--method", "region_growing", "--prompt_slice", "0"], "slice 0 holds no label, the nearest one with a label is 2"),
+        (["--method", "region_growing", "--image_size", "64"], "--image_size 64: --method region_growing has no"),
+        (["--model", "tiny", "--image_size", "48"], "--image_size 48: not a multiple of 32"),
         (["--model", "tiny"], "sam2_hiera_tiny.pt: the weights of --model tiny are not there"),
         (["--model", "lite_medsam"], "lite_medsam takes box and mask only"),
     ],
