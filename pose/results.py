@@ -29,9 +29,10 @@ RAW_DATA_COLUMNS = (
     "slice", "jaccard", "dice", "sam_score", "set_image_time", "predict_image_time", "process_image_time",
     "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm",
 )  # fmt: skip
-COUNT_COLUMNS = frozenset(
-    {"slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n"}
-)
+COUNT_COLUMNS = frozenset((
+    "slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n",
+    "prompted_slices", "masked_slices", "seed_patient",
+))  # fmt: skip
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
 RECORDED_PACKAGES = (
@@ -146,8 +147,7 @@ def summarised_columns(raw_data: pd.DataFrame) -> list[str]:
 
 def is_slice_metric(metric: str) -> bool:
     """Tell whether a row of results_*.csv is about slices; the others hold one value for the volume."""
-    per_label = _LABEL_COLUMN.fullmatch(metric) is not None and not metric.startswith("volume_")
-    return metric in SUMMARISED_COLUMNS or per_label
+    return metric in SUMMARISED_COLUMNS or (bool(_LABEL_COLUMN.fullmatch(metric)) and not metric.startswith("volume_"))
 
 
 def statistics(values: pd.Series) -> dict[str, float | int]:

@@ -114,7 +114,7 @@ def segment_and_write(
         "image": _describe_input(case.job.image_path, volume),
         "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of(masks_path)},
         "slices": len(slices),
-        "masked_slices": len(case.masked_slices),
+        "masked_slices": None if case.truth is None else len(set(case.masked_slices).intersection(slices)),
         "prompted_slices": len({prompt.slice for prompt in prompts}),
         "prompts": len(prompts),
         "started": started.isoformat(timespec="seconds"),
