@@ -283,6 +283,16 @@ def test_the_seed_patient_is_marked_and_left_out_of_the_statistics(tmp_path, cap
     assert "left out" not in capsys.readouterr().out
 
 
+def test_slices_to_review_are_carried_on(tmp_path):
+    write_run(tmp_path / "a", [1.0], volume_metrics={"slices_to_review": 3}, needs_review=1)
+    write_run(tmp_path / "b", [1.0], volume_metrics={"slices_to_review": None})
+    write_run(tmp_path / "c", [1.0], volume_metrics={"slices_to_review": 0}, needs_review=0)
+    tables = joined(tmp_path)
+    assert tables["joint_raw_data"]["needs_review"].fillna(-1).tolist() == [1, -1, 0]
+    assert tables["joint_results"]["slices_to_review"].fillna(-1).tolist() == [3, -1, 0]
+    assert tables["results"].set_index("metric").loc["slices_to_review"].tolist()[:3] == [0, 3, 1.5]
+
+
 def test_only_the_seed_patient(tmp_path, capsys):
     write_run(tmp_path / "a", [1.0], manifest=from_seed(seed_patient=True))
     assert fails(tmp_path, capsys) == (

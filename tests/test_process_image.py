@@ -56,9 +56,11 @@ def test_every_file_of_a_run_and_its_numbers(files, tmp_path):
     assert raw_data["dice"].dropna().tolist() == [1.0] * 4
     assert raw_data["sam_score"].dropna().tolist() == [0.75] * 4
     assert raw_data["ground_truth_voxels"].tolist() == [0, 0, 364, 364, 364, 364, 0]
+    assert raw_data["needs_review"].fillna(-1).tolist() == [-1, -1, 1, 1, 1, 1, -1]
     results = pd.read_csv(only(folder, "results_*.csv")).set_index("metric")
     assert list(results.columns[:4]) == ["min", "max", "avg", "std"]
     assert results.loc["volume_dice", "avg"] == 1 and results.loc["volume_hd95_mm", "avg"] == 0
+    assert results.loc["slices_to_review", "avg"] == 4
     prompts = json.loads(only(folder, "sam_prompts_*.json").read_text())
     assert prompts["shape"] == {"rows": 30, "columns": 40, "slices": 7} and prompts["swap_axes"] is True
     assert [entry["slice"] for entry in prompts["prompts"]] == [2, 3, 4, 5]

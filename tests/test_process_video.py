@@ -51,6 +51,27 @@ def test_one_prompt_segments_the_volume_in_the_geometry_of_the_scan(files, tmp_p
     assert [(entry["slice"], entry["object_id"]) for entry in prompts] == [(4, 1), (4, 2)]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected", "to_review"),
+    [
+        (["--method", "chain"], [-1, -1, 1, 1, 1, 1, -1], 4),
+        (["--method", "chain", "--review_below", 0.75], [-1, -1, 0, 0, 0, 0, -1], 0),
+        (["--method", "region_growing"], [-1] * 7, None),
+    ],
+)
+def test_slices_that_need_review(files, tmp_path, monkeypatch, arguments, expected, to_review):
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())  # its score is 0.75
+    image, masks = files
+    assert run("-i", image, "-m", masks, "-w", "-b", "--model", "lite_medsam", *arguments) == 0
+    folder = tmp_path / "results_video" / "case"
+    raw_data = raw_data_of(folder)
+    assert raw_data["needs_review"].fillna(-1).tolist() == expected
+    assert raw_data["review_score"].fillna(-1).tolist() == [-1 if one == -1 else 0.75 for one in expected]
+    results = pd.read_csv(only(folder, "results_*.csv")).set_index("metric")
+    counted = results.loc["slices_to_review", ["avg", "n"]].tolist()
+    assert counted[1] == 0 if to_review is None else counted == [to_review, 1]
+
+
 def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
     monkeypatch.setattr(models, "find_model", lambda *_: TINY)
@@ -60,6 +81,7 @@ def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     folder = tmp_path / "results_video" / "case"
     raw_data = raw_data_of(folder)
     assert len(raw_data) == 7 and raw_data[["sam_score", "object_score", "predicted_voxels", *TIMES]].notna().all(axis=None)
+    assert raw_data[["needs_review", "review_score"]].notna().all(axis=None)
     manifest = json.loads(only(folder, "run_*.json").read_text())
     assert manifest["method"] == "sam2_memory" and manifest["precision"] == "fp32" and manifest["device"] == "cpu"
     assert manifest["checkpoint"]["sha256"] == models.sha256_of(checkpoint)
