@@ -13,7 +13,7 @@ import pytest
 import process_video
 from pose import cli, models, segmenters
 from scripts import make_phantom
-from tests.cases import DarkInBox, two_blocks, write_two_blocks
+from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
 from tests.networks import TINY, save_random_weights
 from tests.test_process_image import TIMES, only
 
@@ -132,3 +132,38 @@ def test_lite_medsam_carried_through_a_phantom(tmp_path):
                "--objects", "per_label", "--model", "lite_medsam") == 0  # fmt: skip
     results = pd.read_csv(only(tmp_path / "results_video" / "p_ct", "results_*.csv")).set_index("metric")
     assert results.loc["volume_dice", "avg"] >= 0.9
+
+
+def write_vanishing_object(folder: Path) -> tuple[Path, Path]:
+    """Write a noisy scan with an ellipse of air on slices 0 to 3, nothing on 4 and 5, and one elsewhere on 6 to 8."""
+    x, y = np.ogrid[:96, :96]
+    labels = np.zeros((96, 96, 9), dtype=np.uint8)
+    for index in (0, 1, 2, 3, 6, 7, 8):
+        centre = (30 + index, 32) if index < 4 else (62, 56 + index)
+        labels[:, :, index] = ((x - centre[0]) / 16) ** 2 + ((y - centre[1]) / 20) ** 2 <= 1
+    scan = np.random.default_rng(0).normal(np.where(labels, -800, 40), 30).astype(np.int16)
+    return write_nifti(folder / "case.nii.gz", scan), write_nifti(folder / "case_mask.nii.gz", labels)
+
+
+@pytest.mark.parametrize("method", [pytest.param("chain", marks=pytest.mark.slow), "region_growing"])
+def test_a_prompt_on_a_further_slice_repairs_its_half(tmp_path, method):
+    image, masks = write_vanishing_object(tmp_path)
+    boxes = [
+        {"slice": 2, "box": {"row_min": 12, "column_min": 16, "row_max": 52, "column_max": 48}},
+        {"slice": 7, "box": {"row_min": 43, "column_min": 46, "row_max": 83, "column_max": 78}},
+    ]
+    found, dice = [], []
+    for count in (1, 2):
+        prompts = tmp_path / "prompts.json"
+        prompts.write_text(json.dumps({"prompts": boxes[:count]}))
+        results = tmp_path / f"with_{count}"
+        assert run("-i", image, "-m", masks, "--swap_axes", "-w", "--method", method, "--model", "lite_medsam",
+                   "--prompt_file_path", prompts, "-r", results) == 0  # fmt: skip
+        found.append(np.asanyarray(nibabel.load(only(results / "case", "masks_*.nii.gz")).dataobj))
+        dice.append(raw_data_of(results / "case")["dice"].to_numpy())
+    assert dice[0][:4].min() >= 0.9 and dice[0][6:].tolist() == [0, 0, 0]
+    assert dice[1][6:].min() >= 0.9
+    np.testing.assert_array_equal(found[0][:, :, :6], found[1][:, :, :6])
+    assert not found[1][:, :, 4:6].any()
+    # where the object is lost between slices that hold it, somebody should look
+    assert raw_data_of(tmp_path / "with_2" / "case")["needs_review"].tolist()[4:6] == [1, 1]
