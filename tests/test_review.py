@@ -55,7 +55,8 @@ def test_in_a_chain_a_slice_is_no_better_than_the_way_to_it():
 
 def test_a_further_prompt_starts_anew_and_equally_near_slices_come_from_the_lower():
     scores = [0.99, 0.7, 0.9, 0.9, 0.98]
-    assert [one.score for one in one_object(*seen(*scores), prompted=[4, 0], chained=True)] == [0.99, 0.7, 0.7, 0.9, 0.98]
+    found = one_object(*seen(*scores), prompted=[4, 0], chained=True)
+    assert [one.score for one in found] == [0.99, 0.7, 0.7, 0.9, 0.98]
 
 
 def test_a_mask_that_was_given_has_no_estimate_and_does_not_break_the_chain():
