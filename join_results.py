@@ -6,13 +6,14 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pose import cli, results
 from pose.cli import UserError
+from pose.prompts_saved import PromptsSaved, VolumePrompts, prompts_saved, read_volume_prompts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 STATISTICS = ("min", "max", "avg", "std")
 PRINTED_COLUMNS = (
     "slices", "jaccard_avg", "jaccard_std", "dice_avg", "sam_score_avg", "volume_dice", "volume_hd95_mm",
-    "missed_slices",
+    "missed_slices", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient",
 )  # fmt: skip
 
 
@@ -38,15 +39,20 @@ def make_parser() -> argparse.ArgumentParser:
         "-r", "--results_folder_path", type=Path, required=True, metavar="FOLDER",
         help="folder that holds a folder of results for each volume, such as results/ or results_video/",
     )
+    parser.add_argument(
+        "--include_seed_patient", action="store_true",
+        help="count the volume that the seed slice of a data set came from in the statistics, too; it is left out by "
+        "default, because its masks show less than those of the volumes that were never prompted",
+    )
     return parser
 
 
-def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, VolumePrompts]]:
     """Read the newest run of each sub-folder, in the order of their names.
 
     Returns:
-        The rows of all raw_data tables after a column ``image``; and the volume metrics, a row per image (the index)
-        and a column per metric, nan where a volume lacks one.
+        The rows of all raw_data tables after a column ``image``; the volume metrics, a row per image (the index)
+        and a column per metric, nan where a volume lacks one; and what is known of the prompts, by image.
 
     Raises:
         UserError: there is no run, or a file is not what a run writes.
@@ -57,6 +63,7 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         raise UserError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
     raw_data: dict[str, pd.DataFrame] = {}
     volume_metrics: dict[str, pd.Series] = {}
+    prompts: dict[str, VolumePrompts] = {}
     for volume_folder in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name):
         if volume_folder.name.startswith("."):
             continue
@@ -66,6 +73,7 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             continue
         image = volume_folder.name
         raw_data[image] = _read_once_each(run.raw_data, ("slice", "jaccard", "dice"))
+        prompts[image] = read_volume_prompts(run.run)
         volume_metrics[image] = pd.Series(dtype="float64")
         if run.results is not None:
             summary = _read_once_each(run.results, ("metric", "avg"), text_columns=("metric",))
@@ -79,7 +87,7 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     joint = pd.concat(raw_data, names=["image"]).reset_index("image").reset_index(drop=True)
     names = dict.fromkeys(name for values in volume_metrics.values() for name in values.index)
     metrics = pd.DataFrame([values.reindex(list(names)) for values in volume_metrics.values()], index=list(raw_data))
-    return joint[["image", *columns]], metrics
+    return joint[["image", *columns]], metrics, prompts
 
 
 def _read_once_each(path: Path, columns: Sequence[str], text_columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -107,12 +115,41 @@ def table_per_volume(raw_data: pd.DataFrame, volume_metrics: pd.DataFrame) -> pd
     return table.astype({name: "Int64" for name in table if name in results.COUNT_COLUMNS})
 
 
-def table_of_all(raw_data: pd.DataFrame, volume_metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return statistics over the slices of all volumes, then over volumes for the metrics of a whole volume."""
+def table_of_all(
+    raw_data: pd.DataFrame, volume_metrics: pd.DataFrame, columns: pd.DataFrame, saved: PromptsSaved
+) -> pd.DataFrame:
+    """Return statistics over the slices of all volumes, then over volumes for the metrics of a whole volume.
+
+    Where something is known of prompts (``columns`` of :func:`prompt_columns`), rows on them come last: statistics over
+    volumes, then one value each for all volumes together.
+    """
     import pandas as pd
 
-    over_volumes = [{"metric": name, **results.statistics(volume_metrics[name])} for name in volume_metrics]
-    return pd.concat([results.summarise(raw_data), pd.DataFrame(over_volumes)], ignore_index=True)
+    over_volumes = dict(volume_metrics.items())
+    if "prompted_slices" in columns:
+        over_volumes.update(masked_slices=columns["masked_slices"], prompted_slices=columns["prompted_slices"])
+        over_volumes["prompts_used"] = pd.Series([saved.used], dtype="float64")
+        over_volumes["prompts_saved_percent"] = pd.Series([saved.saved_percent], dtype="float64")
+    rows = [{"metric": name, **results.statistics(values)} for name, values in over_volumes.items()]
+    return pd.concat([results.summarise(raw_data), pd.DataFrame(rows)], ignore_index=True)
+
+
+def prompt_columns(prompts: Mapping[str, VolumePrompts]) -> pd.DataFrame:
+    """Return what is known of prompts, a row per image (the index): prompted_slices, masked_slices and seed_patient.
+
+    The columns are those of which something is known: the first two where a run has a manifest that names them,
+    ``seed_patient`` (0 or 1, missing where there is no manifest) where one of the runs had a seed.
+    """
+    import pandas as pd
+
+    table = pd.DataFrame(index=list(prompts))
+    if any(one.prompted_slices is not None for one in prompts.values()):
+        for name in ("prompted_slices", "masked_slices"):
+            table[name] = pd.array([getattr(one, name) for one in prompts.values()], dtype="Int64")
+    if any(one.seeds for one in prompts.values()):
+        marks = pd.array([one.seed_patient for one in prompts.values()], dtype="boolean")
+        table["seed_patient"] = marks.astype("Int64")
+    return table
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -127,23 +164,35 @@ def as_text(table: pd.DataFrame) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Join a folder of results; see ``--help``."""
-    folder = make_parser().parse_args(argv).results_folder_path
+    arguments = make_parser().parse_args(argv)
+    folder = arguments.results_folder_path
     cli.configure_logging()
-    raw_data, volume_metrics = read_runs(folder)
-    tables = {
-        "joint_raw_data": raw_data,
-        "joint_results": table_per_volume(raw_data, volume_metrics),
-        "results": table_of_all(raw_data, volume_metrics),
-    }
+    raw_data, volume_metrics, prompts = read_runs(folder)
+    left_out = [] if arguments.include_seed_patient else [image for image, one in prompts.items() if one.seed_patient]
+    counted = [image for image in prompts if image not in left_out]
+    if not counted:
+        only = f"{folder}: only the seed patient ({', '.join(left_out)}) has results"
+        raise UserError(f"{only}, and is left out of the statistics; --include_seed_patient counts it")
+    columns = prompt_columns(prompts)
+    saved = prompts_saved(prompts[image] for image in counted)
+    counted_slices = raw_data[raw_data["image"].isin(counted)]
+    statistics = table_of_all(counted_slices, volume_metrics.loc[counted], columns.loc[counted], saved)
+    per_volume = table_per_volume(raw_data, volume_metrics).join(columns, on="image")
+    if "seed_patient" in columns:
+        raw_data = raw_data.join(columns["seed_patient"], on="image")
+    tables = {"joint_raw_data": raw_data, "joint_results": per_volume, "results": statistics}
     with results.reserved_stamp(folder, results.timestamp()) as stamp:
         paths = {kind: folder / f"{kind}_{stamp}.csv" for kind in tables}
         results.write_all_atomically(
             (paths[kind], partial(results.write_table, table=table)) for kind, table in tables.items()
         )
-    per_volume = tables["joint_results"]
     print(as_text(per_volume[["image", *(name for name in PRINTED_COLUMNS if name in per_volume)]]))
     print(f"\n{len(per_volume)} volumes, {len(raw_data)} slices")
-    print(as_text(tables["results"]))
+    if left_out:
+        print(f"left out of the statistics as seed patient: {', '.join(left_out)}")
+    if sentence := saved.sentence():
+        print(sentence)
+    print(as_text(statistics))
     print()
     for path in paths.values():
         print(path)

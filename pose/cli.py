@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pose.review import REVIEW_BELOW
+
 EXIT_OK = 0
 EXIT_VOLUME_FAILED = 1
 EXIT_USER_ERROR = 2
@@ -61,14 +63,26 @@ def whole_number(text: str) -> int:
     return value
 
 
-def positive_number(text: str) -> float:
-    """Argument type: a number above 0."""
+def _number(text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def positive_number(text: str) -> float:
+    """Argument type: a number above 0."""
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """Argument type: a number from 0 to 1."""
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not within 0 to 1")
     return value
 
 
@@ -204,5 +218,10 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str) -> N
     group.add_argument(
         "-d", "--debug", action="store_true",
         help="write an overlay picture and the prompt of every slice to debug/ beside the results folder",
+    )
+    group.add_argument(
+        "--review_below", type=share, default=REVIEW_BELOW, metavar="SCORE",
+        help="mark a slice for review (needs_review in raw_data) where the model's own estimate of its IoU is below "
+        "this: the least over objects and, in a chain, on the way from the prompt (default: %(default)s)",
     )
     group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 RAW_DATA_COLUMNS = (
     "slice", "jaccard", "dice", "sam_score", "set_image_time", "predict_image_time", "process_image_time",
-    "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm",
+    "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm", "needs_review",
+    "review_score",
 )  # fmt: skip
-COUNT_COLUMNS = frozenset(
-    {"slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n"}
-)
+COUNT_COLUMNS = frozenset((
+    "slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n",
+    "needs_review", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient",
+))  # fmt: skip
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
 RECORDED_PACKAGES = (
@@ -119,8 +121,7 @@ def raw_data_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     rows = [dict(row) for row in rows]
     extra = list(dict.fromkeys(name for row in rows for name in row if name not in RAW_DATA_COLUMNS))
-    unknown = [name for name in extra if not _LABEL_COLUMN.fullmatch(name)]
-    if unknown:
+    if unknown := [name for name in extra if not _LABEL_COLUMN.fullmatch(name)]:
         raise ValueError(f"columns unknown to the schema of raw_data: {unknown}")
     table = pd.DataFrame(rows, columns=ordered_columns(extra))
     for name in table.columns:
@@ -146,8 +147,7 @@ def summarised_columns(raw_data: pd.DataFrame) -> list[str]:
 
 def is_slice_metric(metric: str) -> bool:
     """Tell whether a row of results_*.csv is about slices; the others hold one value for the volume."""
-    per_label = _LABEL_COLUMN.fullmatch(metric) is not None and not metric.startswith("volume_")
-    return metric in SUMMARISED_COLUMNS or per_label
+    return metric in SUMMARISED_COLUMNS or (bool(_LABEL_COLUMN.fullmatch(metric)) and not metric.startswith("volume_"))
 
 
 def statistics(values: pd.Series) -> dict[str, float | int]:
@@ -161,7 +161,7 @@ def statistics(values: pd.Series) -> dict[str, float | int]:
     return {"min": known.min(), "max": known.max(), "avg": known.mean(), "std": std, "n": known.size}
 
 
-def summarise(raw_data: pd.DataFrame, volume_metrics: Mapping[str, float | int] | None = None) -> pd.DataFrame:
+def summarise(raw_data: pd.DataFrame, volume_metrics: Mapping[str, float | None] | None = None) -> pd.DataFrame:
     """Return the statistics of ``raw_data``, one row per metric, then one row with a single value per volume metric.
 
     Returns:
@@ -226,7 +226,7 @@ def write_results(
     folder: Path,
     *,
     rows: Iterable[Mapping[str, Any]],
-    volume_metrics: Mapping[str, float | int] | None = None,
+    volume_metrics: Mapping[str, float | None] | None = None,
     prompts_json: Mapping[str, Any] | Sequence[Any],
     manifest: Mapping[str, Any],
     masks_writer: Callable[[Path], None] | None = None,
@@ -238,7 +238,7 @@ def write_results(
 
     Args:
         rows: a mapping per slice, see :func:`raw_data_table`.
-        volume_metrics: one value per metric of the whole volume.
+        volume_metrics: one value per metric of the whole volume, None where unknown.
         prompts_json: what sam_prompts_*.json holds.
         manifest: what run_*.json holds, beside the time stamp and the names of the other files.
         masks_writer: writes the masks to the path it is given.

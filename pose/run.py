@@ -19,6 +19,7 @@ from pose.case import Case, Job
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
 from pose.models import sha256_of
 from pose.prompt import Prompt, prompts_to_json
+from pose.review import Estimate, review
 from pose.volume import Volume, write_mask
 
 if TYPE_CHECKING:
@@ -98,20 +99,31 @@ def segment_and_write(
     volume = case.volume
     labels = np.zeros(volume.voxels.shape, dtype=np.uint8)
     rows: dict[int, dict[str, Any]] = {}
+    estimates: dict[int, dict[int, Estimate]] = {}
     per_label = arguments.objects == "per_label" and case.truth is not None
     for found in tqdm(predictions, total=len(slices), desc=case.job.name, unit="slice"):
         if max(found.objects, default=0) > np.iinfo(labels.dtype).max:
             labels = labels.astype(np.uint16)
         labels[:, :, found.slice] = label_map(found.objects, labels.shape[:2])
         rows[found.slice] = slice_row(case, found, labels[:, :, found.slice], per_label)
+        estimates[found.slice] = {
+            object_id: Estimate(bool(one.mask.any()), one.score, one.object_score)
+            for object_id, one in found.objects.items()
+        }
         if arguments.debug and found.objects:
             write_debug(case, prompts, found, labels[:, :, found.slice])
     segmented = perf_counter()
 
     whole = len(slices) == len(case.grey)
-    volume_metrics = None
+    volume_metrics: dict[str, float | int | None] = {}
     if case.truth is not None and whole:
-        volume_metrics = metrics.volume_metrics(case.truth > 0, labels > 0, volume.spacing_mm)
+        volume_metrics.update(metrics.volume_metrics(case.truth > 0, labels > 0, volume.spacing_mm))
+    chained = manifest.get("method") == "chain"
+    reviews = review(estimates, prompted_slices(prompts), review_below=arguments.review_below, chained=chained)
+    for index, one in reviews.items():
+        rows[index].update(needs_review=None if one.needed is None else int(one.needed), review_score=one.score)
+    needed = [one.needed for one in reviews.values() if one.needed is not None]
+    volume_metrics["slices_to_review"] = sum(needed) if needed else None
     masks_path = case.job.masks_path
     manifest = {
         "status": "done",
@@ -122,7 +134,7 @@ def segment_and_write(
         "image": _describe_input(case.job.image_path, volume),
         "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of(masks_path)},
         "slices": len(slices),
-        "masked_slices": len(case.masked_slices),
+        "masked_slices": None if case.truth is None else len(set(case.masked_slices).intersection(slices)),
         "prompted_slices": len({prompt.slice for prompt in prompts}),
         "prompts": len(prompts),
         "started": started.isoformat(timespec="seconds"),
@@ -140,6 +152,14 @@ def segment_and_write(
         manifest=manifest,
         pictures={"contact_sheet": lambda path: draw_contact_sheet(path, case, labels, rows, prompts)},
     )
+
+
+def prompted_slices(prompts: Sequence[Prompt]) -> dict[int, set[int]]:
+    """Return the prompted slices of each object."""
+    slices: dict[int, set[int]] = {}
+    for prompt in prompts:
+        slices.setdefault(prompt.object_id, set()).add(prompt.slice)
+    return slices
 
 
 def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:

@@ -34,6 +34,17 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_gives_130(capsys):
     assert cli.run_main(lambda argv: 1, ["x"]) == 1
 
 
+@pytest.mark.parametrize("text", ["0", "0.82", "1"])
+def test_a_share_is_a_number_from_0_to_1(text):
+    assert cli.share(text) == float(text)
+
+
+@pytest.mark.parametrize("text", ["-0.1", "1.01", "nan", "much"])
+def test_what_is_no_share_is_named(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=text):
+        cli.share(text)
+
+
 def test_existing_file(tmp_path):
     (tmp_path / "scan.npy").touch()
     assert cli.existing_file(tmp_path / "scan.npy") == tmp_path / "scan.npy"

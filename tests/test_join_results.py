@@ -20,20 +20,20 @@ METRICS = ("jaccard", "dice", "sam_score", "process_image_time")
 PUBLISHED_STAMP = "2023-05-27_11-39-55"
 
 
-def write_run(folder, dice_values, stamp="2026-11-23_10-20-30", volume_metrics=None, **columns):
+def write_run(folder, dice_values, stamp="2026-11-23_10-20-30", volume_metrics=None, manifest=None, **columns):
     rows = [
         {"slice": index, "jaccard": value, "dice": value, "sam_score": 0.5, "process_image_time": 1.0, **columns}
         for index, value in enumerate(dice_values)
     ]
     return results.write_results(
-        folder, rows=rows, volume_metrics=volume_metrics, prompts_json={}, manifest={}, stamp=stamp
+        folder, rows=rows, volume_metrics=volume_metrics, prompts_json={}, manifest=manifest or {}, stamp=stamp
     )
 
 
-def joined(folder):
+def joined(folder, *flags):
     """Call the program; return the three tables that it wrote, by the start of their names."""
     before = set(folder.glob("*.csv"))
-    assert join_results.main(["--results_folder_path", str(folder)]) == 0
+    assert join_results.main(["--results_folder_path", str(folder), *flags]) == 0
     written = {path.name[: -len("_YYYY-MM-DD_HH-MM-SS.csv")]: path for path in set(folder.glob("*.csv")) - before}
     assert sorted(written) == ["joint_raw_data", "joint_results", "results"]
     assert len({path.stem[-19:] for path in written.values()}) == 1
@@ -220,6 +220,120 @@ def test_help_answers_at_once():
         times.append(time.perf_counter() - start)
     assert "--results_folder_path" in run.stdout
     assert min(times) < 0.5
+
+
+MASKED_SLICES = (227, 176, 150, 251, 270, 180, 219, 249, 222, 212)
+SEED = {"image": "seed_scan.nii.gz", "slice": 122, "slice_sha256": "5eed" * 16}
+
+
+def write_ten(folder, manifest_of):
+    for number, masked in enumerate(MASKED_SLICES, start=1):
+        manifest = {"masked_slices": masked, **manifest_of(masked)}
+        write_run(folder / f"case_{number:02}", [number / 10], manifest=manifest)
+
+
+def from_seed(seed_patient=False, **changes):
+    return {"prompted_slices": 0, "seed": {"seeds": [{**SEED, **changes}], "seed_patient": seed_patient}}
+
+
+@pytest.mark.parametrize(
+    ("manifest_of", "used", "saved", "sentence"),
+    [
+        (lambda masked: from_seed(), 1, 99.9536, "1 prompt for 2156 masked slices in 10 volumes: 99.95 % saved"),
+        (lambda masked: {"prompted_slices": 1}, 10, 99.5362, "10 prompts for 2156 masked slices in 10 volumes: 99.5"),
+        (lambda masked: {"prompted_slices": masked}, 2156, 0, "2156 prompts for 2156 masked slices in 10 volumes: 0.0"),
+    ],
+    ids=["one seed for all", "one prompt for each volume", "a prompt on each slice"],
+)
+def test_prompts_saved(tmp_path, capsys, manifest_of, used, saved, sentence):
+    write_ten(tmp_path, manifest_of)
+    tables = joined(tmp_path)
+    table = tables["results"].set_index("metric")
+    assert list(table.index)[-4:] == ["masked_slices", "prompted_slices", "prompts_used", "prompts_saved_percent"]
+    assert table.loc["masked_slices", ["min", "max", "avg", "n"]].tolist() == [150, 270, 215.6, 10]
+    assert table.loc["prompts_used", ["min", "max", "avg", "n"]].tolist() == [used, used, used, 1]
+    assert table.loc["prompts_saved_percent", "avg"] == pytest.approx(saved, abs=5e-5)
+    assert sentence in capsys.readouterr().out
+    per_volume = tables["joint_results"]
+    assert per_volume["masked_slices"].tolist() == list(MASKED_SLICES)
+    prompted = [manifest_of(masked)["prompted_slices"] for masked in MASKED_SLICES]
+    assert per_volume["prompted_slices"].tolist() == prompted
+
+
+def test_the_seed_patient_is_marked_and_left_out_of_the_statistics(tmp_path, capsys):
+    write_run(tmp_path / "a", [0.5, 0.75], volume_metrics={"volume_dice": 0.5}, dice_label_1=0.5,
+              manifest={"masked_slices": 2, **from_seed()})  # fmt: skip
+    write_run(tmp_path / "b", [1.0], volume_metrics={"volume_dice": 1.0},
+              manifest={"masked_slices": 1, **from_seed(seed_patient=True)})  # fmt: skip
+    write_run(tmp_path / "c", [0.25], volume_metrics={"volume_dice": 0.25},
+              manifest={"masked_slices": 1, **from_seed(slice=7, slice_sha256="0" * 64)})  # fmt: skip
+    tables = joined(tmp_path)
+    assert list(tables["joint_raw_data"].columns)[-2:] == ["dice_label_1", "seed_patient"]
+    assert tables["joint_raw_data"]["seed_patient"].tolist() == [0, 0, 1, 0]
+    last = ["volume_dice", "prompted_slices", "masked_slices", "seed_patient"]
+    assert list(tables["joint_results"].columns)[-4:] == last
+    assert tables["joint_results"]["seed_patient"].tolist() == [0, 1, 0]
+    left_out = tables["results"].set_index("metric")["avg"]
+    assert left_out[["dice", "volume_dice", "masked_slices", "prompts_used"]].tolist() == [0.5, 0.375, 1.5, 2]
+    assert left_out["prompts_saved_percent"] == pytest.approx(100 / 3)
+    assert "left out of the statistics as seed patient: b\n2 prompts for 3 masked" in capsys.readouterr().out
+    counted = joined(tmp_path, "--include_seed_patient")["results"].set_index("metric")["avg"]
+    assert counted[["dice", "prompts_used", "prompts_saved_percent"]].tolist() == [0.625, 2, 50]
+    assert counted["volume_dice"] == pytest.approx(1.75 / 3)
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_slices_to_review_are_carried_on(tmp_path):
+    write_run(tmp_path / "a", [1.0], volume_metrics={"slices_to_review": 3}, needs_review=1)
+    write_run(tmp_path / "b", [1.0], volume_metrics={"slices_to_review": None})
+    write_run(tmp_path / "c", [1.0], volume_metrics={"slices_to_review": 0}, needs_review=0)
+    tables = joined(tmp_path)
+    assert tables["joint_raw_data"]["needs_review"].fillna(-1).tolist() == [1, -1, 0]
+    assert tables["joint_results"]["slices_to_review"].fillna(-1).tolist() == [3, -1, 0]
+    assert tables["results"].set_index("metric").loc["slices_to_review"].tolist()[:3] == [0, 3, 1.5]
+
+
+def test_only_the_seed_patient(tmp_path, capsys):
+    write_run(tmp_path / "a", [1.0], manifest=from_seed(seed_patient=True))
+    assert fails(tmp_path, capsys) == (
+        f"{tmp_path}: only the seed patient (a) has results, and is left out of the statistics; "
+        "--include_seed_patient counts it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "used", "printed"),
+    [
+        ({"prompted_slices": 2, "masked_slices": None}, 3, "3 prompts for 2 volumes: no masked slices known"),
+        (None, math.nan, None),
+    ],
+    ids=["no ground truth", "no manifest"],
+)
+def test_what_one_volume_does_not_tell_is_unknown_for_all(tmp_path, capsys, others, used, printed):
+    write_run(tmp_path / "a", [1.0], manifest={"prompted_slices": 1, "masked_slices": 5})
+    write_run(tmp_path / "b", [1.0], manifest=others)
+    table = joined(tmp_path)["results"].set_index("metric")
+    assert table.loc["prompts_saved_percent", "n"] == 0 and table.loc["masked_slices", "n"] == 1
+    assert table.loc["prompts_used", "avg"] == pytest.approx(used, nan_ok=True)
+    output = capsys.readouterr().out
+    assert "saved\n" not in output and (printed is None or printed in output)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[1]", "must hold an object, got [1]"),
+        ('{"prompted_slices": -1}', "prompted_slices must be a whole number from 0, got -1"),
+        ('{"masked_slices": "many"}', "masked_slices must be a whole number from 0, got 'many'"),
+        ('{"seed": {"seeds": [], "seed_patient": false}}', "seed must have a list 'seeds' and 'seed_patient'"),
+        ('{"seed": {"seeds": [{"slice": 1}], "seed_patient": false}}', "each of seed.seeds must have a 'slice_sha256'"),
+    ],
+)
+def test_malformed_manifests(folder, capsys, content, message):
+    path = folder / "a" / "run_2026-11-23_10-20-30.json"
+    path.write_text(content)
+    assert fails(folder, capsys).startswith(f"{path}: {message}")
 
 
 @pytest.fixture

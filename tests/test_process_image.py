@@ -56,9 +56,11 @@ def test_every_file_of_a_run_and_its_numbers(files, tmp_path):
     assert raw_data["dice"].dropna().tolist() == [1.0] * 4
     assert raw_data["sam_score"].dropna().tolist() == [0.75] * 4
     assert raw_data["ground_truth_voxels"].tolist() == [0, 0, 364, 364, 364, 364, 0]
+    assert raw_data["needs_review"].fillna(-1).tolist() == [-1, -1, 1, 1, 1, 1, -1]
     results = pd.read_csv(only(folder, "results_*.csv")).set_index("metric")
     assert list(results.columns[:4]) == ["min", "max", "avg", "std"]
     assert results.loc["volume_dice", "avg"] == 1 and results.loc["volume_hd95_mm", "avg"] == 0
+    assert results.loc["slices_to_review", "avg"] == 4
     prompts = json.loads(only(folder, "sam_prompts_*.json").read_text())
     assert prompts["shape"] == {"rows": 30, "columns": 40, "slices": 7} and prompts["swap_axes"] is True
     assert [entry["slice"] for entry in prompts["prompts"]] == [2, 3, 4, 5]
@@ -117,6 +119,8 @@ def test_one_slice_alone(files, tmp_path):
     folder = tmp_path / "results" / "case"
     assert pd.read_csv(only(folder, "raw_data_*.csv"))["slice"].tolist() == [4]
     assert "volume_dice" not in pd.read_csv(only(folder, "results_*.csv"))["metric"].tolist()
+    manifest = json.loads(only(folder, "run_*.json").read_text())
+    assert (manifest["slices"], manifest["prompted_slices"], manifest["masked_slices"]) == (1, 1, 1)
     debug = tmp_path / "debug" / "case"
     assert sorted(path.name for path in debug.iterdir()) == ["slice_4_prediction.png", "slice_4_prompt.json"]
     assert json.loads((debug / "slice_4_prompt.json").read_text())["prompts"][0]["slice"] == 4
@@ -129,6 +133,7 @@ def test_prompts_from_the_user_need_no_ground_truth(files, tmp_path):
     folder = tmp_path / "results" / "case"
     raw_data = pd.read_csv(only(folder, "raw_data_*.csv"))
     assert raw_data["predicted_voxels"].tolist() == [140] and raw_data["jaccard"].isna().all()
+    assert json.loads(only(folder, "run_*.json").read_text())["masked_slices"] is None
     prompt = json.loads(only(folder, "sam_prompts_*.json").read_text())["prompts"][0]
     assert prompt["points"] == [{"row": 10, "column": 8, "label": 1}, {"row": 0, "column": 0, "label": 0}]
 

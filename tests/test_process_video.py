@@ -52,6 +52,27 @@ def test_one_prompt_segments_the_volume_in_the_geometry_of_the_scan(files, tmp_p
     assert [(entry["slice"], entry["object_id"]) for entry in prompts] == [(4, 1), (4, 2)]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected", "to_review"),
+    [
+        (["--method", "chain"], [-1, -1, 1, 1, 1, 1, -1], 4),
+        (["--method", "chain", "--review_below", 0.75], [-1, -1, 0, 0, 0, 0, -1], 0),
+        (["--method", "region_growing"], [-1] * 7, None),
+    ],
+)
+def test_slices_that_need_review(files, tmp_path, monkeypatch, arguments, expected, to_review):
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())  # its score is 0.75
+    image, masks = files
+    assert run("-i", image, "-m", masks, "-w", "-b", "--model", "lite_medsam", *arguments) == 0
+    folder = tmp_path / "results_video" / "case"
+    raw_data = raw_data_of(folder)
+    assert raw_data["needs_review"].fillna(-1).tolist() == expected
+    assert raw_data["review_score"].fillna(-1).tolist() == [-1 if one == -1 else 0.75 for one in expected]
+    results = pd.read_csv(only(folder, "results_*.csv")).set_index("metric")
+    counted = results.loc["slices_to_review", ["avg", "n"]].tolist()
+    assert counted[1] == 0 if to_review is None else counted == [to_review, 1]
+
+
 def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
     monkeypatch.setattr(models, "find_model", lambda *_: TINY)
@@ -61,6 +82,7 @@ def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     folder = tmp_path / "results_video" / "case"
     raw_data = raw_data_of(folder)
     assert len(raw_data) == 7 and raw_data[["sam_score", "object_score", "predicted_voxels", *TIMES]].notna().all(axis=None)
+    assert raw_data[["needs_review", "review_score"]].notna().all(axis=None)
     manifest = json.loads(only(folder, "run_*.json").read_text())
     assert manifest["method"] == "sam2_memory" and manifest["precision"] == "fp32" and manifest["device"] == "cpu"
     assert manifest["checkpoint"]["sha256"] == models.sha256_of(checkpoint)
@@ -163,3 +185,38 @@ def test_lite_medsam_carried_through_a_phantom(tmp_path):
                "--objects", "per_label", "--model", "lite_medsam") == 0  # fmt: skip
     results = pd.read_csv(only(tmp_path / "results_video" / "p_ct", "results_*.csv")).set_index("metric")
     assert results.loc["volume_dice", "avg"] >= 0.9
+
+
+def write_vanishing_object(folder: Path) -> tuple[Path, Path]:
+    """Write a noisy scan with an ellipse of air on slices 0 to 3, nothing on 4 and 5, and one elsewhere on 6 to 8."""
+    x, y = np.ogrid[:96, :96]
+    labels = np.zeros((96, 96, 9), dtype=np.uint8)
+    for index in (0, 1, 2, 3, 6, 7, 8):
+        centre = (30 + index, 32) if index < 4 else (62, 56 + index)
+        labels[:, :, index] = ((x - centre[0]) / 16) ** 2 + ((y - centre[1]) / 20) ** 2 <= 1
+    scan = np.random.default_rng(0).normal(np.where(labels, -800, 40), 30).astype(np.int16)
+    return write_nifti(folder / "case.nii.gz", scan), write_nifti(folder / "case_mask.nii.gz", labels)
+
+
+@pytest.mark.parametrize("method", [pytest.param("chain", marks=pytest.mark.slow), "region_growing"])
+def test_a_prompt_on_a_further_slice_repairs_its_half(tmp_path, method):
+    image, masks = write_vanishing_object(tmp_path)
+    boxes = [
+        {"slice": 2, "box": {"row_min": 12, "column_min": 16, "row_max": 52, "column_max": 48}},
+        {"slice": 7, "box": {"row_min": 43, "column_min": 46, "row_max": 83, "column_max": 78}},
+    ]
+    found, dice = [], []
+    for count in (1, 2):
+        prompts = tmp_path / "prompts.json"
+        prompts.write_text(json.dumps({"prompts": boxes[:count]}))
+        results = tmp_path / f"with_{count}"
+        assert run("-i", image, "-m", masks, "--swap_axes", "-w", "--method", method, "--model", "lite_medsam",
+                   "--prompt_file_path", prompts, "-r", results) == 0  # fmt: skip
+        found.append(np.asanyarray(nibabel.load(only(results / "case", "masks_*.nii.gz")).dataobj))
+        dice.append(raw_data_of(results / "case")["dice"].to_numpy())
+    assert dice[0][:4].min() >= 0.9 and dice[0][6:].tolist() == [0, 0, 0]
+    assert dice[1][6:].min() >= 0.9
+    np.testing.assert_array_equal(found[0][:, :, :6], found[1][:, :, :6])
+    assert not found[1][:, :, 4:6].any()
+    # where the object is lost between slices that hold it, somebody should look
+    assert raw_data_of(tmp_path / "with_2" / "case")["needs_review"].tolist()[4:6] == [1, 1]

@@ -21,6 +21,7 @@ STAMP = "2026-11-23_10-20-30"
 FIXED_COLUMNS = [
     "slice", "jaccard", "dice", "sam_score", "set_image_time", "predict_image_time", "process_image_time",
     "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm",
+    "needs_review", "review_score",
 ]  # fmt: skip
 
 
@@ -146,15 +147,15 @@ class TestRawData:
         results.write_table(tmp_path / "raw.csv", table)
         assert (tmp_path / "raw.csv").read_text().splitlines() == [
             ",".join(FIXED_COLUMNS),
-            "0,,,0.9,1.0,0.25,1.25,,0,0,0,",
-            f"1,0.30000000000000004,{2 / 3!r},0.9,1.0,0.25,1.25,2.5,3,12,0,inf",
+            "0,,,0.9,1.0,0.25,1.25,,0,0,0,,,",
+            f"1,0.30000000000000004,{2 / 3!r},0.9,1.0,0.25,1.25,2.5,3,12,0,inf,,",
         ]
 
     def test_without_ground_truth_the_columns_stay_and_are_empty(self, tmp_path):
         table = results.raw_data_table([{"slice": 0, "predicted_voxels": 5, "sam_score": 0.5}, {"slice": 1}])
         results.write_table(tmp_path / "raw.csv", table)
         assert (tmp_path / "raw.csv").read_text().splitlines() == [
-            ",".join(FIXED_COLUMNS), "0,,,0.5,,,,,,5,,", "1,,,,,,,,,,,",
+            ",".join(FIXED_COLUMNS), "0,,,0.5,,,,,,5,,,,", "1,,,,,,,,,,,,,",
         ]  # fmt: skip
 
     def test_no_rows(self):
