@@ -222,7 +222,8 @@ def test_bfloat16_differs_from_float32_by_its_rounding(segmenters, grey, name):
 def test_every_slice_comes_once_and_prompted_slices_are_encoded_once(segmenter, grey):
     prompts = [Prompt(3, 1, ((20, 30),)), Prompt(6, 2, (), (), (10, 15, 30, 45)), Prompt(1, 2, mask=DISC)]
     parts = list(segmenter.segment(grey, prompts))
-    assert [part.slice for part in parts] == [3, 4, 5, 6, 7, 8, 2, 1, 0]
+    assert [part.slice for part in parts if part.slice >= 3] == [3, 4, 5, 6, 7, 8]
+    assert [part.slice for part in parts if part.slice < 3] == [2, 1, 0]
     assert all(sorted(part.objects) == [1, 2] for part in parts)
     assert sorted(grey.asked) == list(range(SLICES))
     by_slice = {part.slice: part.objects for part in parts}
@@ -290,7 +291,7 @@ def test_a_half_ends_where_all_objects_are_absent(checkpoint, grey, monkeypatch)
     monkeypatch.setattr(Sam2Memory, "_track", absent_on_some)
     parts = {part.slice: part for part in segmenter.segment(grey, [Prompt(1, 1, ((20, 30),))])}
     assert sorted(parts) == list(range(SLICES))
-    assert tracked == [1, 2, 3, 4, 1]
+    assert sorted(tracked) == [1, 1, 2, 3, 4]  # frame 1 of both halves
     assert [parts[index].objects[1].score is None for index in range(SLICES)] == [False] * 6 + [True] * 3
     assert not any(parts[index].objects[1].mask.any() for index in (6, 7, 8))
 

@@ -170,7 +170,7 @@ class CacheFriendlyEncoder:
         query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
         scale = query.shape[2] ** -0.5
         if length > LONGEST_WINDOW:
-            mixed = attend(query * scale, key, Values(value)).to(self._type)
+            mixed = attend(query, key, Values(value), scale).to(self._type)
         else:
             # faster here than scaled_dot_product_attention, whose kernels are made for longer sequences
             scores = torch.baddbmm(query.new_zeros(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=scale)

@@ -99,12 +99,15 @@ class MemoryAttention:
         x = features.flatten(2).transpose(1, 2).float()
         if self._adds_position:
             x = x + 0.1 * position.flatten(2).transpose(1, 2)
+        keys = values.plain.new_empty(objects, values.plain.shape[1], memories[0][1].keys[0].shape[2])
         for number, layer in enumerate(self._layers):
             x = x + layer.look_at_itself(x, turns)
-            keys = [memory.keys[number] + ages[age][number] for age, memory in memories]
+            for (age, memory), part in zip(memories, keys.split(height * width, dim=1)):
+                torch.add(memory.keys[number], ages[age][number], out=part)
             if placed is not None:
-                keys.append(layer.project_keys(placed))  # pointers have no place in the slice and are not turned
-            x = x + layer.look_at_memories(x.expand(objects, -1, -1), turns, torch.cat(keys, dim=1), values)
+                # pointers have no place in the slice and are not turned
+                keys[:, len(memories) * height * width :] = layer.project_keys(placed)
+            x = x + layer.look_at_memories(x.expand(objects, -1, -1), turns, keys, values)
             x = x + layer.feed_forward(x)
         return self._norm(x).transpose(1, 2).unflatten(2, (height, width))
 
@@ -182,17 +185,18 @@ class _Layer:
     def look_at_itself(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
         normed = self._layer.norm1(x).to(self._type)
         query, key, value, out = self._own
-        queries = turned(F.linear(normed, *query), turns) * key[0].shape[0] ** -0.5
-        keys = turned(F.linear(normed, *key), turns)
-        mixed = attend(queries.to(self._type), keys.to(self._type), Values(F.linear(normed, *value)))
+        queries = turned(F.linear(normed, *query), turns)
+        keys = turned(F.linear(normed, *key), turns).to(self._type)
+        mixed = attend(queries, keys, Values(F.linear(normed, *value)), keys.shape[2] ** -0.5)
         return F.linear(mixed.to(self._type), *out)
 
     def look_at_memories(
         self, x: torch.Tensor, turns: torch.Tensor, keys: torch.Tensor, values: Values
     ) -> torch.Tensor:
         normed = self._layer.norm2(x).to(self._type)
-        queries = turned(F.linear(normed, *self._query), turns) * keys.shape[2] ** -0.5
-        return F.linear(attend(queries.to(self._type), keys, values).to(self._type), *self._out)
+        queries = turned(F.linear(normed, *self._query), turns)
+        mixed = attend(queries, keys, values, keys.shape[2] ** -0.5)
+        return F.linear(mixed.to(self._type), *self._out)
 
     def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = F.linear(self._layer.norm3(x).to(self._type), *self._first)

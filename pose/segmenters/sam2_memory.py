@@ -28,8 +28,9 @@ from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.memory_attention import Memory, MemoryAttention
 from pose.segmenters.memory_bank import MemoryBank
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
-from pose.segmenters.sam_inputs import autocast, box_array, point_arrays
+from pose.segmenters.sam_inputs import autocast, box_array, compute_linear_layers_in_bfloat16, point_arrays
 from pose.segmenters.seed_memory import SeedMemory
+from pose.segmenters.side_by_side import side_by_side
 from pose.segmenters.slice_encoder import EncodedSlices, SliceEncoder
 
 
@@ -122,6 +123,9 @@ class Sam2Memory:
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
             self._attention = MemoryAttention(network, precision)
+        if device.type == "cpu" and precision == "bf16":
+            # two thirds of the memory encoder's time, and memories are rounded to bfloat16 in any case
+            compute_linear_layers_in_bfloat16(network.memory_encoder)
 
     @torch.inference_mode()
     def remember(self, grey: GreySlices, prompts: Sequence[Prompt]) -> list[SeedMemory]:
@@ -143,7 +147,7 @@ class Sam2Memory:
         seeds: Sequence[SeedMemory] = (),
         start_slice: int | None = None,
     ) -> Iterator[SlicePredictions]:
-        """Propagate through ``grey``; yields the upward half, from the prompted slice, then the downward one.
+        """Propagate through ``grey``; yields the slices of both halves, each half from the prompted slice on.
 
         Args:
             prompts: on slices of ``grey``; may be empty where there are seeds.
@@ -168,12 +172,20 @@ class Sam2Memory:
             if prompted:
                 parts = halves([index for _, index in prompted], len(grey))
             else:
-                parts = halves([len(grey) // 2 if start_slice is None else start_slice], len(grey))
-                volume.keep(parts[0][0][0])
-            for slices, memory_only in parts:
-                if len(slices) > memory_only:
-                    yield from self._segment_half(volume, slices, memory_only, prompted, seeds, object_ids)
+                start = len(grey) // 2 if start_slice is None else start_slice
+                parts = halves([start], len(grey))
+                volume.features_of(start, keep=True)
+            parts = [(slices, memory_only) for slices, memory_only in parts if len(slices) > memory_only]
+            works = [
+                self._segment_half(volume, slices, memory_only, prompted, seeds, object_ids)
+                for slices, memory_only in parts
+            ]
+            if len(works) == 2 and self.device.type == "cpu":
+                yield from side_by_side(works, min(len(slices) - memory_only for slices, memory_only in parts))
+            for work in works:
+                yield from work
 
+    @torch.inference_mode()
     def _segment_half(
         self,
         volume: EncodedSlices,
@@ -316,7 +328,7 @@ class Sam2Memory:
         ]
 
     def _autocast(self):
-        # on a CPU the mask decoder and the memory encoder are quick enough, and exact, in float32
+        # on a CPU the mask decoder and the convolutions of the memory encoder are quick enough, and exact, in float32
         return autocast(self.device, "fp32" if self.device.type == "cpu" else self.precision)
 
 

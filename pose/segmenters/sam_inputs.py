@@ -95,6 +95,16 @@ def cast_weights_once(module: torch.nn.Module) -> None:
             layer.to(torch.bfloat16)
 
 
+def compute_linear_layers_in_bfloat16(module: torch.nn.Module) -> None:
+    """Let the linear layers of ``module`` take any type and compute in bfloat16; all other layers stay as they are."""
+    import torch
+
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.to(torch.bfloat16)
+            layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(torch.bfloat16),))
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
     """Return the context in which a network computes in ``precision`` ("fp32" or "bf16")."""
     import torch

@@ -81,22 +81,20 @@ class EncodedSlices:
         self._worker = worker
         self._embeddings = embeddings
         self._waiting: dict[int, Future] = {}
-        self._kept: dict[int, list[torch.Tensor] | None] = {}
+        self._kept: dict[int, list[torch.Tensor]] = {}
         self._times: dict[int, float] = {}
-
-    def keep(self, index: int) -> None:
-        """Keep the features of a slice, which both halves will ask for."""
-        self._kept.setdefault(index, None)
 
     def prepare(self, index: int) -> None:
         """Let a slice be made ready for the encoder meanwhile."""
-        if self._kept.get(index) is None and index not in self._waiting:
+        if index not in self._kept and index not in self._waiting:
             self._waiting[index] = self._worker.submit(self._ready, index)
 
     def features_of(self, index: int, keep: bool = False) -> list[torch.Tensor]:
-        """Return the levels of a slice, finest first, as (1, channels, height, width) float32."""
-        if keep:
-            self.keep(index)
+        """Return the levels of a slice, finest first, as (1, channels, height, width) float32.
+
+        With ``keep`` they are kept: for a slice that will be asked for again. Several threads may ask at once, for
+        different slices or for kept ones.
+        """
         features = self._kept.get(index)
         if features is None:
             start = perf_counter()
@@ -105,11 +103,12 @@ class EncodedSlices:
             if levels is None:
                 levels = self._encoder.encode(frame)
                 if self._embeddings is not None:
-                    self._embeddings.put(grey, dict(zip(LEVELS, levels)))
+                    # by the one thread that also looks for slices
+                    self._worker.submit(self._embeddings.put, grey, dict(zip(LEVELS, levels)))
             features = [level.to(self._encoder.device, torch.float32) for level in levels]
             wait_for(self._encoder.device)
             self._times[index] = perf_counter() - start
-            if index in self._kept:
+            if keep:
                 self._kept[index] = features
         return features
 
