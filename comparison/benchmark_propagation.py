@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--masks_file_path", type=Path, metavar="FILE", help="its masks")
     parser.add_argument("--labels", nargs="+", default=[], metavar="LABEL", help="labels that count (default: all)")
     parser.add_argument("--swap_axes", action="store_true", help="swap the first two axes of NIfTI files")
-    parser.add_argument("--made_slices", type=cli.whole_number, default=41, metavar="N", help="of the made CT (default: %(default)s)")
+    parser.add_argument("--made_slices", type=cli.whole_number, default=61, metavar="N", help="of the made CT (default: %(default)s)")
     parser.add_argument("--model", default="2.1_tiny", help="a SAM 2 (default: %(default)s)")
     parser.add_argument("--checkpoint_file_path", type=Path, metavar="FILE", help="its weights (default: random)")
     parser.add_argument("--image_weights", type=Path, metavar="FILE", help="weights without memory, completed by random ones")

@@ -6,6 +6,7 @@ alone, which needs no display and leaves no state behind.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,14 +77,6 @@ def overlay(
 def save_overlay(path: Path | str, grey: np.ndarray, **drawing: Any) -> None:
     """Write :func:`overlay`, which takes the same arguments, as PNG to ``path``; all or nothing."""
     save_png(path, overlay(grey, **drawing))
-
-
-def contact_sheet(
-    path: Path | str, grey: GreySlices | Sequence[np.ndarray], prediction: np.ndarray, truth: np.ndarray | None = None,
-    dice_per_slice: Sequence[float | None] | None = None, **drawing: Any,
-) -> None:  # fmt: skip
-    """Write :func:`contact_sheet_figure`, which takes the same arguments, as PNG to ``path``; all or nothing."""
-    save_png(path, contact_sheet_figure(grey, prediction, truth, dice_per_slice, **drawing))
 
 
 def contact_sheet_figure(
@@ -178,12 +171,19 @@ def choose_slices(filled: np.ndarray, prompted: Sequence[int], max_tiles: int) -
     return sorted(chosen)
 
 
-def save_png(path: Path | str, figure: Figure) -> None:
-    """Write a figure as PNG to exactly ``path``, pixel for pixel, without an alpha channel."""
+def png_of(figure: Figure) -> bytes:
+    """Return a figure as a PNG file, pixel for pixel, without an alpha channel."""
     canvas = figure.canvas
     canvas.draw()
     picture = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3]))
-    write_atomically(Path(path), lambda temporary: picture.save(temporary, format="PNG", dpi=(DPI, DPI)))
+    file = io.BytesIO()
+    picture.save(file, format="PNG", dpi=(DPI, DPI))
+    return file.getvalue()
+
+
+def save_png(path: Path | str, figure: Figure) -> None:
+    """Write a figure as PNG to exactly ``path``; all or nothing."""
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(png_of(figure)))
 
 
 def _display_size(shape: tuple[int, int], spacing_mm: Sequence[float] | None) -> tuple[int, int]:

@@ -7,6 +7,7 @@ not there is infinite, so that a lost object shows in every table instead of dro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,10 +91,9 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
         raise ValueError(f"spacing_mm {tuple(spacing_mm)} is not {truth.ndim} distances above 0")
     box = _joint_bounding_box(truth, prediction)
     truth_surface, prediction_surface = _surface(truth[box]), _surface(prediction[box])
-    return SurfaceDistances(
-        _distances_between(truth_surface, prediction_surface, spacing),
-        _distances_between(prediction_surface, truth_surface, spacing),
-    )
+    pairs = (truth_surface, prediction_surface), (prediction_surface, truth_surface)
+    with ThreadPoolExecutor(2) as workers:
+        return SurfaceDistances(*workers.map(lambda pair: _distances_between(*pair, spacing), pairs))
 
 
 def slice_metrics(

@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -114,10 +115,14 @@ def segment_and_write(
             write_debug(case, prompts, found, labels[:, :, found.slice])
     segmented = perf_counter()
 
-    whole = len(slices) == len(case.grey)
     volume_metrics: dict[str, float | int | None] = {}
-    if case.truth is not None and whole:
-        volume_metrics.update(metrics.volume_metrics(case.truth > 0, labels > 0, volume.spacing_mm))
+    # distances take seconds, and let another thread work meanwhile
+    with ThreadPoolExecutor(1) as worker:
+        measured = None
+        if case.truth is not None and len(slices) == len(case.grey):
+            measured = worker.submit(metrics.volume_metrics, case.truth > 0, labels > 0, volume.spacing_mm)
+        contact_sheet = contact_sheet_png(case, labels, rows, prompts)
+        volume_metrics.update(measured.result() if measured is not None else {})
     chained = manifest.get("method") == "chain"
     reviews = review(estimates, prompted_slices(prompts), review_below=arguments.review_below, chained=chained)
     for index, one in reviews.items():
@@ -150,7 +155,7 @@ def segment_and_write(
         masks_suffix=".npz" if volume.affine is None else ".nii.gz",
         masks_writer=lambda path: write_mask(path, labels, volume),
         manifest=manifest,
-        pictures={"contact_sheet": lambda path: draw_contact_sheet(path, case, labels, rows, prompts)},
+        pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
     )
 
 
@@ -169,18 +174,19 @@ def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:
     )
 
 
-def draw_contact_sheet(
-    path: Path, case: Case, labels: np.ndarray, rows: dict[int, dict[str, Any]], prompts: Sequence[Prompt]
-) -> None:
+def contact_sheet_png(
+    case: Case, labels: np.ndarray, rows: dict[int, dict[str, Any]], prompts: Sequence[Prompt]
+) -> bytes:
     """Draw the one picture of a volume: a grid of slices with contours, and the Dice of each slice as a curve."""
     from pose import figures
 
     dice = None
     if case.truth is not None:
         dice = [rows.get(index, {}).get("dice", np.nan) for index in range(len(case.grey))]
-    figures.contact_sheet(
-        path, case.grey, labels, case.truth, dice, prompts=prompts, title=case.job.name, spacing_mm=case.volume.spacing_mm
+    figure = figures.contact_sheet_figure(
+        case.grey, labels, case.truth, dice, prompts=prompts, title=case.job.name, spacing_mm=case.volume.spacing_mm
     )
+    return figures.png_of(figure)
 
 
 def write_debug(case: Case, prompts: Sequence[Prompt], found: SlicePredictions, labels: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from pose.segmenters.attention import Values, attend
 # two rows of windows of a slice of 1024 pixels; half or twice as many are slower
 POSITIONS_AT_ONCE = 4096
 # longer sequences are attended to in tiles
-LONGEST_WINDOW = 1024
+LONGEST_WINDOW = 256
 
 
 def fits(network: nn.Module) -> bool:
@@ -132,10 +132,11 @@ class CacheFriendlyEncoder:
         else:
             size = block.window_size
             normed = block.norm1(x).to(self._type)
-            pad = (0, 0, 0, -columns % size, 0, -rows % size)
-            windows = windows_of(F.pad(normed, pad), size)
-            mixed = self._attend(block, windows, (size, size))
-            padded = (rows + pad[5], columns + pad[3])
+            padded = (rows + -rows % size, columns + -columns % size)
+            # what pads a slice is 0, of which the projection makes its bias
+            projected = block.attn.qkv.bias.repeat(*padded, 1)[None]
+            projected[:, :rows, :columns] = block.attn.qkv(normed)
+            mixed = self._attend_projected(block, windows_of(projected, size), (size, size))
             shortcut = x
             if block.q_stride:
                 padded = (padded[0] // 2, padded[1] // 2)
@@ -143,7 +144,7 @@ class CacheFriendlyEncoder:
                     shortcut = pooled(block.proj(normed).reshape(1, rows * columns, -1), (rows, columns))
                     shortcut = shortcut.view(1, rows // 2, columns // 2, -1)
                 rows, columns = rows // 2, columns // 2
-            mixed = whole_of(mixed, padded)[:, :rows, :columns]
+            mixed = block.attn.proj(whole_of(mixed, padded)[:, :rows, :columns])
         return self._feed_forward(block, shortcut + mixed)
 
     def _window_block(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -161,10 +162,13 @@ class CacheFriendlyEncoder:
 
     def _attend(self, block: nn.Module, normed: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
         """Attend within each of (windows, positions, channels)."""
-        attention = block.attn
-        windows, length, _ = normed.shape
-        heads = attention.num_heads
-        query, key, value = attention.qkv(normed).view(windows, length, 3, heads, -1).unbind(2)
+        return block.attn.proj(self._attend_projected(block, block.attn.qkv(normed), side))
+
+    def _attend_projected(self, block: nn.Module, projected: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
+        """The same between the projections: from (windows, positions, queries and keys and values)."""
+        windows, length, _ = projected.shape
+        heads = block.attn.num_heads
+        query, key, value = projected.view(windows, length, 3, heads, -1).unbind(2)
         if block.q_stride:
             query = pooled(query.reshape(windows, length, -1), side).unflatten(2, (heads, -1))
         query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (query, key, value))
@@ -175,8 +179,7 @@ class CacheFriendlyEncoder:
             # faster here than scaled_dot_product_attention, whose kernels are made for longer sequences
             scores = torch.baddbmm(query.new_zeros(1, 1, 1), query, key.transpose(1, 2), beta=0, alpha=scale)
             mixed = torch.bmm(scores.softmax(dim=-1), value)
-        mixed = mixed.unflatten(0, (windows, heads)).transpose(1, 2).flatten(2)
-        return attention.proj(mixed)
+        return mixed.unflatten(0, (windows, heads)).transpose(1, 2).flatten(2)
 
     def _feed_forward(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         first, second = block.mlp.layers

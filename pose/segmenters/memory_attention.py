@@ -200,7 +200,8 @@ class _Layer:
 
     def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = F.linear(self._layer.norm3(x).to(self._type), *self._first)
-        return F.linear(self._layer.activation(hidden), *self._second)
+        hidden = hidden.relu_() if self._layer.activation is F.relu else self._layer.activation(hidden)
+        return F.linear(hidden, *self._second)
 
     def project_keys(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x.to(self._type), *self._key)
