@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--method", choices=METHODS, help="default: sam2_memory for SAM 2 models, chain for all others"
     )
     group.add_argument(
-        "--prompt_slice", type=cli.prompt_slice, default="centre", metavar="centre|largest|N",
+        "--prompt_slice", type=cli.prompt_slice, metavar="centre|largest|N",
         help="where the prompt is taken from the ground truth: the middle of the masked slices, as in the paper (default), "
         "the one with the largest mask, or slice N",
     )
@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pose.crop import crop_volume
 
     seeded = seed.is_seeded(arguments)
+    if arguments.slice is not None and not (arguments.point or arguments.negative_point or arguments.box):
+        raise cli.UserError(f"--slice {arguments.slice}: needs --point or --box; for prompts from masks see --prompt_slice")
     if not arguments.image_file_path and not arguments.save_seed_memory:
         raise cli.UserError("--image_file_path: needed, unless --save_seed_memory is all that is asked for")
     jobs = plan_jobs(arguments, "results_video")
@@ -112,11 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             predictions = segmenter.segment(crop.grey, crop.prompts(prompts))
         else:
             predictions = segmenter.segment(crop.grey, [], seeds.memories, start)
-            manifest["seed"] = seeds.manifest_for(case.volume, arguments)
+            manifest["seed"] = seeds.manifest_for(case.volume, arguments.seed_memory)
         return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings)
 
-    if not jobs and not arguments.dry_run:
-        load()
+    if arguments.save_seed_memory and arguments.dry_run:
+        print(f"would write the memory of {len(seed_cases)} seed(s) to {arguments.save_seed_memory}")
+    elif seeded and not arguments.dry_run:
+        load()  # a mistake in the seeds is told once, before any volume
     return run.run_jobs(jobs, process)
 
 
@@ -191,7 +195,8 @@ def prompts_of_volume(case: Case, arguments: argparse.Namespace) -> list[Prompt]
     prompts = given_prompts(case, arguments)
     if prompts is not None:
         return prompts
-    index = prompt_slice(case.required_truth(), arguments.prompt_slice, source=case.job.masks_path)
+    where = "centre" if arguments.prompt_slice is None else arguments.prompt_slice
+    index = prompt_slice(case.required_truth(), where, source=case.job.masks_path)
     return prompts_from_truth(case, index, arguments)
 
 

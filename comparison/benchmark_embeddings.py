@@ -2,8 +2,9 @@
 
 In each round both ways segment the same slices by the first strategy and then by the second; which way comes first
 alternates, and the cache starts from an empty folder. Strategies are points and then a box; for a model that takes
-boxes alone, one box round all labels and then a box for each label. A time is that of the whole segmentation: reading a
-slice from the volume, encoding it or looking it up, and predicting. Ratios are taken within a round, since other work
+boxes alone, one box round all labels and then a box for each label. With --method sam2_memory the prompt lies on the centre
+slice, and SAM 2's memory carries it through the whole volume. A time is that of the whole segmentation: reading a slice from
+the volume, encoding it or looking it up, and predicting. Ratios are taken within a round, since other work
 on the machine slows both ways alike.
 """
 
@@ -34,6 +35,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="lite_medsam", help="a model of sam2_configs/ (default: %(default)s)")
     parser.add_argument("--checkpoint_file_path", type=Path, metavar="FILE", help="its weights")
+    parser.add_argument("--method", choices=("slices", "sam2_memory"), default="slices", help="default: %(default)s")
+    parser.add_argument("--image_size", type=cli.whole_number, metavar="N", help="pixels a side (default: the model's)")
     parser.add_argument("-i", "--image_file_path", type=Path, metavar="FILE", help="a chest CT (default: a made one)")
     parser.add_argument("-m", "--masks_file_path", type=Path, metavar="FILE", help="its masks")
     parser.add_argument("--labels", type=cli.whole_number, nargs="+", metavar="LABEL", help="labels that count")
@@ -100,10 +103,15 @@ def strategies_for(
 
 
 def segment(segmenter, grey: GreySlices, slices: list[int], prompts: list[Prompt]) -> tuple[float, list[np.ndarray]]:
-    """Segment the slices; returns the seconds that it took, and the logits of every object."""
+    """Segment the slices, or the volume; returns the seconds that it took, and the logits of every object."""
     start = perf_counter()
-    found = list(segmenters.segment_slices(segmenter, grey, prompts, slices))
-    return perf_counter() - start, [one.logits for slice_found in found for one in slice_found.objects.values()]
+    if hasattr(segmenter, "segment"):
+        found = list(segmenter.segment(grey, prompts))
+    else:
+        found = list(segmenters.segment_slices(segmenter, grey, prompts, slices))
+    took = perf_counter() - start
+    found.sort(key=lambda part: part.slice)
+    return took, [one.logits for part in found for one in part.objects.values()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,15 +126,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = models.choose_device(arguments.device)
     precision = models.choose_precision(arguments.precision, device)
-    spec = models.find_model(arguments.model)
+    spec = models.at_image_size(models.find_model(arguments.model), arguments.image_size)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
-    plain = segmenters.build_slice_segmenter(spec, checkpoint, device, precision)
-    strategies = strategies_for(plain.prompt_kinds, labels, arguments.slices)
+    of_a_volume = arguments.method == "sam2_memory"
+
+    def build(cache: EmbeddingsCache | None):
+        if of_a_volume:
+            from pose.segmenters.sam2_memory import Sam2Memory
+
+            return Sam2Memory(spec, checkpoint, device, precision, embeddings=cache)
+        return segmenters.build_slice_segmenter(spec, checkpoint, device, precision, cache)
+
+    plain = build(None)
+    strategies = strategies_for(plain.prompt_kinds, labels, 1 if of_a_volume else arguments.slices)
     seconds: dict[tuple[str, str], list[float]] = {}
     same = True
     with tempfile.TemporaryDirectory(prefix="embeddings_", dir=arguments.folder) as folder:
         cache = EmbeddingsCache(Path(folder) / "warm_up", limit_bytes=10**12)
-        cached = segmenters.build_slice_segmenter(spec, checkpoint, device, precision, cache)
+        cached = build(cache)
         for segmenter in (plain, cached):
             for slices, prompts in strategies.values():
                 segment(segmenter, grey, slices[:1], [prompt for prompt in prompts if prompt.slice == slices[0]])
@@ -145,8 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 same &= all(np.array_equal(one, other) for one, other in pairs)
         taken = sum(path.stat().st_size for path in cache.folder.iterdir())
 
-    count = len(slices)
-    print(f"{spec.name} on {device}, {precision}, {torch.get_num_threads()} threads of {os.cpu_count()} CPUs, "
+    count = len(grey) if of_a_volume else len(slices)
+    print(f"{spec.name}, {arguments.method}, {spec.image_size} px on {device}, {precision}, {torch.get_num_threads()} threads of {os.cpu_count()} CPUs, "
           f"{count} slices of {grey.shape[0]} x {grey.shape[1]}, {arguments.rounds} rounds in turns")  # fmt: skip
     print(f"the last round's cache: {cache.hits} hits, {cache.misses} misses, {taken / count / 1e6:.1f} MB a slice")
     both = {way: [sum(times) for times in zip(*(seconds[name, way] for name in strategies))] for way in ways}

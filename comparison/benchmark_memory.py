@@ -21,13 +21,17 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmark_propagation import make_weights  # noqa: E402
 from comparison.published_procedure import load_predictor, propagate, write_jpegs  # noqa: E402
+from comparison.random_weights import make_weights  # noqa: E402
 from pose import cli, models, results  # noqa: E402
 from pose.prompt import Prompt  # noqa: E402
 
 SIDE = 256
-PROMPT = Prompt(0, 1, ((SIDE // 2, SIDE // 2),), (), (64, 64, 192, 192))
+
+
+def prompt_on(index: int) -> Prompt:
+    """Return the one prompt of a volume."""
+    return Prompt(index, 1, ((SIDE // 2, SIDE // 2),), (), (64, 64, 192, 192))
 
 
 class MovingDisc:
@@ -89,7 +93,7 @@ def spec_of(arguments: argparse.Namespace) -> models.ModelSpec:
 
 
 def measure(way: str, slices: int, weights: Path, arguments: argparse.Namespace) -> dict[str, float | None]:
-    """Propagate through so many slices in one direction, keeping no mask."""
+    """Propagate through so many slices from the middle one, keeping no mask."""
     import torch
 
     device = models.choose_device(arguments.device)
@@ -99,13 +103,14 @@ def measure(way: str, slices: int, weights: Path, arguments: argparse.Namespace)
 
         segmenter = Sam2Memory(spec, weights, device, arguments.precision)
         start = time.perf_counter()
-        count = sum(1 for _ in segmenter.segment(grey, [PROMPT]))
+        count = sum(1 for _ in segmenter.segment(grey, [prompt_on(slices // 2)]))
     else:
         network = load_predictor(spec, weights, device)
-        with tempfile.TemporaryDirectory() as folder:
-            write_jpegs(Path(folder), grey, range(slices))
-            start = time.perf_counter()
-            count = sum(1 for _ in propagate(network, folder, range(slices), PROMPT))
+        start, count = time.perf_counter(), -1  # the middle slice comes twice
+        for half in (range(slices // 2, slices), range(slices // 2, -1, -1)):
+            with tempfile.TemporaryDirectory() as folder:
+                write_jpegs(Path(folder), grey, half)
+                count += sum(1 for _ in propagate(network, folder, half, prompt_on(slices // 2)))
     if count != slices:
         raise RuntimeError(f"{count} slices instead of {slices}")
     gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None

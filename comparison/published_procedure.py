@@ -22,6 +22,7 @@ sys.path.insert(0, str(PROJECT_ROOT))
 from pose import cli, models  # noqa: E402
 from pose.intensity import WINDOWS, GreySlices, Intensity  # noqa: E402
 from pose.prompt import Prompt, prompt_slice, prompts_from_mask  # noqa: E402
+from pose.segmenters.torchvision_import import import_torchvision  # noqa: E402
 from pose.volume import read_mask, read_volume  # noqa: E402
 
 
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load_predictor(spec: models.ModelSpec, checkpoint: Path, device):
     """Build sam2's video predictor with the weights of ``checkpoint``."""
-    models.import_torchvision()
+    import_torchvision()
     from sam2.build_sam import build_sam2_video_predictor
 
     overrides = [f"++model.image_size={spec.image_size}", *spec.overrides]

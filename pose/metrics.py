@@ -18,6 +18,9 @@ SURFACE_TOLERANCES_MM = (1, 2)
 # NIfTI keeps spacings in single precision: ten voxels of 0.1 mm come out as 1.00000001 mm, yet are within 1 mm.
 _TOLERANCE_MARGIN = 1 + 1e-6
 
+# Distances in both directions are measured at once up to here: they take 12 bytes a voxel each.
+MOST_VOXELS_AT_ONCE = 1 << 25
+
 
 def jaccard(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Return the intersection over the union of two masks of equal shape: 0 to 1, nan where both are empty.
@@ -92,7 +95,8 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
     box = _joint_bounding_box(truth, prediction)
     truth_surface, prediction_surface = _surface(truth[box]), _surface(prediction[box])
     pairs = (truth_surface, prediction_surface), (prediction_surface, truth_surface)
-    with ThreadPoolExecutor(2) as workers:
+    at_once = truth.ndim == 3 and truth_surface.size <= MOST_VOXELS_AT_ONCE
+    with ThreadPoolExecutor(2 if at_once else 1) as workers:
         return SurfaceDistances(*workers.map(lambda pair: _distances_between(*pair, spacing), pairs))
 
 
@@ -186,8 +190,14 @@ def _joint_bounding_box(truth: np.ndarray, prediction: np.ndarray) -> tuple[slic
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
-    # The border value of an erosion is background, which is what lies round a bounding box: no margin is needed.
-    return mask & ~ndimage.binary_erosion(mask) if mask.size else mask
+    # By whole arrays: ndimage's erosion takes twenty times as long, in which no other thread can work.
+    inside = mask.copy()
+    for axis in range(mask.ndim if mask.size else 0):
+        left, whole = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
+        left[1:] &= whole[:-1]
+        left[:-1] &= whole[1:]
+        left[0] = left[-1] = False  # what lies round a bounding box is background
+    return mask & ~inside
 
 
 def _distances_between(source: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.ndarray:

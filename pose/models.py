@@ -306,51 +306,6 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "fp32"
 
 
-def import_torchvision() -> None:
-    """Import torchvision, also where a CUDA build of it stands beside a CPU build of torch.
-
-    Such a torchvision cannot load its compiled operators and fails while it registers shapes for them. Declaring the
-    operators that it names lets the import pass; none of the models here calls them. Nothing is patched where the plain
-    import works.
-    """
-    import sys
-
-    if "torchvision" in sys.modules:
-        return
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        import torch
-
-        for module in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[module]
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.impl("nms", _non_maximum_suppression, "CPU")
-        import_torchvision.library = library  # the declarations live as long as this object
-        import torchvision  # noqa: F401
-
-
-def _non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
-    """Greedy non-maximum suppression: indices of the boxes kept, best score first; boxes are (n, 4) as x0, y0, x1, y1."""
-    import torch
-
-    order = scores.argsort(descending=True)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept = []
-    while order.numel():
-        best, order = order[0], order[1:]
-        kept.append(best)
-        low = torch.maximum(boxes[best, :2], boxes[order, :2])
-        high = torch.minimum(boxes[best, 2:], boxes[order, 2:])
-        overlap = (high - low).clamp(min=0).prod(dim=1)
-        order = order[overlap / (areas[best] + areas[order] - overlap) <= iou_threshold]
-    return torch.stack(kept) if kept else boxes.new_zeros(0, dtype=torch.long)
-
-
 def describe(spec: ModelSpec, checkpoint: Path, sha256: str, device: torch.device, precision: str) -> dict[str, Any]:
     """Return what a run manifest says of the model and of where it ran."""
     return {

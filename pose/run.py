@@ -20,6 +20,7 @@ from pose.case import Case, Job
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
 from pose.models import sha256_of
 from pose.prompt import Prompt, prompts_to_json
+from pose.prompts_saved import VolumePrompts, prompts_saved
 from pose.review import Estimate, review
 from pose.volume import Volume, write_mask
 
@@ -129,6 +130,11 @@ def segment_and_write(
         rows[index].update(needs_review=None if one.needed is None else int(one.needed), review_score=one.score)
     needed = [one.needed for one in reviews.values() if one.needed is not None]
     volume_metrics["slices_to_review"] = sum(needed) if needed else None
+    asked = VolumePrompts(
+        prompted_slices=len({prompt.slice for prompt in prompts}),
+        masked_slices=None if case.truth is None else len(set(case.masked_slices).intersection(slices)),
+        seeds=frozenset(one["slice_sha256"] for one in manifest.get("seed", {}).get("seeds", ())),
+    )
     masks_path = case.job.masks_path
     manifest = {
         "status": "done",
@@ -139,9 +145,11 @@ def segment_and_write(
         "image": _describe_input(case.job.image_path, volume),
         "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of(masks_path)},
         "slices": len(slices),
-        "masked_slices": None if case.truth is None else len(set(case.masked_slices).intersection(slices)),
-        "prompted_slices": len({prompt.slice for prompt in prompts}),
+        "masked_slices": asked.masked_slices,
+        "prompted_slices": asked.prompted_slices,
         "prompts": len(prompts),
+        "prompts_used": prompts_saved([asked]).used,
+        "prompts_saved_percent": prompts_saved([asked]).saved_percent,
         "started": started.isoformat(timespec="seconds"),
         "segmentation_seconds": segmented - start,
         "total_seconds": perf_counter() - start,

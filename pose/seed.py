@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SEED_FLAGS = ("seed_image_file_path", "seed_memory")
+# what decides how a model sees slices
+SHOWN_BY = ("apply_windowing", "window", "intensity", "crop", "swap_axes")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,8 +92,13 @@ def is_seeded(arguments: argparse.Namespace) -> bool:
         if arguments.start_slice is not None:
             raise UserError(f"--start_slice {arguments.start_slice}: without seeds, volumes start at their prompted slice")
         return False
-    if arguments.prompt_file_path or arguments.point or arguments.negative_point or arguments.box:
-        raise UserError("--prompt_file_path, --point, --negative_point, --box: the prompt of a data set is its seed's alone")
+    if arguments.prompt_slice is not None:
+        raise UserError(f"--prompt_slice {arguments.prompt_slice}: volumes have no prompt of their own beside seeds; see --seed_slice")
+    for flag in ("prompt_file_path", "point", "negative_point", "box"):
+        if getattr(arguments, flag):
+            raise UserError(f"--{flag}: not together with seeds, the prompt of a data set is its seed's alone")
+    if memory:
+        cli.existing_file(memory)
     return True
 
 
@@ -107,24 +114,32 @@ class Seeds:
     memories: list[SeedMemory]
     about: list[dict[str, Any]]
 
-    def manifest_for(self, volume: Volume, arguments: argparse.Namespace) -> dict[str, Any]:
-        """Return what the run manifest of ``volume`` says of the seeds, and whether it is the patient of one of them."""
+    def manifest_for(self, volume: Volume, seed_memory: Path | None) -> dict[str, Any]:
+        """Return what a run manifest says of the seeds and their file, and whether ``volume`` is the patient of one."""
         own = any(
-            list(volume.voxels.shape) == one["shape"] and slice_digest(volume, one["slice"]) == one["slice_sha256"]
+            shape_in_file(volume) == one["shape"] and slice_digest(volume, one["slice"]) == one["slice_sha256"]
             for one in self.about
         )
         return {
             "seeds": self.about,
-            "seed_memory": None if arguments.seed_memory is None else str(arguments.seed_memory),
+            "seed_memory": None if seed_memory is None else str(seed_memory),
             "seed_patient": own,
         }
 
 
 def slice_digest(volume: Volume, index: int) -> str:
-    """Return the SHA-256 of the voxel values of a slice: the same in every file format and dtype that holds them."""
+    """Return the SHA-256 of the voxel values of a slice: the same in every file format, dtype and order of axes."""
     import numpy as np
 
-    return hashlib.sha256(np.ascontiguousarray(volume.voxels[:, :, index], dtype=np.float64).tobytes()).hexdigest()
+    plane = volume.voxels[:, :, index]
+    plane = plane.T if volume.swap_axes else plane
+    return hashlib.sha256(np.ascontiguousarray(plane, dtype=np.float64).tobytes()).hexdigest()
+
+
+def shape_in_file(volume: Volume) -> list[int]:
+    """Return the shape of a volume with its axes as its source had them."""
+    first, second, slices = volume.voxels.shape
+    return [second, first, slices] if volume.swap_axes else [first, second, slices]
 
 
 def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]:
@@ -164,18 +179,20 @@ def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]
 
 
 def make_or_load(
-    segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]], arguments: argparse.Namespace
+    segmenter: Sam2Memory, cases: list[tuple[Case, list[Prompt]]], arguments: argparse.Namespace
 ) -> Seeds:
-    """Return the seeds that the command line asks for; writes their memory where it asks for that.
+    """Return the seeds that the command line asks for; writes their memory where it asks for that, and empties ``cases``.
 
     Raises:
         UserError: a file that cannot be read or written, or belongs to another model.
     """
+    shown = {key: getattr(arguments, key) for key in SHOWN_BY}
     if arguments.seed_memory is not None:
-        return load_seeds(arguments.seed_memory, segmenter)
+        return load_seeds(arguments.seed_memory, segmenter, shown, arguments.objects)
     seeds = make_seeds(segmenter, cases, arguments.crop)
+    cases.clear()  # the volumes of the seeds are not needed any more
     if arguments.save_seed_memory is not None:
-        save_seeds(arguments.save_seed_memory, seeds, segmenter)
+        save_seeds(arguments.save_seed_memory, seeds, segmenter, shown, arguments.objects)
         print(f"seed memory: {arguments.save_seed_memory}")
     return seeds
 
@@ -196,7 +213,7 @@ def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]
             about.append(
                 {
                     "image": str(case.job.image_path),
-                    "shape": list(case.volume.voxels.shape),
+                    "shape": shape_in_file(case.volume),
                     "slice": index,
                     "slice_sha256": slice_digest(case.volume, index),
                     "grey_limits": case.grey.limits,
@@ -207,12 +224,13 @@ def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]
     return Seeds(memories, about)
 
 
-def save_seeds(path: Path, seeds: Seeds, segmenter: Sam2Memory) -> None:
-    """Write the seeds as one file, naming the model and the weights that they belong to."""
+def save_seeds(path: Path, seeds: Seeds, segmenter: Sam2Memory, shown: dict[str, Any], objects: str) -> None:
+    """Write the seeds as one file, naming the model and weights that they belong to, and how slices were shown to it."""
     from pose.results import write_atomically
     from pose.segmenters.seed_memory import save_seed_memory
 
-    about = {**_made_by(segmenter.spec, segmenter.checkpoint_sha256), "seeds": seeds.about}
+    about = {**_made_by(segmenter.spec, segmenter.checkpoint_sha256), "shown": shown, "objects": objects}
+    about["seeds"] = seeds.about
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda temporary: save_seed_memory(temporary, seeds.memories, about))
@@ -220,16 +238,22 @@ def save_seeds(path: Path, seeds: Seeds, segmenter: Sam2Memory) -> None:
         raise UserError(f"--save_seed_memory {path}: cannot be written: {error.strerror}") from None
 
 
-def load_seeds(path: Path, segmenter: Sam2Memory) -> Seeds:
-    """Read seeds from a file.
+def load_seeds(path: Path, segmenter: Sam2Memory, shown: dict[str, Any], objects: str) -> Seeds:
+    """Read seeds from a file; a warning tells where slices are shown to the model in another way than the seeds' were.
 
     Raises:
-        UserError: no such file, or not of this model and these weights.
+        UserError: no such file, or not of this model and these weights, or its objects are numbered in another way.
     """
     from pose.segmenters.seed_memory import load_seed_memory
 
     made_by = _made_by(segmenter.spec, segmenter.checkpoint_sha256)
     memories, about = load_seed_memory(path, device=segmenter.device, **made_by)
+    if about.get("objects") != objects:
+        raise UserError(f"--objects {objects}: {path} was made with --objects {about.get('objects')}")
+    for key, value in shown.items():
+        made_with = about.get("shown", {}).get(key)
+        if made_with != value:
+            logger.warning("%s: was made with %s %s, this run has %s: masks may be poor", path, key, made_with, value)
     return Seeds(memories, about["seeds"])
 
 

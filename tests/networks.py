@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pose.models import ModelSpec, import_torchvision
+from pose.models import ModelSpec
+from pose.segmenters.torchvision_import import import_torchvision
 
 TINY = ModelSpec(
     name="tiny_random",

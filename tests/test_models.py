@@ -216,13 +216,15 @@ def test_choose_device_and_precision():
 
 def test_non_maximum_suppression_keeps_the_best_of_overlapping_boxes():
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
-    kept = models._non_maximum_suppression(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5)
+    from pose.segmenters.torchvision_import import _non_maximum_suppression
+
+    kept = _non_maximum_suppression(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5)
     assert kept.tolist() == [1, 2]
 
 
 def test_torchvision_and_the_models_import_in_a_fresh_process():
     code = (
-        "from pose.models import import_torchvision; import_torchvision(); import_torchvision(); "
+        "from pose.segmenters.torchvision_import import import_torchvision; import_torchvision(); import_torchvision(); "
         "import torchvision, segment_anything, sam2.build_sam; print(torchvision.__version__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=models.REPOSITORY_FOLDER)

@@ -73,6 +73,7 @@ def test_one_prompt_segments_every_patient_and_marks_its_own(patients, model, tm
         manifest = manifest_of(tmp_path / "out" / name)
         assert (manifest["prompts"], manifest["prompted_slices"], manifest["masked_slices"]) == (0, 0, masked)
         assert manifest["seed"]["seed_patient"] is own
+        assert (manifest["prompts_used"], manifest["prompts_saved_percent"]) == (1, pytest.approx(100 * (1 - 1 / masked)))
         seed = manifest["seed"]["seeds"][0]
         assert (seed["image"], seed["slice"]) == (str(image), 3)
         assert [entry["object_id"] for entry in seed["prompts"]] == [1, 2]
@@ -101,6 +102,35 @@ def test_a_seed_memory_stands_for_image_and_prompt(patients, model, tmp_path):
         np.testing.assert_array_equal(masks_of(tmp_path / "with_memory" / name), masks_of(tmp_path / "with_image" / name))
         with_memory, with_image = (manifest_of(tmp_path / kind / name)["seed"] for kind in ("with_memory", "with_image"))
         assert with_memory["seeds"] == with_image["seeds"] and with_memory["seed_memory"] == str(memory)
+
+
+def test_a_memory_says_how_its_slices_were_shown_and_numbered(patients, model, tmp_path, capsys, caplog):
+    image, masks = patients["a"]
+    memory = tmp_path / "lungs.safetensors"
+    seed = ["--seed_image_file_path", image, "--seed_masks_file_path", masks, "--save_seed_memory", memory]
+    assert run(*model, *seed, "-w", "--objects", "per_label") == 0
+    given = [*flags_of(patients, "b"), *model, "--seed_memory", memory]
+    assert run(*given, "-w") == 2
+    assert f"--objects union: {memory} was made with --objects per_label" in capsys.readouterr().err
+    assert run(*given, "--objects", "per_label", "--window", "liver", "--swap_axes") == 0
+    warned = [line for line in caplog.messages if "masks may be poor" in line]
+    assert [line.split("was made with ")[1].split(" ")[0] for line in warned] == ["apply_windowing", "window", "swap_axes"]
+
+
+def test_the_seed_patient_is_known_with_its_axes_swapped(patients, model, tmp_path):
+    image, masks = patients["a"]
+    memory = tmp_path / "lungs.safetensors"
+    assert run(*model, "--swap_axes", "--seed_image_file_path", image, "--seed_masks_file_path", masks,
+               "--save_seed_memory", memory) == 0  # fmt: skip
+    assert run("-i", image, *model, "--seed_memory", memory, "-r", tmp_path / "out") == 0
+    assert manifest_of(tmp_path / "out" / "a")["seed"]["seed_patient"] is True
+
+
+def test_a_mistake_in_the_seeds_is_told_once_for_all_volumes(patients, model, tmp_path, capsys):
+    memory = tmp_path / "none.safetensors"
+    memory.write_bytes(b"")
+    assert run(*flags_of(patients, "bc"), *model, "--seed_memory", memory) == 2
+    assert capsys.readouterr().err.count("none.safetensors: cannot be read as a seed memory") == 1
 
 
 def test_several_seeds_condition_together(patients, model, tmp_path):
@@ -166,7 +196,8 @@ MASKS = ["--seed_masks_file_path", "A_MASK"]
         ([*SEED, "B", "C", *MASKS, "--seed_slice", "3", "4"], "--seed_slice: 2 given for 3 seeds; give 1 or 3"),
         ([*SEED, *MASKS, "--start_slice", "6"], "--start_slice 6 is not among its slices 0 to 5"),
         (["--start_slice", "2"], "--start_slice 2: without seeds"),
-        ([*SEED, *MASKS, "-s", "1", "--point", "2", "2"], "the prompt of a data set is its seed's alone"),
+        ([*SEED, *MASKS, "--prompt_slice", "0"], "--prompt_slice 0: volumes have no prompt of their own beside seeds"),
+        ([*SEED, *MASKS, "-s", "1", "--point", "2", "2"], "--point: not together with seeds, the prompt of a data set is its seed's alone"),
         (["--method", "chain", "--stop_after", "3"], "--stop_after 3: chain with tiny_random has no such memory"),
     ],
 )

@@ -249,7 +249,9 @@ def lite_medsam(folder: Path, precision: str):
 
 
 def small_sam(folder: Path, precision: str):
-    models.import_torchvision()
+    from pose.segmenters.torchvision_import import import_torchvision
+
+    import_torchvision()
     from segment_anything import sam_model_registry
     from segment_anything.build_sam import _build_sam
 

@@ -143,7 +143,7 @@ def test_checkpoint_of_another_model_is_refused(tmp_path):
 
 def test_sam_equals_its_predictor(tmp_path, monkeypatch):
     """segment-anything with a small image encoder of random weights; fp32 equal to its predictor, bf16 close to it."""
-    from pose.models import import_torchvision
+    from pose.segmenters.torchvision_import import import_torchvision
 
     import_torchvision()
     from segment_anything import SamPredictor, sam_model_registry

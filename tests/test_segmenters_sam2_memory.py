@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from pose import models
 from pose.cli import UserError
 from pose.prompt import Prompt
 from pose.segmenters.embeddings import EmbeddingsCache
-from pose.segmenters.memory_bank import MemoryBank
+from pose.segmenters.memory_bank import MemoryBank, halves
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS
-from pose.segmenters.sam2_memory import Sam2Memory, halves
-from pose.segmenters.slice_encoder import SliceEncoder, frame_of
+from pose.segmenters.sam2_memory import Sam2Memory
+from pose.segmenters.slice_encoder import EncodedSlices, SliceEncoder, frame_of
 from tests.networks import TINY, random_network, save_random_weights
 
 ROWS, COLUMNS, SLICES = 40, 60, 9
@@ -203,6 +204,25 @@ def test_sam_2_of_the_first_release_equals_its_own(tmp_path, grey, monkeypatch):
     assert largest_difference(logits_of(segmenter.segment(grey, PROMPTS["two objects"])), expected) <= 1e-4
 
 
+@pytest.mark.slow
+@like_sam2
+def test_hiera_tiny_at_1024_pixels_equals_sam2s_predictor(tmp_path, monkeypatch):
+    spec = models.find_model("2.1_tiny")
+    segmenter = Sam2Memory(spec, save_random_weights(tmp_path / "tiny.pt", spec=spec), torch.device("cpu"))
+    network = with_float_memories(random_network(video=True, spec=spec))
+    grey = ArraySlices(np.random.default_rng(3).integers(0, 255, (ROWS, COLUMNS, 7), dtype=np.uint8))
+    prompts = [Prompt(3, 1, ((20, 30),), ((5, 5),), (10, 15, 30, 45)), Prompt(3, 2, mask=DISC)]
+    volume = largest_difference(
+        logits_of(segmenter.segment(grey, prompts)), published_way(network, grey, prompts, monkeypatch)
+    )
+    patient = ArraySlices(np.random.default_rng(4).integers(0, 255, (57, 33, 1), dtype=np.uint8))
+    seed = [Prompt(0, 1, (), (), (10, 3, 30, 31))]
+    found = logits_of(segmenter.segment(grey, [], segmenter.remember(patient, seed), 3))
+    data_set = largest_difference(found, published_way(network, grey, [], monkeypatch, [(patient[0], seed)], 3))
+    print(f"largest difference of logits: a prompt per volume {volume:.1e}, a seed {data_set:.1e}")
+    assert max(volume, data_set) <= 1e-4
+
+
 @like_sam2
 def test_reach_of_memories_in_a_long_half_equals_sam2s(segmenter, upstream, monkeypatch):
     grey = ArraySlices(np.random.default_rng(2).integers(0, 255, (ROWS, COLUMNS, 24), dtype=np.uint8))
@@ -253,6 +273,19 @@ def test_slices_encoded_by_an_earlier_run_are_not_encoded_again(checkpoint, grey
     assert largest_difference(second, first) == 0
 
 
+def test_frames_of_prompted_slices_are_not_prepared_for_nothing(segmenter, grey, monkeypatch):
+    volumes = []
+    original = EncodedSlices.__init__
+
+    def remember(self, *arguments):
+        volumes.append(self)
+        original(self, *arguments)
+
+    monkeypatch.setattr(EncodedSlices, "__init__", remember)
+    assert len(list(segmenter.segment(grey, [Prompt(index, 1, ((20, 30),)) for index in (2, 3, 4, 7)]))) == SLICES
+    assert volumes[0]._waiting == {} and volumes[0]._kept == {} and volumes[0]._times == {}
+
+
 def test_memories_out_of_reach_are_dropped(segmenter, monkeypatch):
     grey = ArraySlices(np.zeros((16, 16, 40), dtype=np.uint8))
     held, features = [], []
@@ -260,11 +293,12 @@ def test_memories_out_of_reach_are_dropped(segmenter, monkeypatch):
 
     def count(self, frame):
         held.append(len(self._others))
-        features.append(sum(memory.features.numel() > 0 for memory in self._others.values()))
+        features.append(sum(memory.features.untyped_storage().nbytes() > 0 for memory in self._others.values()))
         return original(self, frame)
 
     monkeypatch.setattr(MemoryBank, "attended", count)
-    assert len(list(segmenter.segment(grey, [Prompt(0, 1, ((8, 8),))]))) == 40
+    for prompted in ([0], [0, 20, 21, 22]):
+        assert len(list(segmenter.segment(grey, [Prompt(index, 1, ((8, 8),)) for index in prompted]))) == 40
     assert (max(held), max(features)) == (15, 6)
 
 
@@ -294,6 +328,21 @@ def test_a_half_ends_where_all_objects_are_absent(checkpoint, grey, monkeypatch)
     assert sorted(tracked) == [1, 1, 2, 3, 4]  # frame 1 of both halves
     assert [parts[index].objects[1].score is None for index in range(SLICES)] == [False] * 6 + [True] * 3
     assert not any(parts[index].objects[1].mask.any() for index in (6, 7, 8))
+
+
+def test_a_half_does_not_end_before_a_prompted_slice(checkpoint, grey, monkeypatch):
+    segmenter = Sam2Memory(TINY, checkpoint, torch.device("cpu"), stop_after=1)
+    original = Sam2Memory._track
+
+    def absent(self, features, bank, frame):
+        return replace(original(self, features, bank, frame), object_scores=torch.full((1, 1), -1.0))
+
+    monkeypatch.setattr(Sam2Memory, "_track", absent)
+    prompts = [Prompt(1, 1, mask=DISC), Prompt(6, 1, mask=DISC)]
+    masks = {part.slice: part.objects[1].mask for part in segmenter.segment(grey, prompts)}
+    scores = {part.slice: part.objects[1].object_score for part in segmenter.segment(grey, prompts)}
+    np.testing.assert_array_equal(masks[6], DISC)
+    assert [scores[index] for index in range(SLICES)] == [-1.0, 10.0, -1.0, -1.0, -1.0, -1.0, 10.0, -1.0, None]
 
 
 @pytest.mark.parametrize(

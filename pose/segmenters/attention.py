@@ -45,7 +45,9 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: Values, scale: flo
         (batch, n, channels of the values) float32.
     """
     if queries.device.type != "cpu":
-        return F.scaled_dot_product_attention(queries.to(keys.dtype), keys, values.plain, scale=scale).float()
+        # with an axis for the heads: the kernels that do not write all scores to memory ask for four
+        heads = (part[:, None] for part in (queries.to(keys.dtype), keys, values.plain))
+        return F.scaled_dot_product_attention(*heads, scale=scale)[:, 0].float()
     mixed = queries.new_empty((*queries.shape[:2], values.channels), dtype=torch.float32)
     for index in range(queries.shape[0]):
         if keys.dtype == torch.bfloat16:

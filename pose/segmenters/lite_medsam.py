@@ -13,10 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from pose.cli import UserError
-from pose.models import checkpoint_path, fill_weights, find_model, import_torchvision, load_weights
+from pose.models import checkpoint_path, fill_weights, find_model, load_weights
 from pose.prompt import Box, Prompt
 from pose.segmenters import Prediction
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
+from pose.segmenters.torchvision_import import import_torchvision
 
 IMAGE_SIZE = 256
 PRECISIONS = ("fp32", "bf16")

@@ -37,7 +37,7 @@ class Memory:
 
     def forget_features(self) -> None:
         """Keep the pointers alone."""
-        self.features, self.keys = self.features[:, :, :0, :0], []
+        self.features, self.keys = self.features.new_empty((*self.features.shape[:2], 0, 0)), []
 
 
 class MemoryAttention:

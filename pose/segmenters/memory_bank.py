@@ -1,12 +1,28 @@
-"""Which memories a slice attends to: sam2's rules for prompted slices, the slices before it, and pointers to objects."""
+"""The order in which slices are worked, and which memories each attends to by sam2's rules: prompted slices, those before it,
+and pointers to objects."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from pose.segmenters.memory_attention import Memory
+
+
+def halves(prompted: Sequence[int], slices: int) -> list[tuple[list[int], int]]:
+    """Return the two halves of a volume as (slices in order of work, how many at the front are only there as memory).
+
+    A half starts at the prompted slice in the middle of all prompted ones; those on its other side are put in front of
+    it, farthest first, so that every object is known in both halves. Together the halves give every slice once.
+    """
+    prompted = sorted(set(prompted))
+    start = prompted[(len(prompted) - 1) // 2]
+    below = [index for index in prompted if index < start]
+    above = [index for index in prompted if index > start][::-1]
+    upward = below + list(range(start, slices))
+    downward = above + list(range(start, -1, -1))
+    return [(upward, len(below)), (downward, len(above) + 1)]
 
 
 class MemoryBank:
@@ -38,10 +54,10 @@ class MemoryBank:
     def add(self, frame: int, memory: Memory) -> None:
         """Keep the memory of an unprompted frame, and drop what later frames cannot reach."""
         self._others[frame] = memory
-        too_old = frame + 1 - self._features_reach
-        if too_old in self._others:
-            self._others[too_old].forget_features()
-        self._others.pop(frame + 1 - max(self._pointers, self._features_reach + 1), None)
+        for other in [other for other in self._others if other <= frame + 1 - self._features_reach]:
+            self._others[other].forget_features()
+            if other <= frame + 1 - self._pointers:
+                del self._others[other]
 
     def attended(self, frame: int) -> tuple[list[tuple[int, Memory]], list[tuple[int, torch.Tensor]], int]:
         """Return what ``frame`` attends to, as :class:`pose.segmenters.memory_attention.MemoryAttention` takes it."""

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pose.models import ModelSpec, fill_weights, import_torchvision, load_weights
+from pose.models import ModelSpec, fill_weights, load_weights
 from pose.prompt import Prompt
 from pose.segmenters import Prediction
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.sam_inputs import mask_logits, predict_with, wait_for
 from pose.segmenters.slice_encoder import LEVELS, SliceEncoder
+from pose.segmenters.torchvision_import import import_torchvision
 
 MEMORY_WEIGHTS = (
     "memory_attention",

@@ -10,6 +10,7 @@ and what the attention cannot reach any more is dropped.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,12 +27,14 @@ from pose.prompt import Prompt
 from pose.segmenters import GreySlices, Prediction, SlicePredictions
 from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.memory_attention import Memory, MemoryAttention
-from pose.segmenters.memory_bank import MemoryBank
+from pose.segmenters.memory_bank import MemoryBank, halves
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
 from pose.segmenters.sam_inputs import autocast, box_array, compute_linear_layers_in_bfloat16, point_arrays
 from pose.segmenters.seed_memory import SeedMemory
 from pose.segmenters.side_by_side import side_by_side
 from pose.segmenters.slice_encoder import EncodedSlices, SliceEncoder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,7 @@ class Prompted:
 
     predicted: Prediction
     memory: Memory
-
-
-def halves(prompted: Sequence[int], slices: int) -> list[tuple[list[int], int]]:
-    """Return the two halves of a volume as (slices in order of work, how many at the front are only there as memory).
-
-    A half starts at the prompted slice in the middle of all prompted ones; those on its other side are put in front of
-    it, farthest first, so that every object is known in both halves. Together the halves give every slice once.
-    """
-    prompted = sorted(set(prompted))
-    start = prompted[(len(prompted) - 1) // 2]
-    below = [index for index in prompted if index < start]
-    above = [index for index in prompted if index > start][::-1]
-    upward = below + list(range(start, slices))
-    downward = above + list(range(start, -1, -1))
-    return [(upward, len(below)), (downward, len(above) + 1)]
+    seconds: float
 
 
 class Sam2Memory:
@@ -96,8 +85,9 @@ class Sam2Memory:
 
         Args:
             max_memories: attend to so many unprompted slices at most (sam2: 6).
-            stop_after: end a half once every object is absent, by its object score, on so many slices in a row; the
-                rest of the half is left empty. None never does.
+            stop_after: end a half once every object is absent, by its object score, on so many slices in a row after
+                one on which an object was there; the rest of the half is left empty. It does not end before prompted
+                slices that lie ahead. None never ends one.
             embeddings: slices that it holds are not encoded again.
 
         Raises:
@@ -151,7 +141,8 @@ class Sam2Memory:
 
         Args:
             prompts: on slices of ``grey``; may be empty where there are seeds.
-            seeds: memories of other patients' prompted slices, put in front of both halves.
+            seeds: memories of other patients' prompted slices, put in front of both halves. An object learns from the
+                seeds that prompt it, and from no other.
             start_slice: where the halves start without prompts; the middle of the volume by default.
 
         Raises:
@@ -217,11 +208,12 @@ class Sam2Memory:
                 )
             banks[known] = MemoryBank(self._network, memories, frames, self._max_memories)
 
-        absent = 0
+        absent: int | None = None  # slices in a row, once an object has been there
         for position, index in enumerate(slices):
             frame = frame_of[index]
-            if position + 1 < len(slices):
-                volume.prepare(slices[position + 1])
+            ahead = slices[position + 1 : position + 2]
+            if ahead and any(frame + 1 not in known for known in batches):
+                volume.prepare(ahead[0])
             objects: dict[int, Prediction] = {}
             features = volume.features_of(index) if any(frame not in known for known in batches) else None
             encoded = perf_counter()
@@ -230,21 +222,27 @@ class Sam2Memory:
                     objects.update((object_id, prompted[object_id, index].predicted) for object_id in members)
                     continue
                 outcome = self._track(features, banks[known], frame)
-                if position + 1 < len(slices):
+                if ahead:
                     banks[known].add(frame, self._memory_of(features, outcome, prompted=False))
                 objects.update(zip(members, self._predictions(outcome, volume.shape)))
-            if position >= memory_only:
-                times = volume.encode_time_of(index), perf_counter() - encoded
-                yield SlicePredictions(index, dict(sorted(objects.items())), *times)
-            there = any(one.object_score is None or one.object_score > 0 for one in objects.values())
-            absent = 0 if there else absent + 1
-            if self._stop_after is not None and absent >= self._stop_after:
-                ended = slices[max(position + 1, memory_only) :]
-                yield from (SlicePredictions(index, _nothing(object_ids, volume.shape)) for index in ended)
+            if position < memory_only:
+                continue
+            prompting = sum(one.seconds for (_, prompted_index), one in prompted.items() if prompted_index == index)
+            times = volume.encode_time_of(index), perf_counter() - encoded + prompting
+            yield SlicePredictions(index, dict(sorted(objects.items())), *times)
+            if any(one.object_score > 0 for one in objects.values()) or any(max(known) > frame for known in batches):
+                absent = 0
+            elif absent is not None:
+                absent += 1
+            if self._stop_after is not None and absent == self._stop_after and ahead:
+                logger.info("absent on %d slices in a row: no work from slice %d on", absent, ahead[0])
+                for rest in slices[position + 1 :]:
+                    yield SlicePredictions(rest, _nothing(object_ids, volume.shape))
                 return
 
     def _prompt(self, features: list[torch.Tensor], prompt: Prompt, shape: tuple[int, int]) -> Prompted:
         """Segment one object on a slice from its prompt, as sam2 does on a frame that no memory has reached yet."""
+        start = perf_counter()
         network, size = self._network, self._network.image_size
         fine, top = features[:-1], features[-1]
         with self._autocast():
@@ -266,7 +264,8 @@ class Sam2Memory:
         # a mask is taken as it is: there is no estimate of its IoU
         scores = None if prompt.mask is not None else heads[2].float().amax(dim=1)
         outcome = Outcome(heads[3].float(), large, scores, heads[6].float(), heads[5].float())
-        return Prompted(self._predictions(outcome, shape)[0], self._memory_of(features, outcome, prompted=True))
+        predicted, memory = self._predictions(outcome, shape)[0], self._memory_of(features, outcome, prompted=True)
+        return Prompted(predicted, memory, perf_counter() - start)
 
     def _points(self, prompt: Prompt, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
         """Return the prompt as sam2's network takes it: a box is two points with labels 2 and 3, in front."""

@@ -28,7 +28,7 @@ class SeedMemory:
 
 def save_seed_memory(path: Path, seeds: Sequence[SeedMemory], about: Mapping[str, Any]) -> None:
     """Write memories as safetensors; ``about`` goes into the header as JSON and comes back from :func:`load_seed_memory`."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {}
     for number, seed in enumerate(seeds):
@@ -36,7 +36,7 @@ def save_seed_memory(path: Path, seeds: Sequence[SeedMemory], about: Mapping[str
             tensors[f"{number}.{object_id}.features"] = memory.features.cpu().contiguous()
             tensors[f"{number}.{object_id}.pointers"] = memory.pointers.cpu().contiguous()
     header = {"format": FORMAT, "version": str(VERSION), "seeds": str(len(seeds)), "about": json.dumps(about)}
-    save_file(tensors, path, metadata=header)
+    path.write_bytes(save(tensors, metadata=header))
 
 
 def load_seed_memory(
@@ -57,7 +57,7 @@ def load_seed_memory(
         with safe_open(existing_file(path), "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a seed memory: {error}") from None
     if header.get("format") != FORMAT or header.get("version") != str(VERSION):
         raise UserError(f"{path}: is no seed memory (format {header.get('format')}, version {header.get('version')})")
@@ -71,6 +71,8 @@ def load_seed_memory(
                 memory = Memory(features.to(device, torch.bfloat16), pointers.to(device, torch.float32))
                 seeds[int(number)].objects[int(object_id)] = memory
         made_by = {key: about[key] for key in ("model", "checkpoint_sha256", "image_size")}
+        if len(about["seeds"]) != len(seeds):
+            raise ValueError("seeds and what is said of them differ in number")
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise UserError(f"{path}: is a damaged seed memory ({type(error).__name__}: {error})") from None
     if not all(seed.objects for seed in seeds) or not seeds:

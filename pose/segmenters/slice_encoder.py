@@ -81,6 +81,7 @@ class EncodedSlices:
         self._worker = worker
         self._embeddings = embeddings
         self._waiting: dict[int, Future] = {}
+        self._last_put: Future | None = None
         self._kept: dict[int, list[torch.Tensor]] = {}
         self._times: dict[int, float] = {}
 
@@ -104,13 +105,18 @@ class EncodedSlices:
                 levels = self._encoder.encode(frame)
                 if self._embeddings is not None:
                     # by the one thread that also looks for slices
-                    self._worker.submit(self._embeddings.put, grey, dict(zip(LEVELS, levels)))
+                    self._put(grey, levels)
             features = [level.to(self._encoder.device, torch.float32) for level in levels]
             wait_for(self._encoder.device)
             self._times[index] = perf_counter() - start
             if keep:
                 self._kept[index] = features
         return features
+
+    def _put(self, grey: np.ndarray, levels: list[torch.Tensor]) -> None:
+        if self._last_put is not None:
+            self._last_put.result()  # an error of the thread shows here
+        self._last_put = self._worker.submit(self._embeddings.put, grey, dict(zip(LEVELS, levels)))
 
     def encode_time_of(self, index: int) -> float:
         """Return the seconds that encoding a slice took, once; 0 where it was asked before."""
