@@ -31,6 +31,11 @@ def test_float32_is_exact(spread):
     assert relative_error(attend(q, k, Values(v), 1.0), exact(q, k, v)) < 2e-5
 
 
+def test_the_way_of_other_devices_is_the_same():
+    q, k, v = some(3.0, torch.float32)
+    assert relative_error(attention._fused(q, k, v, 0.5), exact(q * 0.5, k, v)) < 2e-5
+
+
 @pytest.mark.parametrize("spread", [0.1, 3.0, 8.0])
 def test_bfloat16_keeps_its_precision_where_scores_are_large(spread):
     q, k, v = some(spread, torch.bfloat16)

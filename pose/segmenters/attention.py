@@ -45,9 +45,7 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: Values, scale: flo
         (batch, n, channels of the values) float32.
     """
     if queries.device.type != "cpu":
-        # with an axis for the heads: the kernels that do not write all scores to memory ask for four
-        heads = (part[:, None] for part in (queries.to(keys.dtype), keys, values.plain))
-        return F.scaled_dot_product_attention(*heads, scale=scale)[:, 0].float()
+        return _fused(queries, keys, values.plain, scale)
     mixed = queries.new_empty((*queries.shape[:2], values.channels), dtype=torch.float32)
     for index in range(queries.shape[0]):
         if keys.dtype == torch.bfloat16:
@@ -55,6 +53,12 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: Values, scale: flo
         else:
             _softmax_tiles(queries[index] * scale, keys[index], values.plain[index], mixed[index])
     return mixed
+
+
+def _fused(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
+    # with an axis for the heads: the kernels that do not write all scores to memory ask for four
+    heads = (part[:, None] for part in (queries.to(keys.dtype), keys, values))
+    return F.scaled_dot_product_attention(*heads, scale=scale)[:, 0].float()
 
 
 def _softmax_tiles(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mixed: torch.Tensor) -> None:
