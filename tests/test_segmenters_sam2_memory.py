@@ -330,6 +330,20 @@ def test_a_half_ends_where_all_objects_are_absent(checkpoint, grey, monkeypatch)
     assert not any(parts[index].objects[1].mask.any() for index in (6, 7, 8))
 
 
+def test_both_halves_end_after_the_prompted_slice(checkpoint, grey, monkeypatch):
+    segmenter = Sam2Memory(TINY, checkpoint, torch.device("cpu"), stop_after=1)
+    tracked = []
+    original = Sam2Memory._track
+
+    def absent(self, features, bank, frame):
+        tracked.append(frame)
+        return replace(original(self, features, bank, frame), object_scores=torch.full((1, 1), -1.0))
+
+    monkeypatch.setattr(Sam2Memory, "_track", absent)
+    assert len(list(segmenter.segment(grey, [Prompt(4, 1, mask=DISC)]))) == SLICES
+    assert tracked == [1, 1]
+
+
 def test_a_half_does_not_end_before_a_prompted_slice(checkpoint, grey, monkeypatch):
     segmenter = Sam2Memory(TINY, checkpoint, torch.device("cpu"), stop_after=1)
     original = Sam2Memory._track

@@ -225,15 +225,15 @@ class Sam2Memory:
                 if ahead:
                     banks[known].add(frame, self._memory_of(features, outcome, prompted=False))
                 objects.update(zip(members, self._predictions(outcome, volume.shape)))
+            if any(one.object_score > 0 for one in objects.values()) or any(max(known) > frame for known in batches):
+                absent = 0
+            elif absent is not None and position >= memory_only:
+                absent += 1
             if position < memory_only:
                 continue
             prompting = sum(one.seconds for (_, prompted_index), one in prompted.items() if prompted_index == index)
             times = volume.encode_time_of(index), perf_counter() - encoded + prompting
             yield SlicePredictions(index, dict(sorted(objects.items())), *times)
-            if any(one.object_score > 0 for one in objects.values()) or any(max(known) > frame for known in batches):
-                absent = 0
-            elif absent is not None:
-                absent += 1
             if self._stop_after is not None and absent == self._stop_after and ahead:
                 logger.info("absent on %d slices in a row: no work from slice %d on", absent, ahead[0])
                 for rest in slices[position + 1 :]:
