@@ -312,17 +312,23 @@ def test_fewer_memories_change_the_result_and_enough_do_not(checkpoint, segmente
     assert np.array_equal(one[1, 5], all_of_them[1, 5]) and not np.array_equal(one[1, 8], all_of_them[1, 8])
 
 
-def test_a_half_ends_where_all_objects_are_absent(checkpoint, grey, monkeypatch):
-    segmenter = Sam2Memory(TINY, checkpoint, torch.device("cpu"), stop_after=2)
+def absent_everywhere(monkeypatch, but: int | None = None) -> list[int]:
+    """Let objects be absent on every frame that is tracked, but one; returns the frames as they are tracked."""
     tracked = []
     original = Sam2Memory._track
 
-    def absent_on_some(self, features, bank, frame):
+    def track(self, features, bank, frame):
         tracked.append(frame)
         outcome = original(self, features, bank, frame)
-        return replace(outcome, object_scores=torch.full_like(outcome.object_scores, 1.0 if frame == 2 else -1.0))
+        return replace(outcome, object_scores=torch.full_like(outcome.object_scores, 1.0 if frame == but else -1.0))
 
-    monkeypatch.setattr(Sam2Memory, "_track", absent_on_some)
+    monkeypatch.setattr(Sam2Memory, "_track", track)
+    return tracked
+
+
+def test_a_half_ends_where_all_objects_are_absent(checkpoint, grey, monkeypatch):
+    segmenter = Sam2Memory(TINY, checkpoint, torch.device("cpu"), stop_after=2)
+    tracked = absent_everywhere(monkeypatch, but=2)
     parts = {part.slice: part for part in segmenter.segment(grey, [Prompt(1, 1, ((20, 30),))])}
     assert sorted(parts) == list(range(SLICES))
     assert sorted(tracked) == [1, 1, 2, 3, 4]  # frame 1 of both halves
@@ -332,26 +338,14 @@ def test_a_half_ends_where_all_objects_are_absent(checkpoint, grey, monkeypatch)
 
 def test_both_halves_end_after_the_prompted_slice(checkpoint, grey, monkeypatch):
     segmenter = Sam2Memory(TINY, checkpoint, torch.device("cpu"), stop_after=1)
-    tracked = []
-    original = Sam2Memory._track
-
-    def absent(self, features, bank, frame):
-        tracked.append(frame)
-        return replace(original(self, features, bank, frame), object_scores=torch.full((1, 1), -1.0))
-
-    monkeypatch.setattr(Sam2Memory, "_track", absent)
+    tracked = absent_everywhere(monkeypatch)
     assert len(list(segmenter.segment(grey, [Prompt(4, 1, mask=DISC)]))) == SLICES
     assert tracked == [1, 1]
 
 
 def test_a_half_does_not_end_before_a_prompted_slice(checkpoint, grey, monkeypatch):
     segmenter = Sam2Memory(TINY, checkpoint, torch.device("cpu"), stop_after=1)
-    original = Sam2Memory._track
-
-    def absent(self, features, bank, frame):
-        return replace(original(self, features, bank, frame), object_scores=torch.full((1, 1), -1.0))
-
-    monkeypatch.setattr(Sam2Memory, "_track", absent)
+    absent_everywhere(monkeypatch)
     prompts = [Prompt(1, 1, mask=DISC), Prompt(6, 1, mask=DISC)]
     masks = {part.slice: part.objects[1].mask for part in segmenter.segment(grey, prompts)}
     scores = {part.slice: part.objects[1].object_score for part in segmenter.segment(grey, prompts)}

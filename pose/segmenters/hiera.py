@@ -121,43 +121,37 @@ class CacheFriendlyEncoder:
 
     def _block(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """Apply a block to (1, rows, columns, channels); the windows are padded where they do not fill the slice."""
-        _, rows, columns, channels = x.shape
+        _, rows, columns, _ = x.shape
+        normed = block.norm1(x).to(self._type)
+        shortcut = self._shortcut(block, x.flatten(1, 2), normed.flatten(1, 2), (rows, columns))
+        after = (rows // 2, columns // 2) if block.q_stride else (rows, columns)
         if not block.window_size:
-            whole = x.reshape(1, rows * columns, channels)
-            side = (rows, columns)
-            mixed = self._attend(block, block.norm1(whole).to(self._type), side)
-            rows, columns = (rows // 2, columns // 2) if block.q_stride else side
-            mixed = mixed.view(1, rows, columns, -1)
-            shortcut = whole_of(self._shortcut(block, whole, side), (rows, columns)) if _widens(block) else x
+            mixed = self._attend(block, normed.flatten(1, 2), (rows, columns))
         else:
             size = block.window_size
-            normed = block.norm1(x).to(self._type)
             padded = (rows + -rows % size, columns + -columns % size)
             # what pads a slice is 0, of which the projection makes its bias
             projected = block.attn.qkv.bias.repeat(*padded, 1)[None]
             projected[:, :rows, :columns] = block.attn.qkv(normed)
             mixed = self._attend_projected(block, windows_of(projected, size), (size, size))
-            shortcut = x
             if block.q_stride:
                 padded = (padded[0] // 2, padded[1] // 2)
-                if _widens(block):
-                    shortcut = pooled(block.proj(normed).reshape(1, rows * columns, -1), (rows, columns))
-                    shortcut = shortcut.view(1, rows // 2, columns // 2, -1)
-                rows, columns = rows // 2, columns // 2
-            mixed = block.attn.proj(whole_of(mixed, padded)[:, :rows, :columns])
-        return self._feed_forward(block, shortcut + mixed)
+            mixed = block.attn.proj(whole_of(mixed, padded)[:, : after[0], : after[1]]).flatten(1, 2)
+        return self._feed_forward(block, shortcut + mixed).view(1, *after, -1)
 
     def _window_block(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """Apply a block to (windows, positions of a window, channels), which fill the slice."""
-        size = block.window_size
+        side = (block.window_size, block.window_size)
         normed = block.norm1(x).to(self._type)
-        shortcut = x
-        if _widens(block):
-            shortcut = pooled(block.proj(normed), (size, size)) if block.q_stride else block.proj(normed)
-        return self._feed_forward(block, shortcut + self._attend(block, normed, (size, size)))
+        return self._feed_forward(block, self._shortcut(block, x, normed, side) + self._attend(block, normed, side))
 
-    def _shortcut(self, block: nn.Module, x: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
-        projected = block.proj(block.norm1(x).to(self._type))
+    def _shortcut(
+        self, block: nn.Module, x: torch.Tensor, normed: torch.Tensor, side: tuple[int, int]
+    ) -> torch.Tensor:
+        """Return what goes past the attention of (windows, positions, channels)."""
+        if not _widens(block):
+            return x
+        projected = block.proj(normed)
         return pooled(projected, side) if block.q_stride else projected
 
     def _attend(self, block: nn.Module, normed: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
