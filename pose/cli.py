@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 from pose.review import REVIEW_BELOW
 
@@ -25,16 +28,30 @@ class UserError(Exception):
 def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Call ``main`` and turn a :class:`UserError` into one line on stderr and exit code 2.
 
-    Anything else that is raised is a bug and keeps its traceback. Ctrl-C gives 130, as shells expect.
+    Anything else that is raised is a bug and keeps its traceback. Ctrl-C gives 130, and a request to end, such as a
+    cluster's, 143, as shells expect; both leave nothing half-written.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         return main(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+
+
+class _Terminated(KeyboardInterrupt):
+    """The system asked the program to end."""
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 def configure_logging() -> None:
@@ -223,5 +240,10 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str) -> N
         "--review_below", type=share, default=REVIEW_BELOW, metavar="SCORE",
         help="mark a slice for review (needs_review in raw_data) where the model's own estimate of its IoU is below "
         "this: the least over objects and, in a chain, on the way from the prompt (default: %(default)s)",
+    )
+    group.add_argument(
+        "--resume", action="store_true",
+        help="skip volumes that are done: whose newest run is complete and was made from the same inputs, settings and "
+        "code; the others are done (again)",
     )
     group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")

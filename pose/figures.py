@@ -21,9 +21,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
+from pose.atomic import write_atomically
 from pose.drawing import STYLE, draw_curve, draw_slice, label_tile, legend_handles
 from pose.prompt import Prompt
-from pose.results import write_atomically
 
 if TYPE_CHECKING:
     from pose.segmenters import GreySlices

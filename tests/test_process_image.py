@@ -192,7 +192,9 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
     assert run("-i", empty, image, "-m", no_labels, masks, "-b", "--model", "lite_medsam") == 1
     errors = capsys.readouterr().err
     assert "1 of 2 volumes failed:" in errors and f"  {empty}: {no_labels}: nothing to prompt on" in errors
-    assert only(tmp_path / "results" / "case", "raw_data_*.csv") and not (tmp_path / "results" / "empty").exists()
+    assert only(tmp_path / "results" / "case", "raw_data_*.csv")
+    record = json.loads(only(tmp_path / "results" / "empty", "*").read_text())
+    assert (record["status"], record["reason"]) == ("failed", f"{no_labels}: nothing to prompt on")
 
 
 @pytest.mark.parametrize(
