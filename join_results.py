@@ -88,7 +88,7 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Volum
             volume_metrics[image] = values[[not results.is_slice_metric(metric) for metric in values.index]]
     if not raw_data and failures:
         image, reason = next(iter(failures.items()))
-        raise UserError(f"{folder}: all {len(failures)} volumes failed, such as {image}: {reason}")
+        raise UserError(f"{folder}: no volume has a result, {len(failures)} failed, such as {image}: {reason}")
     if not raw_data:
         hint = "; it is the folder of one volume: give the folder above it" if results.newest_run(folder) else ""
         raise UserError(f"{folder}: no folder in it holds a raw_data_*.csv{hint}")

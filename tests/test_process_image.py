@@ -14,7 +14,7 @@ import pytest
 
 import nifti_to_numpy
 import process_image
-from pose import cli, segmenters
+from pose import cli, models, segmenters
 from pose.models import REPOSITORY_FOLDER
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
@@ -195,6 +195,40 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
     assert only(tmp_path / "results" / "case", "raw_data_*.csv")
     record = json.loads(only(tmp_path / "results" / "empty", "*").read_text())
     assert (record["status"], record["reason"]) == ("failed", f"{no_labels}: nothing to prompt on")
+
+
+def test_resume_skips_what_is_done_and_redoes_what_changed(files, tmp_path, capsys):
+    image, masks = files
+    command = ["-i", image, "-m", masks, "-b", "--model", "lite_medsam", "--resume"]
+    assert run(*command) == 0 and run(*command, "-n") == 0
+    assert "case: done already" in capsys.readouterr().out
+    assert run(*command, "--debug") == 0
+    seen = capsys.readouterr()
+    assert "1 of 1 volumes were done already" in seen.out and not (tmp_path / "debug").exists()
+    assert run(*command, "-w") == 0
+    assert len(list((tmp_path / "results" / "case").glob("run_*.json"))) == 2
+
+
+def test_out_of_memory_on_the_device_goes_to_the_cpu(real_model_files, tmp_path, monkeypatch, caplog):
+    import torch
+
+    class TooLarge(DarkInBox):
+        def set_image(self, grey):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    built = []
+
+    def build(spec, checkpoint, device, *_):
+        built.append(device.type)
+        return DarkInBox() if device.type == "cpu" else TooLarge()
+
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", build)
+    monkeypatch.setattr(models, "choose_device", lambda name: torch.device("meta" if name == "auto" else name))
+    image, masks = real_model_files
+    assert run("-i", image, "-m", masks, "-w", "-b", "--model", "lite_medsam") == 0
+    manifest = json.loads(only(tmp_path / "results" / "case", "run_*.json").read_text())
+    assert built == ["meta", "cpu"] and (manifest["device"], manifest["less_memory"]) == ("cpu", True)
+    assert "CUDA out of memory. Tried to allocate 2.00 GiB.; once more with less memory" in caplog.text
 
 
 @pytest.mark.parametrize(
