@@ -1,6 +1,6 @@
 """Slices with neither truth nor prediction, with either, and with both, through every script that scores or joins.
 
-The scan is bright but for a dark bar; what is dark is predicted. Bars are two rows high, so that every voxel is surface.
+The scan is bright but for a dark bar; what is dark is predicted. Bars are two rows high, so that all voxels are surface.
 A voxel is 2 mm high, 1.5 mm wide and 3 mm thick. Slices of the walk:
 
     slice               0         1                2         3      4           5
@@ -23,8 +23,12 @@ import pytest
 import join_results
 import process_image
 import process_video
-from comparison import accuracy_table, resolution_table, review_flag
+from comparison import accuracy_table, benchmark_chain, resolution_table, review_flag
 from pose import segmenters
+from pose.intensity import WINDOWS, GreySlices, Intensity
+from pose.prompt import prompts_from_mask
+from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
+from pose.volume import Volume
 from tests.cases import DarkInBox, write_nifti
 from tests.test_process_image import only
 
@@ -40,8 +44,8 @@ COUNTS = {
     "predicted_voxels": [0, 20, 20, 20, 0, 0],
     "false_positive_voxels": [0, 20, 0, 0, 0, 0],
 }
-# Of the 40 distances on slice 2, 20 are 0 and two each are 1.5, 3 ... 15 mm; position 0.95 * 39 = 37.05, counted from 0,
-# lies between the second of the two of 13.5 mm and the first of 15.
+# Of the 40 distances on slice 2, 20 are 0 and two each are 1.5, 3 ... 15 mm; position 0.95 * 39 = 37.05, counted from
+# 0, lies between the second of the two of 13.5 mm and the first of 15.
 HD95_MM = [None, math.inf, 13.5 + 0.05 * 1.5, 0.0, math.inf, None]
 VOLUME = {
     # 40 voxels in common, 80 of the truth, 60 predicted
@@ -257,3 +261,13 @@ def test_the_tables_of_the_comparison_run_the_walk_themselves(tmp_path, capsys):
         ["process_video.py", "lite_medsam", "union", "0.333", "0.333", "0.400"],
         ["process_video.py", "region_growing", "union", "0.375", "0.417", "0.571"],
     ]
+
+
+def test_the_benchmark_of_chains_counts_the_same_slices():
+    scan, labels = (voxels.swapaxes(0, 1) for voxels in scan_and_labels())
+    grey = GreySlices(Volume(scan), Intensity(WINDOWS["lung"]))
+    prompts = prompts_from_mask(labels[:, :, 3], 3, use_bounding_box=True)
+    row, dices = benchmark_chain.measure(RegionGrowing(RegionGrowingSettings()), grey, labels, prompts)
+    assert dices == {1: 0, 2: 2 / 3, 3: 1, 4: 0}
+    found = row["jaccard"], row["dice"], row["volume_dice"]
+    assert found == pytest.approx((3 / 8, 5 / 12, 4 / 7), abs=1e-12)
