@@ -101,9 +101,9 @@ def is_done(folder: Path, wanted: dict[str, Any]) -> bool:
 
 @cache
 def code_sha256() -> str:
-    """Return the SHA-256 of the scripts and of the files of this package, names included."""
+    """Return the SHA-256 of the scripts that segment and of the files of this package, names included."""
     digest = hashlib.sha256()
-    for path in sorted((*REPOSITORY_FOLDER.glob("*.py"), *(REPOSITORY_FOLDER / "pose").rglob("*.py"))):
+    for path in sorted((*REPOSITORY_FOLDER.glob("process_*.py"), *(REPOSITORY_FOLDER / "pose").rglob("*.py"))):
         digest.update(f"{path.relative_to(REPOSITORY_FOLDER).as_posix()}\0{sha256_of(path)}\0".encode())
     return digest.hexdigest()
 

@@ -102,7 +102,8 @@ def run_trial(
     done, delays, left = [], [], 0
     for _ in range(kills):
         delays.append(round(moments.uniform(0, seconds), 2))
-        run_until(command, results_folder, moments.randrange(done_in(results_folder), len(images) + 1), delays[-1])
+        least = min(done_in(results_folder), len(images) - 1)
+        run_until(command, results_folder, moments.randrange(least, len(images)), delays[-1])
         done.append(done_in(results_folder))
         left += len(hidden_files(results_folder))
     subprocess.run(command, check=True, capture_output=True)
