@@ -16,6 +16,7 @@ from scipy import ndimage
 
 SLAB_VOXELS = 1 << 22  # how many voxels of a mask are looked at at once
 NEAR_SLICES = 4  # looked at for every voxel; slices farther off only for those that have found nothing nearer
+BLOCK_SLICES = 16  # of those farther off are tried together first
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Surface:
     places: np.ndarray
     starts: np.ndarray
     shape: tuple[int, int]
+
+    def only(self, chosen: np.ndarray) -> Surface:
+        """Return the voxels of some ascending indices alone."""
+        return Surface(self.places[chosen], np.searchsorted(chosen, self.starts), self.shape)
 
 
 def slabs_of(mask: np.ndarray, margin: int = 0) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -98,42 +103,45 @@ def distances_to_surface(source: Surface, target: Surface, spacing_mm: np.ndarra
         (voxels of source,) float64 in millimetres, in the order of ``source.places``; infinite for an empty target.
     """
     squared = np.full(source.places.size, np.inf)
-    with_target = np.flatnonzero(np.diff(target.starts))
-    if not squared.size or not with_target.size:
-        return squared
     slices = len(source.starts) - 1
-    for index in with_target:
-        nearby = max(index - NEAR_SLICES, 0), min(index + NEAR_SLICES + 1, slices)
-        if source.starts[nearby[0]] < source.starts[nearby[1]]:
-            gaps = ((np.arange(*nearby) - index) * spacing_mm[2]) ** 2
-            _lower(squared, source, nearby, gaps, _in_plane(target, index, spacing_mm))
-    # what is at most one gap more away from a voxel than those slices were cannot be nearer in any other slice
-    open_ = np.flatnonzero(squared > ((NEAR_SLICES + 1) * spacing_mm[2]) ** 2)
-    if open_.size:
-        rest = Surface(source.places[open_], np.searchsorted(open_, source.starts), source.shape)
-        squared[open_] = _lowered_from_afar(squared[open_], rest, target, with_target, spacing_mm)
+    filled = np.flatnonzero(np.diff(target.starts))
+    if not squared.size or not filled.size:
+        return squared
+    # each slice is for those near it, and for those between it and the next ones: no voxel is left without a bound
+    befores, afters = np.append(-1, filled[:-1]), np.append(filled[1:], slices)
+    for index, before, after in zip(filled, befores, afters, strict=True):
+        span = max(min(index - NEAR_SLICES, before + 1), 0), min(max(index + NEAR_SLICES + 1, after), slices)
+        if source.starts[span[0]] < source.starts[span[1]]:
+            gaps = ((np.arange(*span) - index) * spacing_mm[2]) ** 2
+            _lower(squared, source, span, gaps, _in_plane(target, index, index + 1, spacing_mm))
+    # a slice farther off can hold nothing nearer than its own distance
+    far = np.flatnonzero(squared > ((NEAR_SLICES + 1) * spacing_mm[2]) ** 2)
+    if far.size:
+        squared[far] = _lowered_from_afar(squared[far], source.only(far), target, spacing_mm)
     return np.sqrt(squared, out=squared)
 
 
-def _lowered_from_afar(
-    squared: np.ndarray, source: Surface, target: Surface, with_target: np.ndarray, spacing_mm: np.ndarray
-) -> np.ndarray:
-    """Finish squared distances that are right as far as the nearest slices go, by all others that can hold a nearer voxel."""
-    counts = np.diff(source.starts)
-    slices = np.arange(counts.size)
-    farthest = np.zeros(counts.size)
-    filled = np.flatnonzero(counts)
-    farthest[filled] = np.maximum.reduceat(squared, source.starts[filled])
-    for index in with_target:
-        gaps = ((slices - index) * spacing_mm[2]) ** 2
-        reached = np.flatnonzero((gaps < farthest) & (abs(slices - index) > NEAR_SLICES))
+def _lowered_from_afar(squared: np.ndarray, source: Surface, target: Surface, spacing_mm: np.ndarray) -> np.ndarray:
+    """Lower squared distances by all slices of the target, block by block, where a block can hold a nearer voxel."""
+    slices, counts = np.arange(len(source.starts) - 1), np.diff(source.starts)
+    for first in range(0, len(slices), BLOCK_SLICES):
+        stop = min(first + BLOCK_SLICES, len(slices))
+        if target.starts[first] == target.starts[stop]:
+            continue
+        # no slice of a block is nearer than all of its slices laid on each other, on the nearest one
+        bounds = np.repeat((np.maximum(np.maximum(first - slices, slices - stop + 1), 0) * spacing_mm[2]) ** 2, counts)
+        reached = np.flatnonzero(bounds < squared)
         if not reached.size:
             continue
-        span = reached[0], reached[-1] + 1
-        _lower(squared, source, span, gaps[span[0] : span[1]], _in_plane(target, index, spacing_mm))
-        filled = span[0] + np.flatnonzero(counts[span[0] : span[1]])
-        part = squared[source.starts[span[0]] : source.starts[span[1]]]
-        farthest[filled] = np.maximum.reduceat(part, source.starts[filled] - source.starts[span[0]])
+        bounds = bounds[reached] + _in_plane(target, first, stop, spacing_mm)[source.places[reached]]
+        reached = reached[bounds < squared[reached]]
+        if not reached.size:
+            continue
+        part, lowered = source.only(reached), squared[reached]
+        for index in first + np.flatnonzero(np.diff(target.starts[first : stop + 1])):
+            gaps = ((slices - index) * spacing_mm[2]) ** 2
+            _lower(lowered, part, (0, len(slices)), gaps, _in_plane(target, index, index + 1, spacing_mm))
+        squared[reached] = lowered
     return squared
 
 
@@ -148,10 +156,10 @@ def _lower(
     np.minimum(squared[part], found, out=squared[part])
 
 
-def _in_plane(target: Surface, index: int, spacing_mm: np.ndarray) -> np.ndarray:
-    """Return, for every pixel, the squared distance to the nearest surface voxel of the same slice, flat."""
+def _in_plane(target: Surface, first: int, stop: int, spacing_mm: np.ndarray) -> np.ndarray:
+    """Return, for every pixel, the squared distance to the nearest surface voxel of some slices laid on each other, flat."""
     background = np.ones(target.shape, dtype=bool)
-    background.ravel()[target.places[target.starts[index] : target.starts[index + 1]]] = False
+    background.ravel()[target.places[target.starts[first] : target.starts[stop]]] = False
     nearest = ndimage.distance_transform_edt(
         background, sampling=spacing_mm[:2], return_distances=False, return_indices=True
     )
