@@ -20,6 +20,9 @@ SURFACE_TOLERANCES_MM = (1, 2)
 # NIfTI keeps spacings in single precision: ten voxels of 0.1 mm come out as 1.00000001 mm, yet are within 1 mm.
 _TOLERANCE_MARGIN = 1 + 1e-6
 
+# The transform of a small volume as a whole is over before the slices have been taken apart.
+MOST_VOXELS_AT_ONCE = 1 << 17
+
 
 def jaccard(truth: np.ndarray, prediction: np.ndarray) -> float:
     """Return the intersection over the union of two masks of equal shape: 0 to 1, nan where both are empty.
@@ -92,7 +95,7 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (truth.ndim,) or not np.all(np.isfinite(spacing) & (spacing > 0)):
         raise ValueError(f"spacing_mm {tuple(spacing_mm)} is not {truth.ndim} distances above 0")
-    if truth.ndim == 3:
+    if truth.ndim == 3 and truth.size > MOST_VOXELS_AT_ONCE:
         box = surface.joint_box(truth, prediction)
         with ThreadPoolExecutor(2) as workers:
             surfaces = list(workers.map(lambda mask: surface.surface_of(mask[box]), (truth, prediction)))
@@ -101,10 +104,9 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
     truth, prediction = _as_masks(truth, prediction)
     box = _joint_bounding_box(truth, prediction)
     truth_surface, prediction_surface = surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])
-    return SurfaceDistances(
-        _distances_between(truth_surface, prediction_surface, spacing),
-        _distances_between(prediction_surface, truth_surface, spacing),
-    )
+    pairs = (truth_surface, prediction_surface), (prediction_surface, truth_surface)
+    with ThreadPoolExecutor(2 if truth.ndim == 3 else 1) as workers:
+        return SurfaceDistances(*workers.map(lambda pair: _distances_between(*pair, spacing), pairs))
 
 
 def slice_metrics(

@@ -21,7 +21,8 @@ LAYOUTS = {
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    """Slabs of one to three slices, no wide view, blocks of three: every seam shows on a small mask."""
+    """No volume as a whole, slabs of one to three slices, blocks of three: every seam shows on a small mask."""
+    monkeypatch.setattr(metrics, "MOST_VOXELS_AT_ONCE", 0)
     monkeypatch.setattr(surface, "SLAB_VOXELS", 60)
     monkeypatch.setattr(surface, "NEAR_SLICES", 1)
     monkeypatch.setattr(surface, "BLOCK_SLICES", 3)
