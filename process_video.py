@@ -178,13 +178,13 @@ def load_segmenter(
     method: str, spec: ModelSpec | None, checkpoint: Path | None, arguments: argparse.Namespace, on_cpu: bool = False
 ) -> tuple:
     """Return (volume segmenter, what the manifest says of it, the cache of encoded slices that it uses or None)."""
-    from pose import models, segmenters
-    from pose.segmenters.embeddings import embeddings_from_arguments
-
     if method == "region_growing":
         from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 
         return RegionGrowing(RegionGrowingSettings.from_arguments(arguments)), {"method": method}, None
+    from pose import models, segmenters
+    from pose.segmenters.embeddings import embeddings_from_arguments
+
     device = models.choose_device("cpu" if on_cpu else arguments.device)
     precision = models.choose_precision(arguments.precision, device)
     embeddings = embeddings_from_arguments(arguments)

@@ -96,7 +96,7 @@ def segment_and_write(
         embeddings.reset_counts()
     started, start = datetime.now(), perf_counter()
     volume = case.volume
-    labels = np.zeros(volume.voxels.shape, dtype=np.uint8)
+    labels = np.zeros((len(case.grey), *case.grey.shape[:2]), np.uint8).transpose(1, 2, 0)  # a slice lies in one piece
     rows: dict[int, dict[str, Any]] = {}
     estimates: dict[int, dict[int, Estimate]] = {}
     per_label = arguments.objects == "per_label" and case.truth is not None
@@ -118,7 +118,7 @@ def segment_and_write(
     with ThreadPoolExecutor(1) as worker:
         measured = None
         if case.truth is not None and len(slices) == len(case.grey):
-            measured = worker.submit(metrics.volume_metrics, case.truth > 0, labels > 0, volume.spacing_mm)
+            measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.spacing_mm)
         contact_sheet = contact_sheet_png(case, labels, rows, prompts)
         volume_metrics.update(measured.result() if measured is not None else {})
     chained = manifest.get("method") == "chain"
