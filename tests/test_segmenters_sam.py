@@ -101,6 +101,7 @@ def checkpoint(tmp_path_factory):
     return save_random_weights(tmp_path_factory.mktemp("weights") / TINY.checkpoint)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_sam2_image_equals_its_predictor(checkpoint):
     from sam2.build_sam import build_sam2
     from sam2.sam2_image_predictor import SAM2ImagePredictor

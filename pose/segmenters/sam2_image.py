@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,10 @@ class Sam2Image:
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
         self._mask_size = network.image_size // 4
-        self._predictor = SAM2ImagePredictor(network)
+        with warnings.catch_warnings():
+            # sam2 compiles how it resizes a slice
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)", DeprecationWarning)
+            self._predictor = SAM2ImagePredictor(network)
         self._embeddings = embeddings
         if embeddings is not None:
             what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device
