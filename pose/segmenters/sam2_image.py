@@ -54,6 +54,9 @@ def build_network(
     overrides = [f"++model.image_size={spec.image_size}", *spec.overrides]
     network = build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
     lacking = fill_weights(network, state, checkpoint, optional=MEMORY_WEIGHTS + OBJECT_SCORE_WEIGHTS)
+    if lacking.intersection(OBJECT_SCORE_WEIGHTS):
+        # the token of the score stands beside those of the masks: untrained, it would change them at random
+        network.sam_mask_decoder.pred_obj_scores = False
     return network.to(device).eval(), lacking, digest
 
 
