@@ -53,17 +53,17 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run_process(command: Sequence[str | Path]) -> tuple[float, float]:
     """Run a command to its end; returns its wall time in seconds and its peak memory in MB."""
-    log = tempfile.TemporaryFile()
-    start = time.perf_counter()
-    process = os.posix_spawn(
-        str(command[0]), [str(word) for word in command], os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, log.fileno(), 1), (os.POSIX_SPAWN_DUP2, log.fileno(), 2)],
-    )  # fmt: skip
-    _, status, usage = os.wait4(process, 0)
-    seconds = time.perf_counter() - start
-    if status:
-        log.seek(0)
-        raise cli.UserError(f"{command[1]}: failed\n{log.read().decode(errors='replace')[-2000:]}")
+    with tempfile.TemporaryFile() as log:
+        start = time.perf_counter()
+        process = os.posix_spawn(
+            str(command[0]), [str(word) for word in command], os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, log.fileno(), 1), (os.POSIX_SPAWN_DUP2, log.fileno(), 2)],
+        )  # fmt: skip
+        _, status, usage = os.wait4(process, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            log.seek(0)
+            raise cli.UserError(f"{command[1]}: failed\n{log.read().decode(errors='replace')[-2000:]}")
     return seconds, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

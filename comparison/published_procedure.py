@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,8 @@ def load_predictor(spec: models.ModelSpec, checkpoint: Path, device):
     import_torchvision()
     from sam2.build_sam import build_sam2_video_predictor
 
+    # at each mask, where its CUDA extension is not built, it says that it leaves small holes open
+    warnings.filterwarnings("ignore", "cannot import name '_C' from 'sam2'", UserWarning)
     overrides = [f"++model.image_size={spec.image_size}", *spec.overrides]
     network = build_sam2_video_predictor(spec.config, None, device=device, hydra_overrides_extra=overrides)
     models.fill_weights(network, models.load_weights(checkpoint)[0], checkpoint)

@@ -226,6 +226,7 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
         UserError: not the published or the recorded file, damaged, or not a checkpoint of tensors.
     """
     import pickle
+    import warnings
 
     import torch
 
@@ -242,7 +243,10 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
             "download it again, or remove the record if the change is meant"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # of a file that it refuses with an error of its own
+            warnings.filterwarnings("ignore", r"Detected pickle protocol \d+ in the checkpoint", UserWarning)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: not a checkpoint of tensors alone; refused, since loading it could run code") from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
@@ -307,12 +311,18 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def describe(spec: ModelSpec, checkpoint: Path, sha256: str, device: torch.device, precision: str) -> dict[str, Any]:
-    """Return what a run manifest says of the model and of where it ran."""
+    """Return what a run manifest says of the model and of where it ran: all that the last bits of a result depend on."""
+    import torch
+
+    on_cpu = device.type == "cpu"
     return {
         "model": spec.name,
         "family": spec.family,
         "image_size": spec.image_size,
         "checkpoint": {"path": str(checkpoint), "sha256": sha256},
         "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads() if on_cpu else None,
+        "instructions": torch.backends.cpu.get_cpu_capability() if on_cpu else None,
         "precision": precision,
     }

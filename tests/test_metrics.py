@@ -154,6 +154,7 @@ def test_surface_distances_refuse_a_spacing_that_does_not_fit(spacing):
     ],
 )
 @pytest.mark.parametrize("kind", ["blobs", "noise", "touching the border"])
+@pytest.mark.filterwarnings("ignore:monai.metrics.utils get_mask_edges.always_return_as_numpy:FutureWarning")
 def test_surface_metrics_agree_with_monai(shape, spacing, kind):
     pytest.importorskip("monai")
     import torch

@@ -214,6 +214,13 @@ def test_choose_device_and_precision():
     assert models.choose_precision("auto", torch.device("mps")) == "fp32"
 
 
+def test_a_manifest_tells_what_the_last_bits_depend_on(tmp_path):
+    spec = models.find_model("lite_medsam")
+    about = models.describe(spec, tmp_path / "w.pth", "0" * 64, torch.device("cpu"), "fp32")
+    assert about["device"] == "cpu" and about["device_name"] is None
+    assert about["threads"] == torch.get_num_threads() and about["instructions"] == torch.backends.cpu.get_cpu_capability()
+
+
 def test_non_maximum_suppression_keeps_the_best_of_overlapping_boxes():
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
     from pose.segmenters.torchvision_import import _non_maximum_suppression

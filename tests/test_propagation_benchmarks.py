@@ -35,8 +35,6 @@ def read_back(grey: GreySlices, tmp_path: Path) -> np.ndarray:
     return np.stack([np.asarray(picture) for picture in pictures], axis=2)
 
 
-@pytest.mark.filterwarnings("ignore:cannot import name '_C':UserWarning")
-@pytest.mark.filterwarnings("ignore:.*Skipping the post-processing step:UserWarning")
 def test_process_video_makes_the_masks_of_the_published_procedure(tiny, tmp_path):
     image, masks = write_two_blocks(tmp_path)
     shared = ["-m", masks, "--checkpoint_file_path", tiny, "--device", "cpu"]

@@ -89,6 +89,22 @@ def test_the_seed_patient_is_known_in_another_format(patients, model, tmp_path):
     assert manifest_of(tmp_path / "out" / "same")["seed"]["seed_patient"] is True
 
 
+def test_a_seed_memory_is_the_same_file_each_time(tmp_path):
+    import torch
+    from safetensors import safe_open
+
+    from pose.segmenters import seed_memory
+    from pose.segmenters.memory_attention import Memory
+
+    memory = Memory(torch.ones(1, 2, 3, 3, dtype=torch.bfloat16), torch.zeros(1, 4))
+    for number in range(5):  # safetensors alone has 24 orders for this
+        seed_memory.save_seed_memory(tmp_path / f"{number}", [seed_memory.SeedMemory({1: memory})], {"é": 1})
+    assert len({(tmp_path / f"{number}").read_bytes() for number in range(5)}) == 1
+    with safe_open(tmp_path / "0", "pt") as file:
+        assert json.loads(file.metadata()["about"]) == {"é": 1}
+        assert torch.equal(file.get_tensor("0.1.features"), memory.features)
+
+
 def test_a_seed_memory_stands_for_image_and_prompt(patients, model, tmp_path):
     image, masks = patients["a"]
     seed = ["--seed_image_file_path", image, "--seed_masks_file_path", masks, "--seed_slice", "largest"]

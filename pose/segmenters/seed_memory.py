@@ -36,7 +36,17 @@ def save_seed_memory(path: Path, seeds: Sequence[SeedMemory], about: Mapping[str
             tensors[f"{number}.{object_id}.features"] = memory.features.cpu().contiguous()
             tensors[f"{number}.{object_id}.pointers"] = memory.pointers.cpu().contiguous()
     header = {"format": FORMAT, "version": str(VERSION), "seeds": str(len(seeds)), "about": json.dumps(about)}
-    path.write_bytes(save(tensors, metadata=header))
+    path.write_bytes(with_sorted_metadata(save(tensors, metadata=header)))
+
+
+def with_sorted_metadata(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata in the order of their names: safetensors itself writes any order."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def load_seed_memory(
