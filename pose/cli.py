@@ -119,6 +119,11 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         help="swap the first two axes of NIfTI files, so that rows come first; working data remembers it by itself",
     )
     group.add_argument(
+        "--allow_geometry_mismatch", action="store_true",
+        help="take masks whose orientation or origin is not the scan's voxel by voxel as they lie, with a warning; their "
+        "shape and spacing must be the scan's",
+    )
+    group.add_argument(
         "-w", "--apply_windowing", action="store_true",
         help="the paper's lung window: level -650 HU, width 1500 HU (same as --window lung)",
     )

@@ -283,13 +283,21 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         UserError: this machine, or this build of PyTorch, does not have the device.
     """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and number.isdecimal())):
+        raise UserError(f"--device {name}: unknown; known are auto, cpu, cuda, cuda:N and mps")
+
     import torch
 
     have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if have[device])
-    if not have.get(name.split(":")[0], False):
-        raise UserError(f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine")
+        kind = name
+    if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
+        raise UserError(
+            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag out, or give "
+            "--device cpu"
+        )
     return torch.device(name)
 
 
