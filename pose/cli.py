@@ -44,11 +44,13 @@ def configure_logging() -> None:
 
 
 def existing_file(path: Path) -> Path:
-    """Return ``path``; raise :class:`UserError` unless it is a file that can be read."""
+    """Return ``path``; raise :class:`UserError` unless it is a file with something in it."""
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not a file")
+    if path.is_file() and path.stat().st_size == 0:
+        raise UserError(f"{path}: is empty; get the file again")
     return path
 
 

@@ -135,7 +135,7 @@ class GreySlices:
         ends = (_grey(np.array([one]), *self._stretched(*one)) for one in ranges)
         flat = [index for index, ((darkest, brightest),) in enumerate(ends) if darkest == brightest]
         if len(flat) == len(self):
-            LOGGER.warning("%s: every slice is of one grey level, from voxels of %g to %g", name, *_widest(ranges))
+            LOGGER.warning("%s: every slice is of one grey level, its voxels go from %g to %g", name, *_widest(ranges))
         elif flat:
             LOGGER.info("%s: slice(s) %s are of one grey level each", name, _as_spans(flat))
 

@@ -244,10 +244,13 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"{path}: not a checkpoint of tensors alone; refused, since loading it could run code") from None
+        raise UserError(
+            f"{path}: not a checkpoint of tensors alone, or none at all; refused, since loading it could run code"
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: damaged or not a checkpoint ({reason})") from None
+        # PyTorch goes on for several sentences
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: damaged or not a checkpoint ({reason}); download it again") from None
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -32,6 +32,8 @@ DAMAGE = (
     OSError, EOFError, ValueError, TypeError, KeyError, SyntaxError, OverflowError, MemoryError, NotImplementedError,
     RuntimeError, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
+# those of them that only a file in transit suffers
+BROKEN = (EOFError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ def volume_suffix(path: Path) -> str:
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return suffix
-    raise UserError(f"{path}: {path.suffix or 'no suffix'}; a volume is one of {', '.join(SUFFIXES)}")
+    has = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+    raise UserError(f"{path}: has {has}; a volume is one of {', '.join(SUFFIXES)}")
 
 
 @contextmanager
@@ -185,7 +188,8 @@ def _damage_as_user_error(path: Path, what: str) -> Iterator[None]:
         if "llow_pickle" in str(error):
             raise UserError(f"{path}: holds pickled Python objects, which are never loaded") from error
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as {what}: {reason}") from error
+        advice = "; the file is damaged or cut, get it again" if isinstance(error, BROKEN) else ""
+        raise UserError(f"{path}: cannot be read as {what}: {reason}{advice}") from error
 
 
 def _read_nifti(path: Path) -> Volume:
@@ -204,7 +208,7 @@ def _read_nifti(path: Path) -> Volume:
 
 def _read_npz(path: Path) -> Volume:
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: is not an .npz archive, or is cut")
+        raise UserError(f"{path}: is not an .npz archive, or is cut; get the file again")
     with _damage_as_user_error(path, ".npz"), np.load(path, allow_pickle=False) as archive:
         names = archive.files
         if "voxels" in names:
@@ -257,11 +261,12 @@ def _with_geometry(path: Path, facts_path: Path, voxels: np.ndarray, facts: dict
 
 def _check_form(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if dtype.kind not in "biuf":
-        raise UserError(f"{path}: voxels of type {dtype}; expected one whole or floating number each")
+        raise UserError(f"{path}: voxels of type {dtype.names or dtype}; expected one whole or floating number each")
     if 0 in shape:
         raise UserError(f"{path}: shape {shape} has no voxels")
     if len(shape) < 2 or any(size != 1 for size in shape[3:]):
-        raise UserError(f"{path}: shape {shape}; expected (rows, columns, slices)")
+        advice = "; save one volume of the series as a file of its own" if len(shape) > 3 else ""
+        raise UserError(f"{path}: shape {shape}; expected (rows, columns, slices){advice}")
 
 
 def _three_dimensional(voxels: np.ndarray) -> np.ndarray:

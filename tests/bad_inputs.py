@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import json
@@ -28,8 +29,9 @@ from tests.cases import AFFINE, SHAPE_XYZ, two_blocks, write_nifti, write_two_bl
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
-# file system options of the folder "results" in cases of a disk that does not take results
-READ_ONLY, FULL = "ro", "size=8k"
+# what a shell makes of the folder "results" in cases of a disk that does not take results
+READ_ONLY = "mount --bind results results && mount -o remount,bind,ro results"
+FULL = "mount -t tmpfs -o size=8k tmpfs results"
 
 CONVERT = ("nifti_to_numpy.py", "-o", "out.npz", "-i")
 VIDEO = ("process_video.py", "--method", "region_growing", "-b", "-i")
@@ -52,7 +54,7 @@ class BadInput:
         make: puts the files into the case's folder, which holds scan.nii.gz and scan_mask.nii.gz already.
         usage: True where argparse refuses it, after a usage.
         slow: True where PyTorch is needed to find the mistake.
-        mount: options of a tmpfs that is mounted on the folder "results" while the script runs.
+        mount: the shell command that mounts something on the folder "results" while the script runs.
     """
 
     name: str
@@ -96,10 +98,11 @@ def run_command(command: tuple[str, ...], folder: Path, mount: str | None = None
         (folder / "results").mkdir(exist_ok=True)
         before = contents(folder)
         # what is written to the mounted folder is gone with it: the shell tells what there was
-        inside = 'mount -t tmpfs -o "$0" tmpfs results && "$@"; code=$?; find results -mindepth 1; exit $code'
-        process = [*NAMESPACE, "sh", "-c", inside, mount, *process]
+        inside = '; "$@"; code=$?; find results -mindepth 1 -newer before; exit $code'
+        process = [*NAMESPACE, "sh", "-c", f"touch before && {mount} || exit 99{inside}", "sh", *process]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(process, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    (folder / "before").unlink(missing_ok=True)
     after = contents(folder)
     changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     if mount is not None:
@@ -128,7 +131,10 @@ def namespaces_missing() -> str:
     """Return why no file system can be mounted for a process here; empty where that is possible."""
     if shutil.which(NAMESPACE[0]) is None:
         return "unshare is not installed"
-    tried = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "results").mkdir()
+        command = [*NAMESPACE, "sh", "-c", f"{READ_ONLY} && {FULL}"]
+        tried = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     return "" if tried.returncode == 0 else f"no user namespace: {tried.stderr.strip()}"
 
 
@@ -238,14 +244,14 @@ FILE_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     "empty .npy": ("bad.npy", raw(b""), ("is empty",)),
     "empty .npz": ("bad.npz", raw(b""), ("is empty",)),
     "a folder": ("bad.nii.gz", lambda path: path.mkdir(), ("is a folder, not a file",)),
-    "another format": ("bad.png", raw(b"\x89PNG"), (".png", ".nii.gz")),
-    "no suffix": ("bad", raw(b"text"), ("no suffix",)),
+    "another format": ("bad.png", raw(b"\x89PNG"), ("has the suffix .png", ".nii.gz")),
+    "no suffix": ("bad", raw(b"text"), ("has no suffix",)),
     "not gzip": ("bad.nii.gz", lambda path: path.write_bytes(scan_bytes("scan.nii")), ("not a gzip file",)),
     "text as .nii": ("bad.nii", raw(b"patient,label\n" * 40), ("cannot be read as NIfTI",)),
     "text as .npy": ("bad.npy", raw(b"patient,label\n"), ("cannot be read as .npy",)),
     "text as .npz": ("bad.npz", raw(b"patient,label\n"), ("is not an .npz archive, or is cut",)),
-    "truncated .nii.gz": ("bad.nii.gz", cut, ("cannot be read as NIfTI", "cut")),
-    "truncated .nii": ("bad.nii", cut, ("cannot be read as NIfTI", "16800 bytes", "shorter")),
+    "truncated .nii.gz": ("bad.nii.gz", cut, ("cannot be read as NIfTI", "cut", "get it again")),
+    "truncated .nii": ("bad.nii", cut, ("cannot be read as NIfTI", "16800 bytes", "shorter", "get it again")),
     "truncated .npy": ("bad.npy", cut, ("cannot be read as .npy",)),
     "truncated .npz": ("bad.npz", cut, ("is not an .npz archive, or is cut",)),
     "a byte flipped in .nii.gz": ("bad.nii.gz", flipped(0.5), ("cannot be read as NIfTI", "Error -3")),
@@ -257,19 +263,19 @@ FILE_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     "header of more voxels than there are": (
         "bad.nii", with_header(dim=[3, 4000, 4000, 300, 1, 1, 1, 1]), ("9600000000 bytes",),
     ),
-    "negative size in the header": ("bad.nii", with_header(dim=[3, 40, -30, 7, 1, 1, 1, 1]), ("cannot be read as NIfTI",)),
+    "negative size in the header": ("bad.nii", with_header(dim=[3, 40, -30, 7, 1, 1, 1, 1]), ("shape (40, -30, 7)",)),
     "one dimension": ("bad.npy", array(np.zeros(9)), ("shape (9,)", "(rows, columns, slices)")),
-    "four dimensions": ("bad.nii.gz", array(np.zeros((4, 3, 2, 5))), ("shape (4, 3, 2, 5)", "(rows, columns, slices)")),
+    "four dimensions": ("bad.nii.gz", array(np.zeros((4, 3, 2, 5))), ("shape (4, 3, 2, 5)", "one volume of the series")),
     "zero-size": ("bad.npy", array(np.zeros((4, 0, 2))), ("shape (4, 0, 2) has no voxels",)),
     "zero-size NIfTI": ("bad.nii", with_header(dim=[3, 40, 0, 7, 1, 1, 1, 1]), ("has no voxels",)),
     "complex NIfTI": ("bad.nii.gz", array(np.zeros((4, 3, 2), np.complex64)), ("voxels of type complex64",)),
     "complex .npy": ("bad.npy", array(np.zeros((4, 3, 2), np.complex128)), ("voxels of type complex128",)),
-    "RGB NIfTI": ("bad.nii.gz", array(RGB), ("voxels of type", "RGB")),
-    "structured .npy": ("bad.npy", array(np.zeros((4, 3), dtype=[("a", "i4"), ("b", "f8")])), ("voxels of type", "'a'")),
+    "RGB NIfTI": ("bad.nii.gz", array(RGB), ("voxels of type ('R', 'G', 'B')",)),
+    "structured .npy": ("bad.npy", array(np.zeros((4, 3), dtype=[("a", "i4"), ("b", "f8")])), ("voxels of type ('a', 'b')",)),
     "words in .npy": ("bad.npy", array(np.array([["a", "b"]])), ("voxels of type <U1",)),
     "pickles in .npy": ("bad.npy", array(OBJECTS), ("pickled Python objects",)),
     "pickles in .npz": ("bad.npz", array(OBJECTS), ("pickled Python objects",)),
-    "a pickle called .npy": ("bad.npy", raw(pickle.dumps(RunsCode())), ("pickled Python objects",)),
+    "a pickle called .npy": ("bad.npy", raw(pickle.dumps(RunsCode())), ("cannot be read as .npy", "magic string")),
     "several unnamed arrays": ("bad.npz", lambda path: np.savez(path, PLAIN, PLAIN), ("arr_0, arr_1", "expected voxels")),
     "wrong keys": ("bad.npz", npz(image=PLAIN, label=PLAIN), ("image, label", "expected voxels")),
     "no arrays": ("bad.npz", npz(), ("(none)",)),
@@ -446,7 +452,7 @@ def all_cases() -> Iterator[BadInput]:
 
     yield BadInput("convert: no NIfTI", (*CONVERT, "scan.npz"), ("scan.npz", "no NIfTI file"), same_stem)
     yield BadInput("convert: to a format it does not write", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.mat"), ("out.mat", ".npz or .npy"))
-    yield BadInput("convert: into a file as folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"), ("results", "cannot be made"), a_file_called_results)
+    yield BadInput("convert: into a file as folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"), ("results", "cannot be made a folder"), a_file_called_results)
     yield BadInput("convert: onto a folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.npz"), ("out.npz", "cannot be written"), lambda folder: (folder / "out.npz").mkdir())
     yield BadInput("convert: beside a .json of something else", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "a.npy"), ("a.json", "is no geometry"), lambda folder: (folder / "a.json").write_text("[1]"))
     yield BadInput("convert: read-only folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"), ("results/out.npz", "Read-only"), mount=READ_ONLY)
@@ -458,7 +464,7 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("video: slice out of range", (*video, "--prompt_slice", "7"), ("scan_mask.nii.gz", "slice 7", "0 to 6", "is 5"))
     yield BadInput("image: slice that the prompts leave out", (*IMAGE_OF_SCAN, "--prompt_file_path", "prompts.json", "--slice", "1"), ("prompts.json", "--slice 1", "nearest one with a prompt is 3"), prompt_file(entry(box=BOX)))
     yield BadInput("labels that are not there", (*video, "--labels", "1", "9"), ("scan_mask.nii.gz", "no label 9", "[1, 2]"))
-    yield BadInput("labels too large for objects", (*VIDEO_WITH_MASK, "big.nii.gz", "--objects", "per_label"), ("big.nii.gz", "slice 4", "label 70000", "1 to 65535"), lambda folder: array(np.where(labelled() == 2, 70000, labelled()).astype(np.int32))(folder / "big.nii.gz"))
+    yield BadInput("labels too large for objects", (*VIDEO_WITH_MASK, "big.nii.gz", "--objects", "per_label"), ("big.nii.gz", "slice 4", "label 70000", "1 to 65535"), lambda folder: array(labelled(dtype=np.int32) * 35000)(folder / "big.nii.gz"))
     yield BadInput("no prompt", VIDEO_OF_SCAN, ("scan.nii.gz", "no prompt", "--masks_file_path"))
     yield BadInput("more masks than images", (*video, "scan_mask.nii.gz"), ("--masks_file_path", "2 files for 1 images"))
     yield BadInput("two inputs of the same stem", (*VIDEO, "scan.npz", "scan.npy", "--slice", "3", "--point", "8", "9"), ("scan.npy", "same name as scan.npz", "results_video/scan"), same_stem)
@@ -473,7 +479,7 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("command line: negative row", (*here, "--point", "-8", "3"), ("--point",), usage=True)
     yield BadInput("command line: a word for a row", (*here, "--point", "top", "3"), ("--point", "'top'"), usage=True)
     yield BadInput("prompts from two places", (*here, "--point", "1", "2", "--prompt_file_path", "prompts.json"), ("--prompt_file_path prompts.json", "not together"), prompt_file(entry()))
-    yield BadInput("seed and prompt", (*video, "--seed_image_file_path", "scan.nii.gz", "--seed_masks_file_path", "scan_mask.nii.gz"), ("--seed_image_file_path", "region_growing has no memory"))
+    yield BadInput("seed and prompt", (*video, "--seed_image_file_path", "scan.nii.gz", "--seed_masks_file_path", "scan_mask.nii.gz"), ("--seed_image_file_path scan.nii.gz", "region_growing has no memory"))
     yield BadInput("seed without a prompt", (*video, "--seed_image_file_path", "scan.nii.gz"), ("--seed_image_file_path scan.nii.gz", "--seed_masks_file_path"))
     yield BadInput("seed slice without a seed", (*video, "--seed_slice", "3"), ("--seed_slice 3", "needs --seed_image_file_path"))
 
@@ -524,16 +530,192 @@ def all_cases() -> Iterator[BadInput]:
     yield joined("fraction of a slice", table.replace("0,0.5", "0.5,0.5"), "line 2", "slice '0.5'", "whole number")
     yield joined("slice that comes twice", table + table.splitlines()[1] + "\n", "slice 0 comes twice")
     yield joined("not text", b"\xff\xfe\x00slice", "cannot be read as a CSV")
-    yield BadInput("join: read-only folder", (*join, "results"), ("results", "Read-only"), mount=READ_ONLY)
+    yield BadInput("join: read-only folder", (*join, "results"), ("results", "Read-only"), lambda folder: results_of_a_run(folder, table), mount=READ_ONLY)
 
     phantom = ("scripts/make_phantom.py", "-o")
     yield BadInput("phantom: into a file", (*phantom, "results"), ("results", "cannot be made a folder"), a_file_called_results)
-    yield BadInput("phantom: too small", (*phantom, "out", "--shape", "8", "8", "2"), ("--shape", "8", "at least"))
+    yield BadInput("phantom: too small", (*phantom, "out", "--shape", "8", "8", "2"), ("shape (8, 8, 2) is too small", "at least (32, 32, 3)"))
     yield BadInput("phantom: name with a folder", (*phantom, "out", "--name", "a/b"), ("--name", "'a/b'"))
     yield BadInput("phantom: full disk", (*phantom, "results", "--shape", "64", "64", "6"), ("results/chest_phantom_ct.nii.gz", "No space left"), mount=FULL)
 
 
 CASES = list(all_cases())
+
+
+# what is odd and no mistake: a word in the log, and defined results
+
+
+@dataclass(frozen=True)
+class OddInput:
+    """Something unusual that a script takes.
+
+    Attributes:
+        name, command, make: as for :class:`BadInput`.
+        logs: lines of the log, complete, in their order; no others may be there.
+        result: reads from the case's folder what came out.
+        expected: what it must be.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    logs: tuple[str, ...]
+    result: Callable[[Path], object]
+    expected: object
+    make: Callable[[Path], object] = lambda folder: None
+
+    @property
+    def script(self) -> str:
+        return self.command[0]
+
+
+def written(folder: Path, pattern: str) -> Path:
+    """Return the one file that a run wrote under this name."""
+    (path,) = folder.glob(f"results_video/*/{pattern}")
+    return path
+
+
+def predicted_voxels(folder: Path) -> list[int]:
+    with written(folder, "raw_data_*.csv").open() as file:
+        return [int(row["predicted_voxels"]) for row in csv.DictReader(file)]
+
+
+def dice_of_slices(folder: Path) -> list[str]:
+    with written(folder, "raw_data_*.csv").open() as file:
+        return [row["dice"] for row in csv.DictReader(file)]
+
+
+def converted(folder: Path) -> tuple:
+    with np.load(folder / "out.npz") as archive:
+        return archive["voxels"].shape, str(archive["voxels"].dtype), "affine" in archive.files
+
+
+def mismatch_in_manifest(folder: Path) -> tuple:
+    manifest = json.loads(written(folder, "run_*.json").read_text())
+    return manifest["arguments"]["allow_geometry_mismatch"], dice_of_slices(folder)
+
+
+def scan_with(**places: float) -> Callable[[Path], object]:
+    """The scan of two blocks as floating numbers, with a value at voxel "x_y_z" of each name."""
+
+    def make(folder: Path) -> None:
+        voxels = two_blocks()[0].astype(np.float32)
+        for name, value in places.items():
+            voxels[tuple(int(index) for index in name.strip("v").split("_"))] = value
+        array(voxels)(folder / "odd.nii.gz")
+
+    return make
+
+
+def scan_of(change: Callable[[np.ndarray], np.ndarray], affine: np.ndarray = AFFINE) -> Callable[[Path], object]:
+    def make(folder: Path) -> None:
+        scan, labels = two_blocks()
+        write_nifti(folder / "odd.nii.gz", change(scan), affine)
+        if change(labels).shape != labels.shape:
+            write_nifti(folder / "scan_mask.nii.gz", change(labels), affine)
+
+    return make
+
+
+def middle_slice_alone(voxels: np.ndarray) -> np.ndarray:
+    return voxels[:, :, 3:4]
+
+
+ODD = (*VIDEO, "odd.nii.gz", "-m", "scan_mask.nii.gz")
+ODD_WINDOWED = (*ODD, "-w")
+FLAT_ENDS = "INFO: {}: slice(s) 0 to 1, 6 are of one grey level each"
+WHOLE = [0, 0, 364, 364, 364, 364, 0]
+RIGHT = ["", "", "1.0", "1.0", "1.0", "1.0", ""]
+NAN_AFFINE, FLAT_AFFINE = AFFINE.copy(), AFFINE.copy()
+NAN_AFFINE[0, 3] = np.nan
+FLAT_AFFINE[:3, 1] = FLAT_AFFINE[:3, 0]
+AS_IT_LIES = "of scan.nii.gz; taken voxel by voxel as it lies (--allow_geometry_mismatch)"
+FORCED = (*VIDEO_WITH_MASK, "odd.nii.gz", "--allow_geometry_mismatch")
+
+ODD_CASES = [
+    OddInput(
+        "four dimensions, the last of them one", (*CONVERT, "odd.nii.gz"), (), converted, (SHAPE_XYZ, "int16", True),
+        scan_of(lambda scan: scan[..., np.newaxis]),
+    ),
+    OddInput(
+        "two dimensions", (*CONVERT, "odd.nii.gz"), (), converted, ((40, 30, 1), "int16", True), scan_of(lambda scan: scan[:, :, 3]),
+    ),
+    OddInput(
+        "NaN voxels, converted", (*CONVERT, "odd.nii.gz"),
+        ("WARNING: odd.nii.gz: 2 of 8400 voxels are NaN or infinite; kept as they are",), converted,
+        (SHAPE_XYZ, "float32", True), scan_with(v0_0_0=np.nan, v8_8_3=np.inf),
+    ),
+    OddInput(
+        "NaN and infinite voxels", ODD_WINDOWED,
+        ("WARNING: odd.nii.gz: 3 of 8400 voxels are NaN or infinite; they become black", FLAT_ENDS.format("odd.nii.gz")),
+        predicted_voxels, WHOLE, scan_with(v0_0_0=np.nan, v39_29_1=np.nan, v0_0_6=-np.inf),
+    ),
+    OddInput(
+        "NaN affine", ODD_WINDOWED,
+        (
+            "WARNING: odd.nii.gz: its affine [-1.5 0 0 nan; 0 -2 0 60; 0 0 3 -100] is not finite; the geometry is taken as "
+            "unknown, so that no distances are measured in mm",
+            FLAT_ENDS.format("odd.nii.gz"),
+        ),
+        lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)), (".npz", RIGHT),
+        scan_of(lambda scan: scan, NAN_AFFINE),
+    ),
+    OddInput(
+        "singular affine", ODD_WINDOWED,
+        (
+            "WARNING: odd.nii.gz: its affine [-1.5 -1.5 0 40; 0 0 0 60; 0 0 3 -100] is singular; the geometry is taken as "
+            "unknown, so that no distances are measured in mm",
+            FLAT_ENDS.format("odd.nii.gz"),
+        ),
+        lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)), (".npz", RIGHT),
+        scan_of(lambda scan: scan, FLAT_AFFINE),
+    ),
+    OddInput(
+        "constant slices", (*VIDEO, *GOOD), (FLAT_ENDS.format("scan.nii.gz"),), predicted_voxels, WHOLE,
+    ),
+    OddInput(
+        "constant slices, each stretched by itself", (*VIDEO, *GOOD, "--intensity", "per_slice"),
+        (FLAT_ENDS.format("scan.nii.gz"),), dice_of_slices, RIGHT,
+    ),
+    OddInput(
+        "constant volume", ODD, ("WARNING: odd.nii.gz: every slice is of one grey level, its voxels go from 0 to 0",),
+        predicted_voxels, [1200] * 7, scan_of(lambda scan: scan * 0),
+    ),
+    OddInput(
+        "volume outside the window", (*ODD, "--window", "4000", "10"),
+        ("WARNING: odd.nii.gz: every slice is of one grey level, its voxels go from -800 to 40",), predicted_voxels, [1200] * 7,
+        scan_of(lambda scan: scan),
+    ),
+    OddInput(
+        "one slice", ODD_WINDOWED, ("INFO: odd.nii.gz: is a volume of one slice",), dice_of_slices, ["1.0"],
+        scan_of(middle_slice_alone),
+    ),
+    OddInput(
+        "mask of another origin, allowed", FORCED,
+        (f"WARNING: odd.nii.gz: origin (40, 60, -97) mm differs from (40, 60, -100) mm {AS_IT_LIES}", FLAT_ENDS.format("scan.nii.gz")),
+        mismatch_in_manifest, (True, RIGHT), lambda folder: moved({(2, 3): -97.0})(folder / "odd.nii.gz"),
+    ),
+    OddInput(
+        "mask of another orientation, allowed", FORCED,
+        (
+            f"WARNING: odd.nii.gz: orientation RPS [1 0 0; 0 -1 0; 0 0 1] differs from LPS [-1 0 0; 0 -1 0; 0 0 1] {AS_IT_LIES}",
+            FLAT_ENDS.format("scan.nii.gz"),
+        ),
+        mismatch_in_manifest, (True, RIGHT), lambda folder: moved({(0, 0): 1.5})(folder / "odd.nii.gz"),
+    ),
+    OddInput(
+        "box of a single pixel", (*VIDEO_OF_SCAN, "--slice", "3", "--box", "8", "10", "8", "10"),
+        (FLAT_ENDS.format("scan.nii.gz"),),
+        lambda folder: json.loads(written(folder, "sam_prompts_*.json").read_text())["prompts"][0]["box"],
+        {"row_min": 8, "column_min": 10, "row_max": 8, "column_max": 10},
+    ),
+]  # fmt: skip
+
+
+def run_odd(case: OddInput, folder: Path) -> Outcome:
+    """Make the files of a case in ``folder``, and run it there."""
+    write_two_blocks(folder, "scan")
+    case.make(folder)
+    return run_command(case.command, folder)
 
 
 def main() -> int:
