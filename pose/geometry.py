@@ -32,7 +32,7 @@ def is_geometry(affine: np.ndarray) -> bool:
     """Tell whether a (4, 4) affine is finite and its axes point in three directions."""
     if not np.isfinite(affine).all() or not spacing_of(affine).all():
         return False
-    return abs(np.linalg.det(affine[:3, :3] / spacing_of(affine))) >= SMALLEST_DETERMINANT
+    return bool(abs(np.linalg.det(affine[:3, :3] / spacing_of(affine))) >= SMALLEST_DETERMINANT)
 
 
 def spacing_of(affine: np.ndarray) -> np.ndarray:
@@ -75,10 +75,8 @@ def check_same_grid(mask: Volume, scan: Volume, allow_mismatch: bool = False) ->
     if mask.affine is None or scan.affine is None:
         return
     if mask.swap_axes != scan.swap_axes:
-        swaps = ("with" if one.swap_axes else "without" for one in (mask, scan))
-        raise UserError(
-            "{}: was made {} --swap_axes, {} {} it; convert one of them again".format(mask.path, next(swaps), of, next(swaps))
-        )
+        how, other = ("with", "without") if mask.swap_axes else ("without", "with")
+        raise UserError(f"{mask.path}: was made {how} --swap_axes, {of} {other} it; convert one of them again")
     found = differences(mask.affine, scan.affine)
     if not found:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -242,7 +243,10 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
             "download it again, or remove the record if the change is meant"
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # where the protocol matters, the file is refused below, in one line
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"{path}: not a checkpoint of tensors alone, or none at all; refused, since loading it could run code"

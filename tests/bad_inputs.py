@@ -496,7 +496,7 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("checkpoint truncated", weights, ("weights.pth", "damaged"), checkpoint(lambda path: (torch_saved(None)(path), path.write_bytes(path.read_bytes()[:600]))), slow=True)
     yield BadInput("checkpoint of text", weights, ("weights.pth", "not a checkpoint"), checkpoint(raw(b"<html>404 Not Found</html>")), slow=True)
     yield BadInput("checkpoint of another model", weights, ("weights.pth", "of another model"), checkpoint(torch_saved(None)), slow=True)
-    yield BadInput("checkpoint that is a pickle of code", weights, ("weights.pth", "could run code"), checkpoint(raw(pickle.dumps(RunsCode(), protocol=2))), slow=True)
+    yield BadInput("checkpoint that is a pickle of code", weights, ("weights.pth", "could run code"), checkpoint(raw(pickle.dumps(RunsCode()))), slow=True)
     yield BadInput("checkpoint with code inside", weights, ("weights.pth", "could run code"), checkpoint(torch_saved({"model": RunsCode()})), slow=True)
     yield BadInput("checkpoint without tensors", weights, ("weights.pth", "no dictionary of tensors"), checkpoint(torch_saved({"a": 1})), slow=True)
     yield BadInput("checkpoint tampered with", ("process_image.py", "-i", *GOOD, "--model", "vit_b", "--checkpoint_file_path", "sam_vit_b_01ec64.pth"), ("sam_vit_b_01ec64.pth", "SHA-256", "ec2df62732614e57", "download it again"), checkpoint(torch_saved(None), "sam_vit_b_01ec64.pth"), slow=True)
