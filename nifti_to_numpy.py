@@ -45,12 +45,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{target}: working data is .npz or .npy")
     volume = read_volume(source, swap_axes=arguments.swap_axes)
     if unusable := count_not_finite(volume.voxels):
-        LOGGER.warning("%s: %d of %d voxels are NaN or infinite; kept as they are", source, unusable, volume.voxels.size)
+        text = "%s: %d of %d voxels are NaN or infinite; kept as they are"
+        LOGGER.warning(text, source, unusable, volume.voxels.size)
+    missing = [folder for folder in target.parents if not folder.exists()]
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{target.parent}: cannot be made a folder ({error.strerror})") from error
-    write_volume(target, volume)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{target.parent}: cannot be made a folder ({error.strerror})") from error
+        write_volume(target, volume)
+    except BaseException:
+        for folder in missing:
+            if folder.is_dir():
+                folder.rmdir()
+        raise
 
     shape = " x ".join(map(str, volume.voxels.shape))
     spacing = "unknown spacing"

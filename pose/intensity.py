@@ -96,7 +96,8 @@ class GreySlices:
         self.shape: tuple[int, int, int] = volume.voxels.shape
         name = str(volume.path or "volume")
         if unusable := count_not_finite(self._voxels):
-            LOGGER.warning("%s: %d of %d voxels are NaN or infinite; they become black", name, unusable, self._voxels.size)
+            text = "%s: %d of %d voxels are NaN or infinite; they become black"
+            LOGGER.warning(text, name, unusable, self._voxels.size)
         ranges = [_finite_range(self._voxels[:, :, index]) for index in range(len(self))]
         limits = None
         if intensity.window is not None:

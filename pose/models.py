@@ -302,8 +302,8 @@ def choose_device(name: str = "auto") -> torch.device:
         kind = name
     if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
         raise UserError(
-            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag out, or give "
-            "--device cpu"
+            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag out, or "
+            "give --device cpu"
         )
     return torch.device(name)
 

@@ -29,7 +29,7 @@ class Prompt:
 
     Attributes:
         slice: index of the slice, from 0.
-        object_id: which object the prompt is for, from 1 to 65535. Prompts of the same object may lie on several slices.
+        object_id: which object the prompt is for, 1 to 65535. Prompts of the same object may lie on several slices.
         positive_points: (row, column) pixels inside the object.
         negative_points: (row, column) pixels outside it.
         box: (row_min, column_min, row_max, column_max), inclusive of its last row and column.
@@ -330,9 +330,8 @@ def _check_keys(value: object, required: Sequence[str], optional: Sequence[str],
     for key in value:
         if key not in (*required, *optional):
             raise UserError(f"{where} has the unknown key {key!r}, known are {known}")
-    for key in required:
-        if key not in value:
-            raise UserError(f"{where} has no {key!r}")
+    if missing := [key for key in required if key not in value]:
+        raise UserError(f"{where} has no {missing[0]!r}")
 
 
 def _whole_numbers(entry: object, keys: Sequence[str], where: str, least: int = 0) -> tuple[int, ...]:
@@ -342,7 +341,8 @@ def _whole_numbers(entry: object, keys: Sequence[str], where: str, least: int = 
 
 def _whole(value: object, least: int, where: str, most: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or value):
-        raise UserError(f"{where} must be a whole number from {least}{f' to {most}' if most else ''}, got {value!r:.60}")
+        limits = f"from {least} to {most}" if most else f"from {least}"
+        raise UserError(f"{where} must be a whole number {limits}, got {value!r:.60}")
     return value
 
 

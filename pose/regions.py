@@ -117,7 +117,8 @@ def regions_of_objects(labels: np.ndarray, objects: str, source: str) -> dict[in
         return {1: list(by_label.values())}
     for label in (min(by_label), max(by_label)):
         if not 1 <= label <= LAST_OBJECT_ID:
-            raise UserError(f"{source}: label {label} cannot number an object, objects count from 1 to {LAST_OBJECT_ID}")
+            counted = f"objects count from 1 to {LAST_OBJECT_ID}"
+            raise UserError(f"{source}: label {label} cannot number an object, {counted}")
     return {value: [region] for value, region in by_label.items()}
 
 

@@ -242,8 +242,8 @@ def _check_belongs(path: Path, geometry_path: Path, voxels: np.ndarray, facts: d
         raise UserError(f"{geometry_path}: shape {facts.get('shape')}, but {path} has {list(voxels.shape)}; {remedy}")
     if "crc32" in facts and facts["crc32"] != (found := zlib.crc32(voxels.T if voxels.flags.fnc else voxels)):
         raise UserError(
-            f"{geometry_path}: crc32 {facts['crc32']}, but that of the voxels of {path} is {found}: one of them is damaged "
-            f"or belongs to another scan; {remedy}"
+            f"{geometry_path}: crc32 {facts['crc32']}, but that of the voxels of {path} is {found}: one of them is "
+            f"damaged or belongs to another scan; {remedy}"
         )
 
 
@@ -293,7 +293,7 @@ def _appearing_whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def _write_array(file: BinaryIO, voxels: np.ndarray) -> int:
-    """Write in .npy format, slice after slice (Fortran order), whatever the order in memory; return the voxels' CRC-32."""
+    """Write in .npy format, slice after slice (Fortran order), whatever the order in memory; return their CRC-32."""
     description = {"descr": np.lib.format.dtype_to_descr(voxels.dtype), "fortran_order": True, "shape": voxels.shape}
     np.lib.format.write_array_header_1_0(file, description)
     checksum = 0

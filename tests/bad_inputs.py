@@ -1,4 +1,4 @@
-"""What users give by mistake: each case makes its files, runs a script as a process, and knows what the error line names.
+"""What users give by mistake: a case makes its files, runs a script as a process, and knows what the error line names.
 
 ``python -m tests.bad_inputs`` runs them all and prints the table of what each said, as Markdown.
 """
@@ -265,37 +265,53 @@ FILE_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     ),
     "negative size in the header": ("bad.nii", with_header(dim=[3, 40, -30, 7, 1, 1, 1, 1]), ("shape (40, -30, 7)",)),
     "one dimension": ("bad.npy", array(np.zeros(9)), ("shape (9,)", "(rows, columns, slices)")),
-    "four dimensions": ("bad.nii.gz", array(np.zeros((4, 3, 2, 5))), ("shape (4, 3, 2, 5)", "one volume of the series")),
+    "four dimensions": (
+        "bad.nii.gz", array(np.zeros((4, 3, 2, 5))), ("shape (4, 3, 2, 5)", "one volume of the series"),
+    ),
     "zero-size": ("bad.npy", array(np.zeros((4, 0, 2))), ("shape (4, 0, 2) has no voxels",)),
     "zero-size NIfTI": ("bad.nii", with_header(dim=[3, 40, 0, 7, 1, 1, 1, 1]), ("has no voxels",)),
     "complex NIfTI": ("bad.nii.gz", array(np.zeros((4, 3, 2), np.complex64)), ("voxels of type complex64",)),
     "complex .npy": ("bad.npy", array(np.zeros((4, 3, 2), np.complex128)), ("voxels of type complex128",)),
     "RGB NIfTI": ("bad.nii.gz", array(RGB), ("voxels of type ('R', 'G', 'B')",)),
-    "structured .npy": ("bad.npy", array(np.zeros((4, 3), dtype=[("a", "i4"), ("b", "f8")])), ("voxels of type ('a', 'b')",)),
+    "structured .npy": (
+        "bad.npy", array(np.zeros((4, 3), dtype=[("a", "i4"), ("b", "f8")])), ("voxels of type ('a', 'b')",),
+    ),
     "words in .npy": ("bad.npy", array(np.array([["a", "b"]])), ("voxels of type <U1",)),
     "pickles in .npy": ("bad.npy", array(OBJECTS), ("pickled Python objects",)),
     "pickles in .npz": ("bad.npz", array(OBJECTS), ("pickled Python objects",)),
     "a pickle called .npy": ("bad.npy", raw(pickle.dumps(RunsCode())), ("cannot be read as .npy", "magic string")),
-    "several unnamed arrays": ("bad.npz", lambda path: np.savez(path, PLAIN, PLAIN), ("arr_0, arr_1", "expected voxels")),
+    "several unnamed arrays": (
+        "bad.npz", lambda path: np.savez(path, PLAIN, PLAIN), ("arr_0, arr_1", "expected voxels"),
+    ),
     "wrong keys": ("bad.npz", npz(image=PLAIN, label=PLAIN), ("image, label", "expected voxels")),
     "no arrays": ("bad.npz", npz(), ("(none)",)),
     "affine of another shape": ("bad.npz", npz(voxels=PLAIN, affine=np.eye(3)), ("affine is", "4 x 4")),
     "NaN affine": ("bad.npz", npz(voxels=PLAIN, affine=np.full((4, 4), np.nan)), ("affine is", "finite")),
     "singular affine": ("bad.npz", npz(voxels=PLAIN, affine=np.ones((4, 4))), ("affine is", "singular")),
-    "spacing of zero": ("bad.npz", npz(voxels=PLAIN, spacing_mm=np.array([1.0, 0, 1])), ("spacing_mm is [1.0, 0.0, 1.0]",)),
+    "spacing of zero": (
+        "bad.npz", npz(voxels=PLAIN, spacing_mm=np.array([1.0, 0, 1])), ("spacing_mm is [1.0, 0.0, 1.0]",),
+    ),
 }
 NIFTI_FAULTS = [
     "missing", "empty .nii.gz", "empty .nii", "a folder", "not gzip", "truncated .nii.gz", "truncated .nii",
     "a byte flipped in .nii.gz", "a byte flipped in the checksum of .nii.gz", "a voxel changed in stored .nii.gz",
     "header of more voxels than there are", "four dimensions", "zero-size NIfTI", "complex NIfTI", "RGB NIfTI",
 ]  # fmt: skip
-FAULTS_OF_ALL = ["missing", "a folder", "truncated .nii.gz", "a voxel changed in stored .nii.gz", "pickles in .npy", "wrong keys"]
+FAULTS_OF_ALL = [
+    "missing", "a folder", "truncated .nii.gz", "a voxel changed in stored .nii.gz", "pickles in .npy", "wrong keys",
+]  # fmt: skip
 
 # the same for masks, which a scan is compared with
 MASK_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
-    "another shape": ("bad.nii.gz", array(labelled()[:, :, :6]), ("shape 40 x 30 x 6 differs from 40 x 30 x 7 of scan.nii.gz",)),
-    "another shape without geometry": ("bad.npy", array(labelled()[:30]), ("shape 30 x 30 x 7 differs from 40 x 30 x 7",)),
-    "another spacing": ("bad.nii.gz", moved({(2, 2): 5.0}), ("spacing 1.5 x 2 x 5 mm differs from 1.5 x 2 x 3 mm", "resample")),
+    "another shape": (
+        "bad.nii.gz", array(labelled()[:, :, :6]), ("shape 40 x 30 x 6 differs from 40 x 30 x 7 of scan.nii.gz",),
+    ),
+    "another shape without geometry": (
+        "bad.npy", array(labelled()[:30]), ("shape 30 x 30 x 7 differs from 40 x 30 x 7",),
+    ),
+    "another spacing": (
+        "bad.nii.gz", moved({(2, 2): 5.0}), ("spacing 1.5 x 2 x 5 mm differs from 1.5 x 2 x 3 mm", "resample"),
+    ),
     "another orientation": (
         "bad.nii.gz", moved({(0, 0): 1.5}), ("orientation RPS", "differs from LPS", "--allow_geometry_mismatch"),
     ),
@@ -304,9 +320,12 @@ MASK_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
         ("origin (40, 60, -97) mm differs from (40, 60, -100) mm of scan.nii.gz", "--allow_geometry_mismatch"),
     ),
     "another orientation and origin": (
-        "bad.nii.gz", moved({(0, 0): 1.5, (0, 3): -18.5}), ("orientation RPS", "origin (-18.5, 60, -100) mm from (40, 60"),
+        "bad.nii.gz", moved({(0, 0): 1.5, (0, 3): -18.5}),
+        ("orientation RPS", "origin (-18.5, 60, -100) mm from (40, 60"),
     ),
-    "another spacing and origin": ("bad.nii.gz", moved({(2, 2): 5.0, (2, 3): 0.0}), ("spacing 1.5 x 2 x 5 mm", "resample")),
+    "another spacing and origin": (
+        "bad.nii.gz", moved({(2, 2): 5.0, (2, 3): 0.0}), ("spacing 1.5 x 2 x 5 mm", "resample"),
+    ),
     "negative labels": ("bad.nii.gz", array(labelled(-1, np.int16)), ("-1", "whole numbers from 0")),
     "fractional labels": ("bad.nii.gz", array(labelled(0.5, np.float32)), ("value 0.5", "whole numbers")),
     "NaN voxels in a mask": ("bad.nii.gz", array(labelled(np.nan, np.float32)), ("1 voxels are NaN or infinite",)),
@@ -319,7 +338,10 @@ def of_file(place: str, command: tuple[str, ...], faults: dict, names: list[str]
     """Cases for a command that a faulty file's name is added to."""
     for name in faults if names is None else names:
         file, write, says = faults[name]
-        yield BadInput(f"{place}: {name}", (*command, file), (file, *says), lambda folder, file=file, write=write: write(folder / file))
+        yield BadInput(
+            f"{place}: {name}", (*command, file), (file, *says),
+            lambda folder, file=file, write=write: write(folder / file),
+        )
 
 
 # prompts
@@ -345,19 +367,27 @@ PROMPT_FAULTS: dict[str, tuple[object, tuple[str, ...]]] = {
     "JSON of another image's shape": (
         {**entry(), "shape": {**SHAPE, "slices": 9}}, ("shape is 40 x 30 x 9", "the image's is 40 x 30 x 7"),
     ),
-    "JSON of an image swapped otherwise": ({**entry(), "swap_axes": True}, ("swap_axes is True", "the image's is False")),
+    "JSON of an image swapped otherwise": (
+        {**entry(), "swap_axes": True}, ("swap_axes is True", "the image's is False"),
+    ),
     "object id 0": (entry(object_id=0), ("prompts[0].object_id", "from 1 to 65535, got 0")),
     "negative object id": (entry(object_id=-2), ("prompts[0].object_id", "got -2")),
     "object id that is a word": (entry(object_id="lung"), ("prompts[0].object_id", "got 'lung'")),
     "object id above 65535": (entry(object_id=65536), ("prompts[0].object_id", "from 1 to 65535, got 65536")),
-    "two prompts of one object on one slice": ({"prompts": entry()["prompts"] * 2}, ("slice 3, object 1", "has two prompts")),
+    "two prompts of one object on one slice": (
+        {"prompts": entry()["prompts"] * 2}, ("slice 3, object 1", "has two prompts"),
+    ),
     "point outside the image": (entry(points=[{"row": 40, "column": 3, "label": 1}]), ("row 40, column 3", "40 x 30")),
     "negative row": (entry(points=[{"row": -1, "column": 3, "label": 1}]), ("points[0].row", "got -1")),
     "row that is a fraction": (entry(points=[{"row": 1.5, "column": 3, "label": 1}]), ("points[0].row", "got 1.5")),
     "label 2 of a point": (entry(points=[{"row": 1, "column": 3, "label": 2}]), ("points[0].label", "got 2")),
-    "only negative points": (entry(points=[{"row": 1, "column": 3, "label": 0}]), ("slice 3, object 1", "no positive point")),
+    "only negative points": (
+        entry(points=[{"row": 1, "column": 3, "label": 0}]), ("slice 3, object 1", "no positive point"),
+    ),
     "box outside the image": (entry(box={**BOX, "column_max": 30}), ("column_max 30 reaches outside", "40 x 30")),
-    "box that ends before it begins": (entry(box={**BOX, "row_max": 3}), ("row_min 4", "row_max 3", "ends before it begins")),
+    "box that ends before it begins": (
+        entry(box={**BOX, "row_max": 3}), ("row_min 4", "row_max 3", "ends before it begins"),
+    ),
     "slice out of range": (entry(slice=7), ("slice 7", "0 to 6")),
     "mask file that is missing": (entry(mask_file_path="gone.nii.gz"), ("gone.nii.gz", "no such file")),
     "mask file of another size": (entry(mask_file_path="small.npy"), ("small.npy", "4 x 3", "40 x 30")),
@@ -397,6 +427,11 @@ def working_data(folder: Path) -> None:
     write_volume(folder / "a.npy", scan)
     write_volume(folder / "b.npy", replace(scan, voxels=scan.voxels + 1))
     shutil.copy(folder / "b.json", folder / "a.json")
+
+
+def weights_and_another_record(folder: Path) -> None:
+    torch_saved(None)(folder / "weights.pth")
+    (folder / "weights.pth.sha256").write_text("0" * 64 + "  weights.pth\n")
 
 
 def damaged_npy(folder: Path) -> None:
@@ -442,73 +477,236 @@ def all_cases() -> Iterator[BadInput]:
     yield from of_file("video, masks", VIDEO_WITH_MASK, FILE_FAULTS, FAULTS_OF_ALL)
     yield from of_file("image, image", IMAGE, FILE_FAULTS, FAULTS_OF_ALL)
     yield from of_file("video, masks", VIDEO_WITH_MASK, MASK_FAULTS)
-    yield from of_file("image, masks", IMAGE_WITH_MASK, MASK_FAULTS, ["another shape", "another origin", "no label at all"])
+    some_of_masks = ["another shape", "another origin", "no label at all"]
+    yield from of_file("image, masks", IMAGE_WITH_MASK, MASK_FAULTS, some_of_masks)
     yield from of_prompts(VIDEO_OF_SCAN)
     video, image, forced = (*VIDEO, *GOOD), (*IMAGE, *GOOD), "--allow_geometry_mismatch"
     for name in ("another shape", "another spacing"):
         file, write, says = MASK_FAULTS[name]
         command = (*VIDEO_WITH_MASK, file, forced)
-        yield BadInput(f"allowed mismatch: {name}", command, (file, *says), lambda folder, f=file, w=write: w(folder / f))
+        yield BadInput(
+            f"allowed mismatch: {name}", command, (file, *says), lambda folder, f=file, w=write: w(folder / f),
+        )
 
     yield BadInput("convert: no NIfTI", (*CONVERT, "scan.npz"), ("scan.npz", "no NIfTI file"), same_stem)
-    yield BadInput("convert: to a format it does not write", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.mat"), ("out.mat", ".npz or .npy"))
-    yield BadInput("convert: into a file as folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"), ("results", "cannot be made a folder"), a_file_called_results)
-    yield BadInput("convert: onto a folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.npz"), ("out.npz", "cannot be written"), lambda folder: (folder / "out.npz").mkdir())
-    yield BadInput("convert: beside a .json of something else", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "a.npy"), ("a.json", "is no geometry"), lambda folder: (folder / "a.json").write_text("[1]"))
-    yield BadInput("convert: read-only folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"), ("results/out.npz", "Read-only"), mount=READ_ONLY)
-    yield BadInput("convert: full disk", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npy"), ("results/out.npy", "No space left"), mount=FULL)
+    yield BadInput(
+        "convert: to a format it does not write", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.mat"),
+        ("out.mat", ".npz or .npy"),
+    )
+    yield BadInput(
+        "convert: into a file as folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"),
+        ("results", "cannot be made a folder"), a_file_called_results,
+    )
+    yield BadInput(
+        "convert: onto a folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.npz"),
+        ("out.npz", "cannot be written"), lambda folder: (folder / "out.npz").mkdir(),
+    )
+    yield BadInput(
+        "convert: beside a .json of something else", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "a.npy"),
+        ("a.json", "is no geometry"), lambda folder: (folder / "a.json").write_text("[1]"),
+    )
+    yield BadInput(
+        "convert: read-only folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"),
+        ("results/out.npz", "Read-only"), mount=READ_ONLY,
+    )
+    yield BadInput(
+        "convert: full disk", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npy"),
+        ("results/out.npy", "No space left"), mount=FULL,
+    )
 
-    yield BadInput("image: slice without a label", (*image, "--slice", "0"), ("scan_mask.nii.gz", "slice 0 holds no label", "nearest one with a label is 2"))
-    yield BadInput("video: prompted slice without a label", (*video, "--prompt_slice", "6"), ("scan_mask.nii.gz", "slice 6 holds no label", "is 5"))
+    yield BadInput(
+        "convert: full disk, into a new folder",
+        ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/a/b/out.npy"),
+        ("results/a/b/out.npy", "No space left"), mount=FULL,
+    )
+
+    yield BadInput(
+        "image: slice without a label", (*image, "--slice", "0"),
+        ("scan_mask.nii.gz", "slice 0 holds no label", "nearest one with a label is 2"),
+    )
+    yield BadInput(
+        "video: prompted slice without a label", (*video, "--prompt_slice", "6"),
+        ("scan_mask.nii.gz", "slice 6 holds no label", "is 5"),
+    )
     yield BadInput("image: slice out of range", (*image, "--slice", "7"), ("scan.nii.gz", "--slice 7", "0 to 6"))
-    yield BadInput("video: slice out of range", (*video, "--prompt_slice", "7"), ("scan_mask.nii.gz", "slice 7", "0 to 6", "is 5"))
-    yield BadInput("image: slice that the prompts leave out", (*IMAGE_OF_SCAN, "--prompt_file_path", "prompts.json", "--slice", "1"), ("prompts.json", "--slice 1", "nearest one with a prompt is 3"), prompt_file(entry(box=BOX)))
-    yield BadInput("labels that are not there", (*video, "--labels", "1", "9"), ("scan_mask.nii.gz", "no label 9", "[1, 2]"))
-    yield BadInput("labels too large for objects", (*VIDEO_WITH_MASK, "big.nii.gz", "--objects", "per_label"), ("big.nii.gz", "slice 4", "label 70000", "1 to 65535"), lambda folder: array(labelled(dtype=np.int32) * 35000)(folder / "big.nii.gz"))
+    yield BadInput(
+        "video: slice out of range", (*video, "--prompt_slice", "7"), ("scan_mask.nii.gz", "slice 7", "0 to 6", "is 5"),
+    )
+    yield BadInput(
+        "image: slice that the prompts leave out",
+        (*IMAGE_OF_SCAN, "--prompt_file_path", "prompts.json", "--slice", "1"),
+        ("prompts.json", "--slice 1", "nearest one with a prompt is 3"), prompt_file(entry(box=BOX)),
+    )
+    yield BadInput(
+        "labels that are not there", (*video, "--labels", "1", "9"), ("scan_mask.nii.gz", "no label 9", "[1, 2]"),
+    )
+    yield BadInput(
+        "labels too large for objects", (*VIDEO_WITH_MASK, "big.nii.gz", "--objects", "per_label"),
+        ("big.nii.gz", "slice 4", "label 70000", "1 to 65535"),
+        lambda folder: array(labelled(dtype=np.int32) * 35000)(folder / "big.nii.gz"),
+    )
     yield BadInput("no prompt", VIDEO_OF_SCAN, ("scan.nii.gz", "no prompt", "--masks_file_path"))
-    yield BadInput("more masks than images", (*video, "scan_mask.nii.gz"), ("--masks_file_path", "2 files for 1 images"))
-    yield BadInput("two inputs of the same stem", (*VIDEO, "scan.npz", "scan.npy", "--slice", "3", "--point", "8", "9"), ("scan.npy", "same name as scan.npz", "results_video/scan"), same_stem)
+    yield BadInput(
+        "more masks than images", (*video, "scan_mask.nii.gz"), ("--masks_file_path", "2 files for 1 images"),
+    )
+    yield BadInput(
+        "two inputs of the same stem", (*VIDEO, "scan.npz", "scan.npy", "--slice", "3", "--point", "8", "9"),
+        ("scan.npy", "same name as scan.npz", "results_video/scan"), same_stem,
+    )
 
     here = (*VIDEO_OF_SCAN, "--slice", "3")
-    yield BadInput("command line: point outside the image", (*here, "--point", "8", "30"), ("scan.nii.gz", "row 8, column 30", "40 x 30"))
-    yield BadInput("command line: box outside the image", (*here, "--box", "4", "6", "40", "19"), ("scan.nii.gz", "row_max 40", "40 x 30"))
-    yield BadInput("command line: box that ends before it begins", (*here, "--box", "9", "6", "4", "19"), ("command line", "row_min 9", "row_max 4", "ends before it begins"))
-    yield BadInput("command line: only negative points", (*here, "--negative_point", "1", "2"), ("command line: slice 3", "no positive point"))
-    yield BadInput("command line: point on no slice", (*VIDEO_OF_SCAN, "--point", "1", "2"), ("--point", "need --slice"))
-    yield BadInput("command line: slice out of range", (*VIDEO_OF_SCAN, "--slice", "70", "--point", "1", "2"), ("scan.nii.gz", "slice 70", "0 to 6"))
+    yield BadInput(
+        "command line: point outside the image", (*here, "--point", "8", "30"),
+        ("scan.nii.gz", "row 8, column 30", "40 x 30"),
+    )
+    yield BadInput(
+        "command line: box outside the image", (*here, "--box", "4", "6", "40", "19"),
+        ("scan.nii.gz", "row_max 40", "40 x 30"),
+    )
+    yield BadInput(
+        "command line: box that ends before it begins", (*here, "--box", "9", "6", "4", "19"),
+        ("command line", "row_min 9", "row_max 4", "ends before it begins"),
+    )
+    yield BadInput(
+        "command line: only negative points", (*here, "--negative_point", "1", "2"),
+        ("command line: slice 3", "no positive point"),
+    )
+    yield BadInput(
+        "command line: point on no slice", (*VIDEO_OF_SCAN, "--point", "1", "2"), ("--point", "need --slice"),
+    )
+    yield BadInput(
+        "command line: slice out of range", (*VIDEO_OF_SCAN, "--slice", "70", "--point", "1", "2"),
+        ("scan.nii.gz", "slice 70", "0 to 6"),
+    )
     yield BadInput("command line: negative row", (*here, "--point", "-8", "3"), ("--point",), usage=True)
     yield BadInput("command line: a word for a row", (*here, "--point", "top", "3"), ("--point", "'top'"), usage=True)
-    yield BadInput("prompts from two places", (*here, "--point", "1", "2", "--prompt_file_path", "prompts.json"), ("--prompt_file_path prompts.json", "not together"), prompt_file(entry()))
-    yield BadInput("seed and prompt", (*video, "--seed_image_file_path", "scan.nii.gz", "--seed_masks_file_path", "scan_mask.nii.gz"), ("--seed_image_file_path scan.nii.gz", "region_growing has no memory"))
-    yield BadInput("seed without a prompt", (*video, "--seed_image_file_path", "scan.nii.gz"), ("--seed_image_file_path scan.nii.gz", "--seed_masks_file_path"))
-    yield BadInput("seed slice without a seed", (*video, "--seed_slice", "3"), ("--seed_slice 3", "needs --seed_image_file_path"))
+    yield BadInput(
+        "prompts from two places", (*here, "--point", "1", "2", "--prompt_file_path", "prompts.json"),
+        ("--prompt_file_path prompts.json", "not together"), prompt_file(entry()),
+    )
+    yield BadInput(
+        "seed and prompt",
+        (*video, "--seed_image_file_path", "scan.nii.gz", "--seed_masks_file_path", "scan_mask.nii.gz"),
+        ("--seed_image_file_path scan.nii.gz", "region_growing has no memory"),
+    )
+    yield BadInput(
+        "seed without a prompt", (*video, "--seed_image_file_path", "scan.nii.gz"),
+        ("--seed_image_file_path scan.nii.gz", "--seed_masks_file_path"),
+    )
+    yield BadInput(
+        "seed slice without a seed", (*video, "--seed_slice", "3"), ("--seed_slice 3", "needs --seed_image_file_path"),
+    )
 
-    yield BadInput("unknown model", ("process_image.py", "-i", *GOOD, "--model", "huge"), ("--model huge", "unknown", "lite_medsam"))
-    yield BadInput("model of the other version", ("process_image.py", "-i", *GOOD, "--model", "vit_b", "-v", "2"), ("--model vit_b", "--sam_version 1"))
+    seeded = ("process_video.py", "-i", "scan.nii.gz", "--model", "tiny", "--checkpoint_file_path", "weights.pth")
+    seed_image, seed_masks = ("--seed_image_file_path", "scan.nii.gz"), ("--seed_masks_file_path", "scan_mask.nii.gz")
+    some = checkpoint(raw(b"weights"))
+    yield BadInput(
+        "seeds of lists that do not fit",
+        (*seeded, *seed_image, "scan.nii.gz", *seed_masks, "--seed_slice", "2", "3", "4"),
+        ("--seed_image_file_path: 2 given for 3 seeds", "1 or 3"), some,
+    )
+    yield BadInput(
+        "seed slice without a label", (*seeded, *seed_image, *seed_masks, "--seed_slice", "0"),
+        ("scan_mask.nii.gz", "slice 0 holds no label", "is 2"), some,
+    )
+    yield BadInput(
+        "seed image and seed memory", (*seeded, *seed_image, *seed_masks, "--seed_memory", "weights.pth"),
+        ("--seed_memory weights.pth", "--seed_image_file_path"), some,
+    )
+    yield BadInput(
+        "seed memory that is missing", (*seeded, "--seed_memory", "gone.safetensors"),
+        ("gone.safetensors", "no such file"), some,
+    )
+    yield BadInput(
+        "seeds and a prompt of the volume", (*seeded, *seed_image, *seed_masks, "--prompt_slice", "3"),
+        ("--prompt_slice 3", "--seed_slice"), some,
+    )
+
+    yield BadInput(
+        "unknown model", ("process_image.py", "-i", *GOOD, "--model", "huge"),
+        ("--model huge", "unknown", "lite_medsam"),
+    )
+    yield BadInput(
+        "model of the other version", ("process_image.py", "-i", *GOOD, "--model", "vit_b", "-v", "2"),
+        ("--model vit_b", "--sam_version 1"),
+    )
     yield BadInput("unknown window", (*video, "--window", "moon"), ("--window moon", "lung"))
     yield BadInput("window of no width", (*video, "--window", "40", "0"), ("--window 40 0", "above 0"))
-    yield BadInput("unknown method", ("process_video.py", "-i", *GOOD, "--method", "magic"), ("--method", "'magic'"), usage=True)
-    yield BadInput("weights not downloaded", ("process_image.py", "-i", *GOOD, "--model", "vit_b"), ("sam_vit_b_01ec64.pth", "--model vit_b", "scripts/download_model_checkpoints.sh vit_b"))
+    yield BadInput(
+        "unknown method", ("process_video.py", "-i", *GOOD, "--method", "magic"), ("--method", "'magic'"), usage=True,
+    )
+    yield BadInput(
+        "weights not downloaded", ("process_image.py", "-i", *GOOD, "--model", "vit_b"),
+        ("sam_vit_b_01ec64.pth", "--model vit_b", "scripts/download_model_checkpoints.sh vit_b"),
+    )
     weights = (*image, "--checkpoint_file_path", "weights.pth")
     yield BadInput("checkpoint missing", weights, ("weights.pth", "no such file"))
-    yield BadInput("checkpoint is a folder", weights, ("weights.pth", "is a folder"), checkpoint(lambda path: path.mkdir()))
+    yield BadInput(
+        "checkpoint is a folder", weights, ("weights.pth", "is a folder"), checkpoint(lambda path: path.mkdir()),
+    )
     yield BadInput("checkpoint empty", weights, ("weights.pth", "is empty"), checkpoint(raw(b"")))
-    yield BadInput("checkpoint truncated", weights, ("weights.pth", "damaged"), checkpoint(lambda path: (torch_saved(None)(path), path.write_bytes(path.read_bytes()[:600]))), slow=True)
-    yield BadInput("checkpoint of text", weights, ("weights.pth", "not a checkpoint"), checkpoint(raw(b"<html>404 Not Found</html>")), slow=True)
-    yield BadInput("checkpoint of another model", weights, ("weights.pth", "of another model"), checkpoint(torch_saved(None)), slow=True)
-    yield BadInput("checkpoint that is a pickle of code", weights, ("weights.pth", "could run code"), checkpoint(raw(pickle.dumps(RunsCode()))), slow=True)
-    yield BadInput("checkpoint with code inside", weights, ("weights.pth", "could run code"), checkpoint(torch_saved({"model": RunsCode()})), slow=True)
-    yield BadInput("checkpoint without tensors", weights, ("weights.pth", "no dictionary of tensors"), checkpoint(torch_saved({"a": 1})), slow=True)
-    yield BadInput("checkpoint tampered with", ("process_image.py", "-i", *GOOD, "--model", "vit_b", "--checkpoint_file_path", "sam_vit_b_01ec64.pth"), ("sam_vit_b_01ec64.pth", "SHA-256", "ec2df62732614e57", "download it again"), checkpoint(torch_saved(None), "sam_vit_b_01ec64.pth"), slow=True)
-    yield BadInput("checkpoint other than recorded", weights, ("weights.pth", "SHA-256", "weights.pth.sha256", "remove the record"), lambda folder: (torch_saved(None)(folder / "weights.pth"), (folder / "weights.pth.sha256").write_text("0" * 64 + "  weights.pth\n")), slow=True)
-    yield BadInput("cuda without CUDA", (*image, "--device", "cuda"), ("--device cuda", "no such device", "--device cpu"), slow=True)
+    yield BadInput(
+        "checkpoint truncated", weights, ("weights.pth", "damaged"),
+        checkpoint(lambda path: (torch_saved(None)(path), path.write_bytes(path.read_bytes()[:600]))), slow=True,
+    )
+    yield BadInput(
+        "checkpoint of text", weights, ("weights.pth", "not a checkpoint"),
+        checkpoint(raw(b"<html>404 Not Found</html>")), slow=True,
+    )
+    yield BadInput(
+        "checkpoint of another model", weights, ("weights.pth", "of another model"), checkpoint(torch_saved(None)),
+        slow=True,
+    )
+    yield BadInput(
+        "checkpoint that is a pickle of code", weights, ("weights.pth", "could run code"),
+        checkpoint(raw(pickle.dumps(RunsCode()))), slow=True,
+    )
+    yield BadInput(
+        "checkpoint with code inside", weights, ("weights.pth", "could run code"),
+        checkpoint(torch_saved({"model": RunsCode()})), slow=True,
+    )
+    yield BadInput(
+        "checkpoint without tensors", weights, ("weights.pth", "no dictionary of tensors"),
+        checkpoint(torch_saved({"a": 1})), slow=True,
+    )
+    yield BadInput(
+        "checkpoint tampered with",
+        ("process_image.py", "-i", *GOOD, "--model", "vit_b", "--checkpoint_file_path", "sam_vit_b_01ec64.pth"),
+        ("sam_vit_b_01ec64.pth", "SHA-256", "ec2df62732614e57", "download it again"),
+        checkpoint(torch_saved(None), "sam_vit_b_01ec64.pth"), slow=True,
+    )
+    yield BadInput(
+        "checkpoint other than recorded", weights,
+        ("weights.pth", "SHA-256", "weights.pth.sha256", "remove the record"),
+        weights_and_another_record,
+        slow=True,
+    )
+    yield BadInput(
+        "cuda without CUDA", (*image, "--device", "cuda"), ("--device cuda", "no such device", "--device cpu"),
+        slow=True,
+    )
     yield BadInput("unknown device", (*image, "--device", "abacus"), ("--device abacus", "cpu, cuda"), slow=True)
 
-    yield BadInput("working data with another's .json", (*VIDEO, "a.npy", "-m", "scan_mask.nii.gz"), ("a.json", "a.npy", "crc32", "remove a.json"), working_data)
-    yield BadInput("working data, a byte flipped", (*VIDEO, "a.npy", "-m", "scan_mask.nii.gz"), ("a.json", "a.npy", "crc32", "convert the scan again"), damaged_npy)
-    yield BadInput("working data with a .json of another shape", (*VIDEO, "a.npy"), ("a.json", "shape [1, 2, 3]", "[40, 30, 7]"), json_of('{"shape": [1, 2, 3], "affine": null, "spacing_mm": null, "swap_axes": false}'))
-    yield BadInput("working data with a truncated .json", (*VIDEO, "a.npy"), ("a.json", "cannot be read as JSON"), json_of('{"shape": [1, 2'))
-    yield BadInput("working data with a .json of wrong values", (*VIDEO, "a.npy"), ("a.json", "swap_axes is 3"), json_of('{"shape": [40, 30, 7], "affine": null, "spacing_mm": null, "swap_axes": 3}'))
+    yield BadInput(
+        "working data with another's .json", (*VIDEO, "a.npy", "-m", "scan_mask.nii.gz"),
+        ("a.json", "a.npy", "crc32", "remove a.json"), working_data,
+    )
+    yield BadInput(
+        "working data, a byte flipped", (*VIDEO, "a.npy", "-m", "scan_mask.nii.gz"),
+        ("a.json", "a.npy", "crc32", "convert the scan again"), damaged_npy,
+    )
+    yield BadInput(
+        "working data with a .json of another shape", (*VIDEO, "a.npy"), ("a.json", "shape [1, 2, 3]", "[40, 30, 7]"),
+        json_of('{"shape": [1, 2, 3], "affine": null, "spacing_mm": null, "swap_axes": false}'),
+    )
+    yield BadInput(
+        "working data with a truncated .json", (*VIDEO, "a.npy"), ("a.json", "cannot be read as JSON"),
+        json_of('{"shape": [1, 2'),
+    )
+    yield BadInput(
+        "working data with a .json of wrong values", (*VIDEO, "a.npy"), ("a.json", "swap_axes is 3"),
+        json_of('{"shape": [40, 30, 7], "affine": null, "spacing_mm": null, "swap_axes": 3}'),
+    )
 
     into = ("-r", "results")
     yield BadInput("video: results folder is a file", (*video, *into), ("results",), a_file_called_results)
@@ -522,7 +720,10 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("join: missing folder", (*join, "gone"), ("gone", "no such folder"))
     yield BadInput("join: a file", (*join, "scan.nii.gz"), ("scan.nii.gz", "is not a folder"))
     yield BadInput("join: no results", (*join, "."), (".", "no folder in it holds a raw_data_*.csv"))
-    yield BadInput("join: folder of one volume", (*join, "results/case"), ("results/case", "give the folder above"), lambda folder: results_of_a_run(folder, table))
+    yield BadInput(
+        "join: folder of one volume", (*join, "results/case"), ("results/case", "give the folder above"),
+        lambda folder: results_of_a_run(folder, table),
+    )
     yield joined("empty table", "", "has no column 'slice'")
     yield joined("table without a column", "slice,jaccard\n0,1\n", "has no column 'dice'", "slice, jaccard")
     yield joined("truncated table", table[:-5], "line 2", "3 cells under 4 columns")
@@ -530,13 +731,24 @@ def all_cases() -> Iterator[BadInput]:
     yield joined("fraction of a slice", table.replace("0,0.5", "0.5,0.5"), "line 2", "slice '0.5'", "whole number")
     yield joined("slice that comes twice", table + table.splitlines()[1] + "\n", "slice 0 comes twice")
     yield joined("not text", b"\xff\xfe\x00slice", "cannot be read as a CSV")
-    yield BadInput("join: read-only folder", (*join, "results"), ("results", "Read-only"), lambda folder: results_of_a_run(folder, table), mount=READ_ONLY)
+    yield BadInput(
+        "join: read-only folder", (*join, "results"), ("results", "Read-only"),
+        lambda folder: results_of_a_run(folder, table), mount=READ_ONLY,
+    )
 
     phantom = ("scripts/make_phantom.py", "-o")
-    yield BadInput("phantom: into a file", (*phantom, "results"), ("results", "cannot be made a folder"), a_file_called_results)
-    yield BadInput("phantom: too small", (*phantom, "out", "--shape", "8", "8", "2"), ("shape (8, 8, 2) is too small", "at least (32, 32, 3)"))
+    yield BadInput(
+        "phantom: into a file", (*phantom, "results"), ("results", "cannot be made a folder"), a_file_called_results,
+    )
+    yield BadInput(
+        "phantom: too small", (*phantom, "out", "--shape", "8", "8", "2"),
+        ("shape (8, 8, 2) is too small", "at least (32, 32, 3)"),
+    )
     yield BadInput("phantom: name with a folder", (*phantom, "out", "--name", "a/b"), ("--name", "'a/b'"))
-    yield BadInput("phantom: full disk", (*phantom, "results", "--shape", "64", "64", "6"), ("results/chest_phantom_ct.nii.gz", "No space left"), mount=FULL)
+    yield BadInput(
+        "phantom: full disk", (*phantom, "results", "--shape", "64", "64", "6"),
+        ("results/chest_phantom_ct.nii.gz", "No space left"), mount=FULL,
+    )
 
 
 CASES = list(all_cases())
@@ -637,7 +849,8 @@ ODD_CASES = [
         scan_of(lambda scan: scan[..., np.newaxis]),
     ),
     OddInput(
-        "two dimensions", (*CONVERT, "odd.nii.gz"), (), converted, ((40, 30, 1), "int16", True), scan_of(lambda scan: scan[:, :, 3]),
+        "two dimensions", (*CONVERT, "odd.nii.gz"), (), converted, ((40, 30, 1), "int16", True),
+        scan_of(lambda scan: scan[:, :, 3]),
     ),
     OddInput(
         "NaN voxels, converted", (*CONVERT, "odd.nii.gz"),
@@ -646,14 +859,17 @@ ODD_CASES = [
     ),
     OddInput(
         "NaN and infinite voxels", ODD_WINDOWED,
-        ("WARNING: odd.nii.gz: 3 of 8400 voxels are NaN or infinite; they become black", FLAT_ENDS.format("odd.nii.gz")),
+        (
+            "WARNING: odd.nii.gz: 3 of 8400 voxels are NaN or infinite; they become black",
+            FLAT_ENDS.format("odd.nii.gz"),
+        ),
         predicted_voxels, WHOLE, scan_with(v0_0_0=np.nan, v39_29_1=np.nan, v0_0_6=-np.inf),
     ),
     OddInput(
         "NaN affine", ODD_WINDOWED,
         (
-            "WARNING: odd.nii.gz: its affine [-1.5 0 0 nan; 0 -2 0 60; 0 0 3 -100] is not finite; the geometry is taken as "
-            "unknown, so that no distances are measured in mm",
+            "WARNING: odd.nii.gz: its affine [-1.5 0 0 nan; 0 -2 0 60; 0 0 3 -100] is not finite; the geometry is taken "
+            "as unknown, so that no distances are measured in mm",
             FLAT_ENDS.format("odd.nii.gz"),
         ),
         lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)), (".npz", RIGHT),
@@ -662,8 +878,8 @@ ODD_CASES = [
     OddInput(
         "singular affine", ODD_WINDOWED,
         (
-            "WARNING: odd.nii.gz: its affine [-1.5 -1.5 0 40; 0 0 0 60; 0 0 3 -100] is singular; the geometry is taken as "
-            "unknown, so that no distances are measured in mm",
+            "WARNING: odd.nii.gz: its affine [-1.5 -1.5 0 40; 0 0 0 60; 0 0 3 -100] is singular; the geometry is taken "
+            "as unknown, so that no distances are measured in mm",
             FLAT_ENDS.format("odd.nii.gz"),
         ),
         lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)), (".npz", RIGHT),
@@ -682,7 +898,8 @@ ODD_CASES = [
     ),
     OddInput(
         "volume outside the window", (*ODD, "--window", "4000", "10"),
-        ("WARNING: odd.nii.gz: every slice is of one grey level, its voxels go from -800 to 40",), predicted_voxels, [1200] * 7,
+        ("WARNING: odd.nii.gz: every slice is of one grey level, its voxels go from -800 to 40",), predicted_voxels,
+        [1200] * 7,
         scan_of(lambda scan: scan),
     ),
     OddInput(
@@ -691,13 +908,17 @@ ODD_CASES = [
     ),
     OddInput(
         "mask of another origin, allowed", FORCED,
-        (f"WARNING: odd.nii.gz: origin (40, 60, -97) mm differs from (40, 60, -100) mm {AS_IT_LIES}", FLAT_ENDS.format("scan.nii.gz")),
+        (
+            f"WARNING: odd.nii.gz: origin (40, 60, -97) mm differs from (40, 60, -100) mm {AS_IT_LIES}",
+            FLAT_ENDS.format("scan.nii.gz"),
+        ),
         mismatch_in_manifest, (True, RIGHT), lambda folder: moved({(2, 3): -97.0})(folder / "odd.nii.gz"),
     ),
     OddInput(
         "mask of another orientation, allowed", FORCED,
         (
-            f"WARNING: odd.nii.gz: orientation RPS [1 0 0; 0 -1 0; 0 0 1] differs from LPS [-1 0 0; 0 -1 0; 0 0 1] {AS_IT_LIES}",
+            "WARNING: odd.nii.gz: orientation RPS [1 0 0; 0 -1 0; 0 0 1] differs from LPS [-1 0 0; 0 -1 0; 0 0 1] "
+            + AS_IT_LIES,
             FLAT_ENDS.format("scan.nii.gz"),
         ),
         mismatch_in_manifest, (True, RIGHT), lambda folder: moved({(0, 0): 1.5})(folder / "odd.nii.gz"),

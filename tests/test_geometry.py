@@ -31,7 +31,9 @@ def turned(degrees: float) -> np.ndarray:
     return affine
 
 
-def volume(affine: np.ndarray | None, shape: tuple[int, int, int] = (4, 4, 2), swap_axes: bool = False, name: str = "ct") -> Volume:
+def volume(
+    affine: np.ndarray | None, shape: tuple[int, int, int] = (4, 4, 2), swap_axes: bool = False, name: str = "ct"
+) -> Volume:
     return Volume(np.zeros(shape, np.uint8), affine, swap_axes=swap_axes, path=Path(f"{name}.nii.gz"))
 
 
@@ -78,13 +80,19 @@ def test_spacing() -> None:
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (volume(CT, (4, 4, 3), name="m"), "m.nii.gz: shape 4 x 4 x 3 differs from 4 x 4 x 2 of ct.nii.gz; give the mask"),
+        (
+            volume(CT, (4, 4, 3), name="m"),
+            "m.nii.gz: shape 4 x 4 x 3 differs from 4 x 4 x 2 of ct.nii.gz; give the mask",
+        ),
         (volume(None, (4, 3, 2), name="m"), "m.nii.gz: shape 4 x 3 x 2 differs from"),
-        (volume(CT, swap_axes=True, name="m"), "m.nii.gz: was made with --swap_axes, ct.nii.gz without it; convert one"),
+        (
+            volume(CT, swap_axes=True, name="m"),
+            "m.nii.gz: was made with --swap_axes, ct.nii.gz without it; convert one",
+        ),
         (
             volume(changed(at22=2.0, at03=1.0), name="m"),
-            "m.nii.gz: spacing 0.7 x 0.7 x 2 mm differs from 0.7 x 0.7 x 3 mm of ct.nii.gz, origin (1, 160.5, -40) mm from "
-            "(150, 160.5, -40) mm; resample the mask",
+            "m.nii.gz: spacing 0.7 x 0.7 x 2 mm differs from 0.7 x 0.7 x 3 mm of ct.nii.gz, origin (1, 160.5, -40) mm "
+            "from (150, 160.5, -40) mm; resample the mask",
         ),
     ],
 )
