@@ -32,6 +32,7 @@ NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 # what a shell makes of the folder "results" in cases of a disk that does not take results
 READ_ONLY = "mount --bind results results && mount -o remount,bind,ro results"
 FULL = "mount -t tmpfs -o size=8k tmpfs results"
+FULL_OF_RESULTS = f"cp -a results kept && {FULL} && cp -a kept/. results && rm -r kept"
 
 CONVERT = ("nifti_to_numpy.py", "-o", "out.npz", "-i")
 VIDEO = ("process_video.py", "--method", "region_growing", "-b", "-i")
@@ -545,6 +546,9 @@ def all_cases() -> Iterator[BadInput]:
         ("big.nii.gz", "slice 4", "label 70000", "1 to 65535"),
         lambda folder: array(labelled(dtype=np.int32) * 35000)(folder / "big.nii.gz"),
     )
+    yield BadInput(
+        "the scan given as its masks", (*VIDEO_WITH_MASK, "scan.nii.gz"), ("scan.nii.gz", "values from -800 to 40"),
+    )
     yield BadInput("no prompt", VIDEO_OF_SCAN, ("scan.nii.gz", "no prompt", "--masks_file_path"))
     yield BadInput(
         "more masks than images", (*video, "scan_mask.nii.gz"), ("--masks_file_path", "2 files for 1 images"),
@@ -631,6 +635,21 @@ def all_cases() -> Iterator[BadInput]:
         ("--model vit_b", "--sam_version 1"),
     )
     yield BadInput("unknown window", (*video, "--window", "moon"), ("--window moon", "lung"))
+    yield BadInput("window of a word", (*video, "--window", "40", "wide"), ("--window 40 wide", "a level and a width"))
+    yield BadInput("window that is NaN", (*video, "--window", "nan", "40"), ("--window nan 40", "finite"))
+    yield BadInput("two windows", (*video, "-w", "--window", "bone"), ("--window bone", "--apply_windowing"))
+    yield BadInput("levels above 255", (*video, "--growing_levels", "9", "300"), ("--growing_levels 9 300", "0 to 255"))
+    yield BadInput("share above 1", (*video, "--review_below", "2"), ("--review_below", "2 is not"), usage=True)
+    yield BadInput(
+        "image size of a model that has one", (*image, "--image_size", "512"), ("--image_size 512", "lite_medsam", "256"),
+    )
+    yield BadInput(
+        "image size between steps", ("process_image.py", "-i", *GOOD, "--model", "tiny", "--image_size", "500"),
+        ("--image_size 500", "multiple of 32"),
+    )
+    yield BadInput(
+        "cache without an encoder", (*video, "--embeddings_cache", "cache"), ("--embeddings_cache cache", "no encoder"),
+    )
     yield BadInput("window of no width", (*video, "--window", "40", "0"), ("--window 40 0", "above 0"))
     yield BadInput(
         "unknown method", ("process_video.py", "-i", *GOOD, "--method", "magic"), ("--method", "'magic'"), usage=True,
@@ -715,6 +734,14 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("video: results folder not writable", (*video, *into), ("results", "Read-only"), mount=READ_ONLY)
     yield BadInput("video: results folder on a full disk", (*video, *into), ("results", "No space left"), mount=FULL)
 
+    yield BadInput(
+        "video: debug folder is a file", (*video, *into, "--debug"), ("debug",),
+        lambda folder: (folder / "debug").write_text("notes"),
+    )
+    yield BadInput(
+        "image: cache that is a file", (*image, "--embeddings_cache", "scan.nii.gz"), ("scan.nii.gz",), slow=True,
+    )
+
     join = ("join_results.py", "-r")
     table = "slice,jaccard,dice,sam_score\n0,0.5,0.6,0.7\n"
     yield BadInput("join: missing folder", (*join, "gone"), ("gone", "no such folder"))
@@ -735,6 +762,18 @@ def all_cases() -> Iterator[BadInput]:
         "join: read-only folder", (*join, "results"), ("results", "Read-only"),
         lambda folder: results_of_a_run(folder, table), mount=READ_ONLY,
     )
+
+    yield BadInput(
+        "join: full disk", (*join, "results"), ("results", "No space left"),
+        lambda folder: results_of_a_run(folder, table), mount=FULL_OF_RESULTS,
+    )
+    for name, manifest in (("truncated", '{"prompted_slices": 1'), ("foreign", '{"prompted_slices": "one"}')):
+
+        def make(folder: Path, manifest: str = manifest) -> None:
+            results_of_a_run(folder, table)
+            (folder / "results/case/run_2025-01-01_10-00-00.json").write_text(manifest)
+
+        yield BadInput(f"join: {name} manifest", (*join, "results"), ("results/case/run_2025-01-01_10-00-00.json",), make)
 
     phantom = ("scripts/make_phantom.py", "-o")
     yield BadInput(
@@ -868,8 +907,8 @@ ODD_CASES = [
     OddInput(
         "NaN affine", ODD_WINDOWED,
         (
-            "WARNING: odd.nii.gz: its affine [-1.5 0 0 nan; 0 -2 0 60; 0 0 3 -100] is not finite; the geometry is taken "
-            "as unknown, so that no distances are measured in mm",
+            "WARNING: odd.nii.gz: its affine [-1.5 0 0 nan; 0 -2 0 60; 0 0 3 -100] is not finite; the geometry is "
+            "taken as unknown, so that no distances are measured in mm",
             FLAT_ENDS.format("odd.nii.gz"),
         ),
         lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)), (".npz", RIGHT),
