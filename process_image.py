@@ -46,7 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pose.case import Job, load_case, plan_jobs, usable_prompts
     from pose.crop import crop_volume
     from pose.intensity import intensity_from_arguments
-    from pose.segmenters.embeddings import embeddings_from_arguments
 
     intensity_from_arguments(arguments)  # a mistake here is no volume's
     jobs = plan_jobs(arguments, "results")
@@ -65,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     @cache
     def load(device_name: str) -> tuple:
+        from pose.segmenters.embeddings import embeddings_from_arguments
+
         with batch.for_all_volumes():
             device = models.choose_device(device_name)
             precision = models.choose_precision(arguments.precision, device)
@@ -94,20 +95,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def prompts_of_slices(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts of every slice, given by the user or taken from the ground truth."""
     from pose.case import given_prompts, prompts_from_truth
+    from pose.prompt import prompt_slice
 
     last = len(case.grey) - 1
     if arguments.slice is not None and arguments.slice > last:
         raise cli.UserError(f"{case.job.image_path}: --slice {arguments.slice} is not among its slices 0 to {last}")
     prompts = given_prompts(case, arguments)
     if prompts is None:
-        case.required_truth()
+        where = "centre" if arguments.slice is None else arguments.slice
+        prompt_slice(case.required_truth(), where, source=case.job.masks_path)  # or says what is not there to prompt on
         prompts = [prompt for index in case.masked_slices for prompt in prompts_from_truth(case, index, arguments)]
-    if arguments.slice is not None:
-        prompts = [prompt for prompt in prompts if prompt.slice == arguments.slice]
-    if not prompts:
-        where = "" if arguments.slice is None else f" slice {arguments.slice}"
-        raise cli.UserError(f"{case.job.masks_path or case.job.image_path}: nothing to prompt on{where}")
-    return prompts
+    if arguments.slice is None:
+        return prompts
+    here = [prompt for prompt in prompts if prompt.slice == arguments.slice]
+    if not here:
+        nearest = min({prompt.slice for prompt in prompts}, key=lambda index: (abs(index - arguments.slice), index))
+        given = f"{arguments.prompt_file_path}: --slice {arguments.slice} has no prompt"
+        raise cli.UserError(f"{given}, the nearest one with a prompt is {nearest}")
+    return here
 
 
 if __name__ == "__main__":

@@ -164,9 +164,10 @@ def choose_method(arguments: argparse.Namespace, seeded: bool) -> tuple:
 def refuse_memory_flags(arguments: argparse.Namespace, seeded: bool, what: str) -> None:
     """Raise UserError for flags that only SAM 2's memory understands."""
     if seeded:
-        flag = next(name for name in seed.SEED_FLAGS if getattr(arguments, name))
+        flag, value = next((name, getattr(arguments, name)) for name in seed.SEED_FLAGS if getattr(arguments, name))
+        given = " ".join(map(str, value)) if isinstance(value, list) else value
         raise cli.UserError(
-            f"--{flag}: {what} has no memory that one patient could leave to another; choose a SAM 2 model with "
+            f"--{flag} {given}: {what} has no memory that one patient could leave to another; choose a SAM 2 model with "
             "--method sam2_memory"
         )
     for flag in ("max_memories", "stop_after"):

@@ -106,7 +106,9 @@ def load_case(job: Job, arguments: argparse.Namespace) -> Case:
     volume = read_volume(job.image_path, swap_axes=arguments.swap_axes)
     truth = None
     if job.masks_path is not None:
-        truth = read_mask(job.masks_path, like=volume, swap_axes=arguments.swap_axes).voxels
+        truth = read_mask(
+            job.masks_path, volume, arguments.swap_axes, allow_geometry_mismatch=arguments.allow_geometry_mismatch
+        ).voxels
         if arguments.labels is not None:
             present = labels_of(truth)
             for label in arguments.labels:

@@ -61,11 +61,13 @@ def configure_logging() -> None:
 
 
 def existing_file(path: Path) -> Path:
-    """Return ``path``; raise :class:`UserError` unless it is a file that can be read."""
+    """Return ``path``; raise :class:`UserError` unless it is a file with something in it."""
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not a file")
+    if path.is_file() and path.stat().st_size == 0:
+        raise UserError(f"{path}: is empty; get the file again")
     return path
 
 
@@ -134,6 +136,11 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
     group.add_argument(
         "--swap_axes", action="store_true",
         help="swap the first two axes of NIfTI files, so that rows come first; working data remembers it by itself",
+    )
+    group.add_argument(
+        "--allow_geometry_mismatch", action="store_true",
+        help="take masks whose orientation or origin is not the scan's voxel by voxel as they lie, with a warning; their "
+        "shape and spacing must be the scan's",
     )
     group.add_argument(
         "-w", "--apply_windowing", action="store_true",

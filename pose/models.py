@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -248,10 +249,13 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
             warnings.filterwarnings("ignore", r"Detected pickle protocol \d+ in the checkpoint", UserWarning)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"{path}: not a checkpoint of tensors alone; refused, since loading it could run code") from None
+        raise UserError(
+            f"{path}: not a checkpoint of tensors alone, or none at all; refused, since loading it could run code"
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: damaged or not a checkpoint ({reason})") from None
+        # PyTorch goes on for several sentences
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: damaged or not a checkpoint ({reason}); download it again") from None
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -287,13 +291,21 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         UserError: this machine, or this build of PyTorch, does not have the device.
     """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and number.isdecimal())):
+        raise UserError(f"--device {name}: unknown; known are auto, cpu, cuda, cuda:N and mps")
+
     import torch
 
     have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if have[device])
-    if not have.get(name.split(":")[0], False):
-        raise UserError(f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine")
+        kind = name
+    if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
+        raise UserError(
+            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag out, or "
+            "give --device cpu"
+        )
     return torch.device(name)
 
 

@@ -49,6 +49,8 @@ def read_stored(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
     if not isinstance(image, nibabel.Nifti1Image):
         raise ValueError(f"it is a {type(image).__name__}")
     shape, dtype, offset = image.dataobj.shape, image.dataobj.dtype, image.dataobj.offset
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its header gives it the shape {shape}")
     size = math.prod(shape) * dtype.itemsize
     if offset + size > path.stat().st_size * (LARGEST_DEFLATE_RATIO if compressed else 1):
         raise EOFError(f"its header promises {size} bytes of voxels, the file is shorter")

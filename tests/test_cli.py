@@ -46,10 +46,13 @@ def test_what_is_no_share_is_named(text):
 
 
 def test_existing_file(tmp_path):
-    (tmp_path / "scan.npy").touch()
+    (tmp_path / "scan.npy").write_bytes(b"voxels")
+    (tmp_path / "empty.npy").touch()
     assert cli.existing_file(tmp_path / "scan.npy") == tmp_path / "scan.npy"
     with pytest.raises(UserError, match=r"other\.npy: no such file"):
         cli.existing_file(tmp_path / "other.npy")
+    with pytest.raises(UserError, match=r"empty\.npy: is empty"):
+        cli.existing_file(tmp_path / "empty.npy")
     with pytest.raises(UserError, match="is a folder, not a file"):
         cli.existing_file(tmp_path)
 

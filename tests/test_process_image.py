@@ -191,10 +191,10 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
     no_labels = write_nifti(tmp_path / "no_labels.nii.gz", np.zeros((40, 30, 7), dtype=np.uint8))
     assert run("-i", empty, image, "-m", no_labels, masks, "-b", "--model", "lite_medsam") == 1
     errors = capsys.readouterr().err
-    assert "1 of 2 volumes failed:" in errors and f"  {empty}: {no_labels}: nothing to prompt on" in errors
+    assert "1 of 2 volumes failed:" in errors and f"  {empty}: {no_labels}: no slice holds a label" in errors
     assert only(tmp_path / "results" / "case", "raw_data_*.csv")
     record = json.loads(only(tmp_path / "results" / "empty", "*").read_text())
-    assert (record["status"], record["reason"]) == ("failed", f"{no_labels}: nothing to prompt on")
+    assert (record["status"], record["reason"]) == ("failed", f"{no_labels}: no slice holds a label, there is nothing to take a prompt from")
 
 
 def test_resume_skips_what_is_done_and_redoes_what_changed(files, tmp_path, capsys):
@@ -239,7 +239,7 @@ def test_out_of_memory_on_the_device_goes_to_the_cpu(real_model_files, tmp_path,
         (["--model", "lite_medsam"], "case.nii.gz: no prompt; give --masks_file_path"),
         (["-m", "{mask}", "{mask}", "--model", "lite_medsam"], "--masks_file_path: 2 files for 1 images"),
         (["-m", "{mask}", "-s", "7", "--model", "lite_medsam"], "--slice 7 is not among its slices 0 to 6"),
-        (["-m", "{mask}", "-s", "0", "--model", "lite_medsam"], "nothing to prompt on slice 0"),
+        (["-m", "{mask}", "-s", "0", "--model", "lite_medsam"], "slice 0 holds no label, the nearest one with a label is 2"),
         (["-m", "{mask}", "--labels", "9", "--model", "lite_medsam"], "holds no label 9 (--labels); it holds [1, 2]"),
         (["--point", "1", "2", "--model", "lite_medsam"], "need --slice"),
         (["-s", "1", "--point", "1", "99", "--model", "lite_medsam"], "column 99"),

@@ -9,6 +9,7 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from pose.cli import UserError
-from pose.volume import Volume, read_mask, read_volume, stem_of, write_mask, write_volume
+from pose.volume import Volume, count_not_finite, read_mask, read_volume, stem_of, write_mask, write_volume
 
 # 30 degrees about z, spacing 0.5 x 2 x 3 mm, x mirrored: nothing in it is symmetric
 COS, SIN = np.cos(np.pi / 6), np.sin(np.pi / 6)
@@ -158,7 +159,7 @@ def test_an_affine_without_extent_is_no_geometry(tmp_path: Path, caplog: pytest.
     volume = read_volume(path)
     assert volume.affine is None
     assert volume.spacing_mm is None
-    assert "no geometry" in caplog.text
+    assert "is singular; the geometry is taken as unknown" in caplog.text
 
 
 # damaged and foreign files
@@ -287,6 +288,7 @@ def test_npy_is_plain_numpy_with_a_readable_geometry(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "scan.npy", allow_pickle=False), counted())
     assert json.loads((tmp_path / "scan.json").read_text()) == {
         "shape": [3, 4, 5], "affine": SHEARED.tolist(), "spacing_mm": [1.0, 2.0, 3.0], "swap_axes": False,
+        "crc32": zlib.crc32(counted().tobytes(order="F")),
     }  # fmt: skip
     assert sorted(os.listdir(tmp_path)) == ["scan.json", "scan.npy"]
 
@@ -319,7 +321,7 @@ def test_several_unnamed_arrays(tmp_path: Path) -> None:
     ("key", "value"),
     [
         ("affine", np.eye(3)), ("affine", np.full((4, 4), np.nan)), ("affine", "text"), ("spacing_mm", [1.0, 2.0]),
-        ("spacing_mm", [1.0, 0.0, 1.0]), ("swap_axes", 3),
+        ("spacing_mm", [1.0, 0.0, 1.0]), ("swap_axes", 3), ("affine", np.ones((4, 4))),
     ],
 )  # fmt: skip
 def test_facts_that_are_no_geometry(tmp_path: Path, key: str, value: object) -> None:
@@ -360,6 +362,31 @@ def test_json_beside_npy(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         write_volume(tmp_path / "scan.npy", Volume(counted()))
     assert (tmp_path / "scan.json").read_text() == '{"prompts": []}'
     assert np.load(tmp_path / "scan.npy").shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_json_of_another_array_of_the_same_shape(tmp_path: Path, order: str) -> None:
+    write_volume(tmp_path / "scan.npy", Volume(np.asarray(counted(), order=order), SHEARED, (1.0, 2.0, 3.0)))
+    kept = (tmp_path / "scan.json").read_text()
+    assert read_volume(tmp_path / "scan.npy").spacing_mm == (1.0, 2.0, 3.0)
+    write_volume(tmp_path / "scan.npy", Volume(counted()[::-1]))
+    (tmp_path / "scan.json").write_text(kept)
+    message = error_of(tmp_path / "scan.npy")
+    checksums = [zlib.crc32(voxels.tobytes(order="F")) for voxels in (counted(), counted()[::-1])]
+    about = f"crc32 {checksums[0]}, but that of the voxels of {tmp_path / 'scan.npy'} is {checksums[1]}: one of them"
+    assert message.startswith(f"{tmp_path / 'scan.json'}: {about}")
+    assert message.endswith("convert the scan again, or remove scan.json to go on without geometry")
+    # files written before there was a checksum
+    facts = json.loads(kept)
+    del facts["crc32"]
+    (tmp_path / "scan.json").write_text(json.dumps(facts))
+    assert read_volume(tmp_path / "scan.npy").spacing_mm == (1.0, 2.0, 3.0)
+
+
+def test_what_is_not_finite_is_counted() -> None:
+    voxels = counted(dtype=np.float32)
+    voxels[0, 0, 0], voxels[1, 2, 3], voxels[2, 3, 4] = np.nan, np.inf, -np.inf
+    assert (count_not_finite(voxels), count_not_finite(voxels[..., 1:]), count_not_finite(counted())) == (3, 2, 0)
 
 
 @pytest.mark.parametrize("name", ["scan.npz", "scan.npy", "scan.nii.gz", "scan.nii"])
@@ -476,10 +503,17 @@ def test_labels_take_the_smallest_unsigned_dtype(tmp_path: Path, labels: np.ndar
     assert mask.voxels.ravel().tolist() == labels.tolist()
 
 
-@pytest.mark.parametrize("values", [[0, 0.5, 1], [0, -1, 1], [0, np.nan, 1], [0, np.inf, 1], [0, -0.25, 1]])
-def test_values_that_are_no_labels(tmp_path: Path, values: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0, 0.5, 1], "value 0.5;"), ([0, -1, 1], "values from -1 to 1;"),
+        ([0, np.nan, 1], "1 voxels are NaN or infinite;"),
+        ([-np.inf, np.inf, 1], "2 voxels are NaN or infinite;"), ([0, -0.25, 1], "values from -0.25 to 1.0;"),
+    ],
+)  # fmt: skip
+def test_values_that_are_no_labels(tmp_path: Path, values: list[float], message: str) -> None:
     np.save(tmp_path / "mask.npy", np.array(values).reshape(3, 1, 1))
-    with pytest.raises(UserError, match=r"mask.npy: value.*whole numbers"):
+    with pytest.raises(UserError, match=rf"mask.npy: {message} the labels of a mask are whole numbers"):
         read_mask(tmp_path / "mask.npy")
 
 
@@ -489,12 +523,13 @@ def test_a_mask_of_another_grid_is_refused_with_both_values(tmp_path: Path) -> N
     with pytest.raises(UserError) as caught:
         read_mask(tmp_path / "short.nii.gz", like=scan)
     assert str(caught.value) == (
-        f"{tmp_path / 'short.nii.gz'}: shape (3, 4, 4) differs from (3, 4, 5) of {tmp_path / 'scan.nii.gz'}"
+        f"{tmp_path / 'short.nii.gz'}: shape 3 x 4 x 4 differs from 3 x 4 x 5 of {tmp_path / 'scan.nii.gz'}; give the "
+        "mask that was drawn on this scan"
     )
     moved = OBLIQUE.copy()
     moved[0, 3] += 0.01
     save_nifti(tmp_path / "moved.nii.gz", np.zeros((3, 4, 5), np.uint8), moved)
-    with pytest.raises(UserError, match=r"moved.nii.gz: affine .* 10.01; .* differs from .* 10; .*scan.nii.gz"):
+    with pytest.raises(UserError, match=r"moved.nii.gz: origin \(10.01, .* differs from \(10, .*scan.nii.gz"):
         read_mask(tmp_path / "moved.nii.gz", like=scan)
     moved[0, 3] = OBLIQUE[0, 3] + 0.0005
     save_nifti(tmp_path / "near.nii.gz", np.zeros((3, 4, 5), np.uint8), moved)
@@ -505,7 +540,7 @@ def test_a_mask_swapped_otherwise_than_its_scan_is_refused(tmp_path: Path) -> No
     square = counted((4, 4, 5))
     path = save_nifti(tmp_path / "scan.nii.gz", square)
     write_volume(tmp_path / "mask.npz", read_mask(save_nifti(tmp_path / "mask.nii.gz", (square > 0).astype(np.uint8))))
-    with pytest.raises(UserError, match="swap_axes False differs from True"):
+    with pytest.raises(UserError, match=r"mask.npz: was made without --swap_axes, \S*scan.nii.gz with it"):
         read_mask(tmp_path / "mask.npz", like=read_volume(path, swap_axes=True))
     followed = read_mask(tmp_path / "mask.nii.gz", like=read_volume(path, swap_axes=True))
     np.testing.assert_array_equal(followed.voxels, square.transpose(1, 0, 2) > 0)
