@@ -10,12 +10,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from pose import nifti
+from pose import nifti, npy
 from pose.cli import UserError, existing_file
 
 LOGGER = logging.getLogger(__name__)
@@ -179,10 +180,10 @@ def _damage_as_user_error(path: Path, what: str) -> Iterator[None]:
 def _read_nifti(path: Path) -> Volume:
     with _damage_as_user_error(path, "NIfTI"):
         image, stored = nifti.read_stored(path)
-    _check_form(path, stored.shape, stored.dtype)
-    voxels = _three_dimensional(nifti.scaled(_native(stored), image.dataobj.slope, image.dataobj.inter))
+        _check_form(path, stored.shape, stored.dtype)
+        voxels = _three_dimensional(nifti.scaled(_native(stored), image.dataobj.slope, image.dataobj.inter))
     affine, spacing = nifti.geometry(image)
-    if not (np.isfinite(affine).all() and (spacing > 0).all()):
+    if not nifti.is_geometry(affine):
         LOGGER.warning("%s: its affine %s is no geometry; taken as unknown", path, _affine_text(affine))
         return Volume(voxels, path=path)
     return Volume(voxels, affine, tuple(spacing.tolist()), path=path)
@@ -191,23 +192,15 @@ def _read_nifti(path: Path) -> Volume:
 def _read_npz(path: Path) -> Volume:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: is not an .npz archive, or is cut")
-    with _damage_as_user_error(path, ".npz"), np.load(path, allow_pickle=False) as archive:
-        names = archive.files
-        if "voxels" in names:
-            voxels = archive["voxels"]
-            facts = {key: archive[key].tolist() for key in GEOMETRY_KEYS if key in names}
-        elif len(names) == 1:
-            voxels, facts = archive[names[0]], {}
-        else:
-            raise UserError(f"{path}: holds the arrays {', '.join(names) or '(none)'}; expected voxels or one alone")
-    _check_form(path, voxels.shape, voxels.dtype)
+    with _damage_as_user_error(path, ".npz"), zipfile.ZipFile(path) as archive:
+        voxels, facts = npy.read_archive(archive, path, partial(_check_form, path), GEOMETRY_KEYS)
+        voxels = _native(voxels)
     return _with_geometry(path, path, voxels, facts)
 
 
 def _read_npy(path: Path) -> Volume:
-    with _damage_as_user_error(path, ".npy"), open(path, "rb") as file:
-        voxels = np.lib.format.read_array(file, allow_pickle=False)
-    _check_form(path, voxels.shape, voxels.dtype)
+    with _damage_as_user_error(path, ".npy"):
+        voxels = _native(npy.read_array(partial(open, path, "rb"), path.stat().st_size, partial(_check_form, path)))
     geometry_path = path.with_suffix(".json")
     facts = _read_geometry_file(geometry_path) if geometry_path.is_file() else {}
     if facts is None:
@@ -230,11 +223,13 @@ def _with_geometry(path: Path, facts_path: Path, voxels: np.ndarray, facts: dict
     if not isinstance(swap_axes, bool):
         raise UserError(f"{facts_path}: swap_axes is {swap_axes}; expected true or false")
     affine = _numbers(facts_path, facts, "affine", (4, 4))
+    if affine is not None and not nifti.is_geometry(affine):
+        raise UserError(f"{facts_path}: affine is {_affine_text(affine)}, which is no geometry")
     spacing = _numbers(facts_path, facts, "spacing_mm", (3,))
     if spacing is not None and not (spacing > 0).all():
         raise UserError(f"{facts_path}: spacing_mm is {spacing.tolist()}; expected millimetres above 0")
     spacing_mm = None if spacing is None else tuple(spacing.tolist())
-    return Volume(_three_dimensional(_native(voxels)), affine, spacing_mm, swap_axes, path)
+    return Volume(_three_dimensional(voxels), affine, spacing_mm, swap_axes, path)
 
 
 def _numbers(path: Path, facts: dict[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -242,7 +237,7 @@ def _numbers(path: Path, facts: dict[str, Any], key: str, shape: tuple[int, ...]
         return None
     try:
         numbers = np.array(facts[key], dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.empty(0)
     if numbers.shape != shape or not np.isfinite(numbers).all():
         raise UserError(f"{path}: {key} is {facts[key]}; expected {' x '.join(map(str, shape))} finite numbers")
