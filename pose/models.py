@@ -264,7 +264,7 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: not a checkpoint of tensors alone; refused, since loading it could run code") from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # of a damaged file it also raises KeyError, AssertionError, struct.error, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged or not a checkpoint ({reason})") from None
     for key in ("model", "state_dict"):

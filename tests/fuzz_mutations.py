@@ -13,6 +13,7 @@ import random
 import struct
 import zipfile
 import zlib
+from functools import lru_cache
 from typing import Any
 
 import nibabel
@@ -584,6 +585,24 @@ def models_case(rng: random.Random) -> Files:
     return {"case.yaml": content, "weights.pt.sha256": record, "weights.pt": b""}
 
 
+@lru_cache(maxsize=1)
+def _checkpoints() -> list[bytes]:
+    """Files of torch.save: a zip archive and the older format, in two versions of pickle."""
+    import torch
+
+    state = {"model": {"a": torch.ones(3), "b": torch.ones(2, 2).half()}}
+    ways: list[dict[str, Any]] = [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}]
+    files = [io.BytesIO() for _ in ways]
+    for file, way in zip(files, ways):
+        torch.save(state, file, **way)
+    return [file.getvalue() for file in files]
+
+
+def weights_case(rng: random.Random) -> Files:
+    """A checkpoint with edited bytes."""
+    return {"case.pt": edited_bytes(rng.choice(_checkpoints()), rng)}
+
+
 CASES = {
     "nifti": nifti_case,
     "npz": npz_case,
@@ -593,4 +612,5 @@ CASES = {
     "results": results_case,
     "seed_memory": seed_memory_case,
     "models": models_case,
+    "weights": weights_case,
 }

@@ -38,6 +38,8 @@ from tests.fuzz_mutations import CASES, SEED_FACTS, Files
 
 # No case is larger than some 100 kB, and deflate grows by 1032 at most: none of them needs as much.
 MEMORY_BYTES = 256 << 20
+# torch.load asks for what a text of 2^32 bytes would need, and then finds that the file is shorter: touched is none of it
+MEMORY_BYTES_OF_WEIGHTS = 9 << 30
 RESIDENT_BYTES = 64 << 20
 SECONDS_PER_CASE = 5.0
 # after this the process is killed: a hang in C does not hear the alarm
@@ -129,6 +131,15 @@ def read_model_files(folder: Path, rng: random.Random) -> None:
         raise Wrong(f"not text: {texts} {optional}")
 
 
+def read_weights(folder: Path, rng: random.Random) -> None:
+    """Load a checkpoint."""
+    from pose.models import load_weights
+
+    state, _ = load_weights(folder / "case.pt", {})
+    if not all(isinstance(name, str) for name in state):
+        raise Wrong(f"names of weights: {list(state)}")
+
+
 READERS = {
     "nifti": read_array_file,
     "npz": read_array_file,
@@ -138,6 +149,7 @@ READERS = {
     "results": read_results_folder,
     "seed_memory": read_seed_memory,
     "models": read_model_files,
+    "weights": read_weights,
 }
 
 
@@ -175,7 +187,7 @@ def outcome_of(read: Callable[[], object], folder: Path) -> str:
             raise Wrong(f"message of {len(message)} characters: {message!r:.200}") from error
         if str(folder) not in message:
             raise Wrong(f"message names no file: {message}") from error
-        if _ran_out_of_memory(error):
+        if _ran_out_of_memory(error) or "allocate memory" in message:
             raise Wrong(f"asked for too much memory: {message}") from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -199,11 +211,11 @@ def prepare_case(reader: str, seed: int, case: int, folder: Path) -> tuple[Files
     return files, lambda: READERS[reader](folder, rng)
 
 
-def limit_memory() -> None:
-    """Let the address space of this process grow by :data:`MEMORY_BYTES` at most (Linux; elsewhere without a limit)."""
+def limit_memory(growth: int = MEMORY_BYTES) -> None:
+    """Let the address space of this process grow by so many bytes at most (Linux; elsewhere without a limit)."""
     statm = Path("/proc/self/statm")
     if statm.exists():
-        size = int(statm.read_text().split()[0]) * resource.getpagesize() + MEMORY_BYTES
+        size = int(statm.read_text().split()[0]) * resource.getpagesize() + growth
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
@@ -227,7 +239,7 @@ def _work(reader: str, seed: int, case: int, seconds: float, current: Any, chann
     import pose.prompt
     import pose.results  # noqa: F401
 
-    if reader == "seed_memory":
+    if reader in ("seed_memory", "weights"):
         import torch  # noqa: F401
 
         import pose.segmenters.seed_memory  # noqa: F401
@@ -239,7 +251,7 @@ def _work(reader: str, seed: int, case: int, seconds: float, current: Any, chann
             with contextlib.suppress(Exception):
                 outcome_of(prepare_case(reader, -1, warm_up, folder)[1], folder)
             _clear(folder)
-        limit_memory()
+        limit_memory(MEMORY_BYTES_OF_WEIGHTS if reader == "weights" else MEMORY_BYTES)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             current.value = case
