@@ -91,12 +91,9 @@ def _image_without_voxels(path: Path, compressed: bool) -> nibabel.Nifti1Image:
         if header_class.may_contain_header(head):
             try:
                 # the four bytes after the header say that no extension follows
-                image = kind.from_stream(io.BytesIO(head[: header_class.template_dtype.itemsize] + bytes(4)))
+                return kind.from_stream(io.BytesIO(head[: header_class.template_dtype.itemsize] + bytes(4)))
             except (ImageFileError, HeaderDataError) as error:
                 raise OSError(str(error)) from error
-            if image.header["magic"] != header_class.single_magic:
-                raise ValueError("its voxels are in another file (.hdr and .img)")
-            return image
     raise OSError("it has no header of NIfTI")
 
 

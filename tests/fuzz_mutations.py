@@ -491,7 +491,10 @@ def results_case(rng: random.Random) -> Files:
 # --- seed memory, models ---------------------------------------------------------------------------------------------
 
 SEED_FACTS = {"model": "2.1_tiny", "checkpoint_sha256": "0" * 64, "image_size": 64}
-_ABOUT = {**SEED_FACTS, "seeds": [{"slice_sha256": "1" * 64, "slice": 2}], "patient": "case"}
+_ABOUT = {
+    **SEED_FACTS, "shown": {"window": "lung"}, "objects": "union",
+    "seeds": [{"slice_sha256": "1" * 64, "slice": 2, "shape": [3, 4, 5], "image": "case.nii.gz"}],
+}  # fmt: skip
 _TENSOR_DATA = struct.pack("<128H", *[0x3F80] * 128) + struct.pack("<8f", *[0.5] * 8)
 _TENSORS = {
     "0.1.features": {"dtype": "BF16", "shape": [1, 8, 4, 4], "data_offsets": [0, 256]},

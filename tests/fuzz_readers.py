@@ -107,9 +107,13 @@ def read_seed_memory(folder: Path, rng: random.Random) -> None:
     """Read a seed memory; its tensors have the dimensions that the network counts on."""
     import torch
 
+    from pose.seed import Seeds
     from pose.segmenters.seed_memory import load_seed_memory
+    from pose.volume import Volume
 
     seeds, about = load_seed_memory(folder / "case.safetensors", **SEED_FACTS, device=torch.device("cpu"))
+    Seeds(seeds, about["seeds"]).manifest_for(Volume(np.zeros((3, 4, 5), np.int16)), None)
+    about.get("shown", {}).get("window")
     for memory in (memory for seed in seeds for memory in seed.objects.values()):
         if memory.features.dim() != 4 or memory.pointers.dim() != 2 or len(memory.features) != len(memory.pointers):
             raise Wrong(f"features of shape {tuple(memory.features.shape)}, pointers {tuple(memory.pointers.shape)}")
