@@ -134,7 +134,7 @@ def _read_yaml(path: Path) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             # a few lines of aliases can stand for a billion words, and the time for nested lists grows as its square
             if isinstance(event, yaml.AliasEvent) or depth > DEEPEST_CONFIG:
-                raise UserError(f"{path}: has an alias (*name) or lists in lists, which no description of a model needs")
+                raise UserError(f"{path}: has an alias (*name) or lists in lists, which no model's description needs")
         return yaml.safe_load(text)
     except YAML_DAMAGE + (yaml.YAMLError,) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None

@@ -79,7 +79,8 @@ def load_seed_memory(
             raise ValueError("seeds and what is said of them differ in number")
         if not (all(map(_tells_a_slice, about["seeds"])) and isinstance(about.get("shown", {}), dict)):
             raise ValueError("what is said of a seed lacks its slice")
-        if len({(memory.features.shape, memory.pointers.shape) for seed in seeds for memory in seed.objects.values()}) > 1:
+        memories = [memory for seed in seeds for memory in seed.objects.values()]
+        if len({(memory.features.shape, memory.pointers.shape) for memory in memories}) > 1:
             raise ValueError("memories of different shapes")
     except (KeyError, ValueError, IndexError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: is a damaged seed memory ({type(error).__name__}: {error})") from None
@@ -94,7 +95,7 @@ def load_seed_memory(
 
 def _tells_a_slice(one: Any) -> bool:
     """Tell whether this is what a seed's own volume can be recognised by, see :class:`pose.seed.Seeds`."""
-    if not isinstance(one, dict) or not isinstance(one.get("slice_sha256"), str) or not isinstance(one.get("shape"), list):
+    if not (isinstance(one, dict) and isinstance(one.get("slice_sha256"), str) and isinstance(one.get("shape"), list)):
         return False
     whole = [type(number) is int for number in (*one["shape"], one.get("slice"))]
     return len(whole) == 4 and all(whole) and 0 <= one["slice"] < one["shape"][2]
