@@ -19,10 +19,20 @@ from pose.review import REVIEW_BELOW
 EXIT_OK = 0
 EXIT_VOLUME_FAILED = 1
 EXIT_USER_ERROR = 2
+LONGEST_ERROR = 1000
 
 
 class UserError(Exception):
-    """A mistake of the user's: one line that names the file and the value. Ends the program with exit code 2."""
+    """A mistake of the user's: one line that names the file and the value. Ends the program with exit code 2.
+
+    Values come from files and may hold anything: what does not print is escaped, and a long line loses its middle.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > LONGEST_ERROR:
+            text = f"{text[: LONGEST_ERROR - 200]} ... {text[-200:]}"
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
@@ -61,13 +71,16 @@ def configure_logging() -> None:
 
 
 def existing_file(path: Path) -> Path:
-    """Return ``path``; raise :class:`UserError` unless it is a file with something in it."""
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, not a file")
-    if path.is_file() and path.stat().st_size == 0:
-        raise UserError(f"{path}: is empty; get the file again")
+    """Return ``path``; raise :class:`UserError` unless it is a file with something in it, as far as that can be told."""
+    try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file")
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder, not a file")
+        if path.is_file() and path.stat().st_size == 0:
+            raise UserError(f"{path}: is empty; get the file again")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     return path
 
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 TOLERANCE_MM = 1e-3
-# Below, three directions span no volume to speak of: at least one of them lies in the plane of the others.
-SMALLEST_DETERMINANT = 1e-6
+# Of the cell that the directions of the axes span, 1 where they are at right angles: below, they lie in a plane.
+LEAST_VOLUME = 1e-6
+# Larger numbers are of no patient, and their products soon beyond single precision.
+LARGEST_MM = 1e9
 
 
 class Difference(NamedTuple):
@@ -29,10 +31,11 @@ class Difference(NamedTuple):
 
 
 def is_geometry(affine: np.ndarray) -> bool:
-    """Tell whether a (4, 4) affine is finite and its axes point in three directions."""
-    if not np.isfinite(affine).all() or not spacing_of(affine).all():
+    """Tell whether a (4, 4) affine puts voxels in space: three directions that differ, with lengths NIfTI can hold."""
+    if not np.isfinite(affine).all() or np.abs(affine).max() > LARGEST_MM:
         return False
-    return bool(abs(np.linalg.det(affine[:3, :3] / spacing_of(affine))) >= SMALLEST_DETERMINANT)
+    spacing = spacing_of(affine)
+    return bool((spacing > 1 / LARGEST_MM).all() and abs(np.linalg.det(affine[:3, :3] / spacing)) > LEAST_VOLUME)
 
 
 def spacing_of(affine: np.ndarray) -> np.ndarray:
@@ -101,7 +104,7 @@ def geometry_of_facts(
         raise UserError(f"{path}: swap_axes is {swap_axes}; expected true or false")
     affine = _numbers(path, facts, "affine", (4, 4))
     if affine is not None and not is_geometry(affine):
-        raise UserError(f"{path}: affine is {affine_text(affine)}, which is singular; convert the scan again")
+        raise UserError(f"{path}: affine is {affine_text(affine)}, which is no geometry; convert the scan again")
     spacing = _numbers(path, facts, "spacing_mm", (3,))
     if spacing is not None and not (spacing > 0).all():
         raise UserError(f"{path}: spacing_mm is {spacing.tolist()}; expected millimetres above 0")
@@ -118,7 +121,7 @@ def _numbers(path: Path, facts: dict[str, Any], key: str, shape: tuple[int, ...]
         return None
     try:
         numbers = np.array(facts[key], dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.empty(0)
     if numbers.shape != shape or not np.isfinite(numbers).all():
         raise UserError(f"{path}: {key} is {facts[key]}; expected {' x '.join(map(str, shape))} finite numbers")

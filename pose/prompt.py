@@ -319,7 +319,7 @@ def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_ax
         needed = shape[2] if shape is not None else max(slices, index + 1)
         if slices not in (1, needed):
             raise UserError(f"{where}: {mask_file_path} has {slices} slices, it needs 1 or {needed}")
-        mask = masks[mask_file_path][:, :, index if slices > 1 else 0] != 0
+        mask = masks[mask_file_path][:, :, min(index, slices - 1)] != 0
     return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, mask, mask_file_path)
 
 
@@ -340,7 +340,8 @@ def _whole_numbers(entry: object, keys: Sequence[str], where: str, least: int = 
 
 
 def _whole(value: object, least: int, where: str, most: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or value):
+    # what is larger than a float can count is no place in an image
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or 2**53):
         limits = f"from {least} to {most}" if most else f"from {least}"
         raise UserError(f"{where} must be a whole number {limits}, got {value!r:.60}")
     return value

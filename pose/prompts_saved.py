@@ -55,7 +55,7 @@ def read_volume_prompts(path: Path | None) -> VolumePrompts:
 
 def _count(record: dict[str, Any], name: str, path: Path) -> int | None:
     value = record.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53):
         raise UserError(f"{path}: {name} must be a whole number from 0, got {value!r:.60}")
     return value
 

@@ -155,7 +155,7 @@ def _number(cell: str, name: str, place: str) -> float | None:
         raise UserError(f"{place}: {name} {cell!r} is not a number") from None
     if math.isnan(value):
         return None
-    if name in COUNT_COLUMNS and not value.is_integer():
+    if name in COUNT_COLUMNS and not (value.is_integer() and abs(value) <= 2**53):
         raise UserError(f"{place}: {name} {cell!r} is not a whole number")
     return value
 

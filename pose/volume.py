@@ -10,12 +10,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from pose import nifti
+from pose import nifti, npy
 from pose.cli import UserError, existing_file
 from pose.geometry import affine_text, check_same_grid, geometry_of_facts, is_geometry
 
@@ -195,8 +196,8 @@ def _damage_as_user_error(path: Path, what: str) -> Iterator[None]:
 def _read_nifti(path: Path) -> Volume:
     with _damage_as_user_error(path, "NIfTI"):
         image, stored = nifti.read_stored(path)
-    _check_form(path, stored.shape, stored.dtype)
-    voxels = _three_dimensional(nifti.scaled(_native(stored), image.dataobj.slope, image.dataobj.inter))
+        _check_form(path, stored.shape, stored.dtype)
+        voxels = _three_dimensional(nifti.scaled(_native(stored), image.dataobj.slope, image.dataobj.inter))
     affine, spacing = nifti.geometry(image)
     if not is_geometry(affine):
         what = "singular" if np.isfinite(affine).all() else "not finite"
@@ -209,30 +210,22 @@ def _read_nifti(path: Path) -> Volume:
 def _read_npz(path: Path) -> Volume:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: is not an .npz archive, or is cut; get the file again")
-    with _damage_as_user_error(path, ".npz"), np.load(path, allow_pickle=False) as archive:
-        names = archive.files
-        if "voxels" in names:
-            voxels = archive["voxels"]
-            facts = {key: archive[key].tolist() for key in GEOMETRY_KEYS if key in names}
-        elif len(names) == 1:
-            voxels, facts = archive[names[0]], {}
-        else:
-            raise UserError(f"{path}: holds the arrays {', '.join(names) or '(none)'}; expected voxels or one alone")
-    _check_form(path, voxels.shape, voxels.dtype)
+    with _damage_as_user_error(path, ".npz"), zipfile.ZipFile(path) as archive:
+        voxels, facts = npy.read_archive(archive, path, partial(_check_form, path), GEOMETRY_KEYS)
+        voxels = _native(voxels)
     return _with_geometry(path, path, voxels, facts)
 
 
 def _read_npy(path: Path) -> Volume:
-    with _damage_as_user_error(path, ".npy"), open(path, "rb") as file:
-        voxels = np.lib.format.read_array(file, allow_pickle=False)
-    _check_form(path, voxels.shape, voxels.dtype)
+    with _damage_as_user_error(path, ".npy"):
+        voxels = npy.read_array(partial(open, path, "rb"), path.stat().st_size, partial(_check_form, path))
     geometry_path = path.with_suffix(".json")
     facts = _read_geometry_file(geometry_path) if geometry_path.is_file() else {}
     if facts is None:
         LOGGER.warning("%s: holds no geometry of %s, which is taken as unknown", geometry_path, path.name)
     elif facts:
         _check_belongs(path, geometry_path, voxels, facts)
-    return _with_geometry(path, geometry_path, voxels, facts or {})
+    return _with_geometry(path, geometry_path, _native(voxels), facts or {})
 
 
 def _check_belongs(path: Path, geometry_path: Path, voxels: np.ndarray, facts: dict[str, Any]) -> None:
@@ -256,7 +249,7 @@ def _read_geometry_file(path: Path) -> dict[str, Any] | None:
 
 def _with_geometry(path: Path, facts_path: Path, voxels: np.ndarray, facts: dict[str, Any]) -> Volume:
     """Put together a volume from working data; ``facts_path`` is named where a fact is no geometry."""
-    return Volume(_three_dimensional(_native(voxels)), *geometry_of_facts(facts_path, facts), path)
+    return Volume(_three_dimensional(voxels), *geometry_of_facts(facts_path, facts), path)
 
 
 def _check_form(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
