@@ -15,7 +15,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,30 +118,32 @@ def within(distances: np.ndarray, tolerance: float) -> float:
 def monai_values(pair: Pair) -> Values:
     """Return what MONAI's public functions give: Jaccard in double precision, the others in single."""
     import torch
-    from monai.metrics import compute_dice, compute_hausdorff_distance, compute_iou
 
+    metrics = import_monai().metrics
     masks = [torch.from_numpy(mask)[None, None].double() for mask in (pair.prediction, pair.truth)]
     values = {
-        "jaccard": compute_iou(*masks, ignore_empty=False).item(),
-        "dice": compute_dice(*masks, ignore_empty=False).item(),
+        "jaccard": metrics.compute_iou(*masks, ignore_empty=False).item(),
+        "dice": metrics.compute_dice(*masks, ignore_empty=False).item(),
     }
     with warnings.catch_warnings():
         silence_monai()
-        distance = compute_hausdorff_distance(*masks, include_background=True, percentile=95, spacing=pair.spacing_mm)
+        distance = metrics.compute_hausdorff_distance(
+            *masks, include_background=True, percentile=95, spacing=pair.spacing_mm
+        )
     return {**values, "hd95_mm": distance.item(), **monai_surface_dice(pair)}
 
 
 def monai_surface_dice(pair: Pair, use_subvoxels: bool = False) -> Values:
     """Return MONAI's surface Dice; ``use_subvoxels`` takes the definition of DeepMind's surface-distance."""
     import torch
-    from monai.metrics import compute_surface_dice
 
+    monai = import_monai()
     # a channel for each tolerance
     masks = [torch.from_numpy(mask)[None, None].repeat(1, len(SURFACE_DICE), *(1 for _ in mask.shape))
              for mask in (pair.prediction, pair.truth)]  # fmt: skip
     with warnings.catch_warnings():
         silence_monai()
-        found = compute_surface_dice(
+        found = monai.metrics.compute_surface_dice(
             *masks, list(SURFACE_DICE.values()),
             include_background=True, spacing=pair.spacing_mm, use_subvoxels=use_subvoxels,
         )  # fmt: skip
@@ -149,24 +153,33 @@ def monai_surface_dice(pair: Pair, use_subvoxels: bool = False) -> Values:
 def monai_double_values(pair: Pair) -> Values:
     """Return metrics from what MONAI has in double precision: the Dice of a channel, edges, distance transform."""
     import torch
-    from monai.metrics import DiceHelper
-    from monai.metrics.utils import get_mask_edges
-    from monai.transforms.utils import distance_transform_edt
 
+    monai = import_monai()
     masks = torch.from_numpy(pair.prediction), torch.from_numpy(pair.truth).double()
-    values = {"dice": DiceHelper(ignore_empty=False).compute_channel(*masks).item()}
+    values = {"dice": monai.metrics.DiceHelper(ignore_empty=False).compute_channel(*masks).item()}
     if not (pair.prediction.any() and pair.truth.any()):
         return values
     with warnings.catch_warnings():
         silence_monai()
-        prediction, truth = get_mask_edges(pair.prediction, pair.truth, always_return_as_numpy=True)
+        prediction, truth = monai.metrics.utils.get_mask_edges(pair.prediction, pair.truth, always_return_as_numpy=True)
+    transform, sampling = monai.transforms.utils.distance_transform_edt, list(pair.spacing_mm)
     forth, back = (
-        torch.from_numpy(distance_transform_edt(~target[None], sampling=list(pair.spacing_mm))[0][source])
+        torch.from_numpy(transform(~target[None], sampling=sampling)[0][source])
         for source, target in ((truth, prediction), (prediction, truth))
     )
     values["hd95_mm"] = max(torch.quantile(one, 0.95).item() for one in (forth, back))
     together = torch.cat([forth, back]).numpy()
     return {**values, **{name: within(together, tolerance) for name, tolerance in SURFACE_DICE.items()}}
+
+
+@cache
+def import_monai() -> ModuleType:
+    """Import MONAI without what PyTorch says of how it is written."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        import monai.metrics.utils
+        import monai.transforms.utils
+    return monai
 
 
 def silence_monai() -> None:

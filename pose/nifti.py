@@ -26,6 +26,7 @@ HEADER_BYTES = 544
 # No deflate stream grows by more than this: a header that promises more voxels belongs to a cut or forged file.
 LARGEST_DEFLATE_RATIO = 1032
 GZIP_LEVEL = 6
+GZIP_MAGIC = b"\x1f\x8b"
 # How far a quaternion in single precision may be from its matrix and still be the same place.
 QUATERNION_TOLERANCE_MM = 1e-3
 # by the code for metres, millimetres and micrometres; other codes mean nothing
@@ -79,6 +80,9 @@ def _image_without_voxels(path: Path, compressed: bool) -> nibabel.Nifti1Image:
 
     head = b""
     with open(path, "rb") as file:
+        if compressed and file.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
+            raise OSError("it is not a gzip file")
+        file.seek(0)
         for piece in _inflated(file) if compressed else iter(lambda: file.read(HEADER_BYTES), b""):
             head += piece
             if len(head) >= HEADER_BYTES:

@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from pose import drawing, figures
+from pose.cli import UserError
 from pose.prompt import Prompt
 from pose.volume import read_volume
 
@@ -237,7 +238,7 @@ def test_failed_picture_leaves_no_file(tmp_path, square, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match="cannot be written: disk full"):
         figures.save_overlay(tmp_path / "a.png", square[0])
     assert list(tmp_path.iterdir()) == []
 

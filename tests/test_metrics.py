@@ -144,41 +144,6 @@ def test_surface_distances_refuse_a_spacing_that_does_not_fit(spacing):
         metrics.surface_distances(ONE, ONE, spacing)
 
 
-@pytest.mark.parametrize(
-    ("shape", "spacing"),
-    [
-        ((24, 31), (1.0, 1.0)),
-        ((24, 31), (0.7, 2.5)),
-        ((14, 17, 11), (1.0, 1.0, 1.0)),
-        ((14, 17, 11), (0.7, 0.8, 3.0)),
-    ],
-)
-@pytest.mark.parametrize("kind", ["blobs", "noise", "touching the border"])
-@pytest.mark.filterwarnings("ignore:monai.metrics.utils get_mask_edges.always_return_as_numpy:FutureWarning")
-def test_surface_metrics_agree_with_monai(shape, spacing, kind):
-    pytest.importorskip("monai")
-    import torch
-    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
-    from scipy import ndimage
-
-    generator = np.random.default_rng([*shape, len(kind)])
-    for _ in range(4):
-        if kind == "noise":
-            truth, prediction = (generator.random(shape) < 0.1 for _ in range(2))
-        else:
-            smooth = ndimage.gaussian_filter(generator.standard_normal(shape), 2)
-            truth = smooth > (np.quantile(smooth, 0.8) if kind == "blobs" else np.quantile(smooth, 0.3))
-            prediction = np.roll(truth, 2, axis=0) | (generator.random(shape) < 0.01)
-        distances = metrics.surface_distances(truth, prediction, spacing)
-        one_hot = [torch.from_numpy(mask)[None, None] for mask in (prediction, truth)]
-        expected = compute_hausdorff_distance(*one_hot, include_background=True, percentile=95, spacing=spacing)
-        assert distances.hausdorff_95_mm() == pytest.approx(expected.item(), rel=1e-5)
-        assert math.isfinite(expected.item())
-        for tolerance in (1.0, 2.0):
-            expected = compute_surface_dice(*one_hot, [tolerance], include_background=True, spacing=spacing)
-            assert distances.surface_dice(tolerance) == pytest.approx(expected.item(), rel=1e-6)
-
-
 def test_slice_metrics_with_truth_and_prediction():
     truth, prediction = rectangle(0, 0, 1, 2), rectangle(1, 0, 2, 2)
     values = metrics.slice_metrics(truth, prediction, (2.0, 1.0, 9.0))

@@ -172,8 +172,8 @@ def one_direction(distances):
 
 MEASURE, HAUSDORFF, OVERLAP = metrics.surface_distances, metrics.SurfaceDistances.hausdorff_95_mm, metrics.dice
 FAULTS = {
-    "surface by all neighbours": (metrics, "_surface", full_neighbours),
-    "border is no surface": (metrics, "_surface", border_is_no_surface),
+    "surface by all neighbours": (surface, "outer_voxels", full_neighbours),
+    "border is no surface": (surface, "outer_voxels", border_is_no_surface),
     "spacing backwards": (metrics, "surface_distances", spacing_backwards),
     "margin of a percent": (metrics, "_TOLERANCE_MARGIN", 1.01),
     "mean of directions": (metrics.SurfaceDistances, "surface_dice", mean_of_directions),

@@ -20,7 +20,8 @@ def test_a_pdf_and_a_png_the_same_each_time(tmp_path):
     assert [path.name for path in first] == ["a.b.pdf", "a.b.png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert first[0].read_bytes()[:5] == b"%PDF-" and b"CreationDate" not in first[0].read_bytes()
-    assert Image.open(first[1]).size == (int(80 / 25.4 * PNG_DPI), int(50 / 25.4 * PNG_DPI))
+    with Image.open(first[1]) as picture:
+        assert picture.size == (int(80 / 25.4 * PNG_DPI), int(50 / 25.4 * PNG_DPI))
 
 
 def test_a_folder_that_is_a_file(tmp_path):
