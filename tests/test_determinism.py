@@ -133,7 +133,7 @@ def test_a_volume_gives_the_same_alone_and_after_another(folder, tmp_path, monke
 
 @pytest.fixture(scope="module")
 def four_processes(folder) -> Path:
-    """Results of every configuration: in one process, in another one with all in reverse order, and in two at once."""
+    """Results of every configuration: in one process; then, at once, all in reverse order and each volume by itself."""
     names = list(CONFIGURATIONS)
     # as many threads as users have, which do not keep a core busy while they wait for each other
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
@@ -152,8 +152,7 @@ def four_processes(folder) -> Path:
 
     for group in (
         [("ab", "together", names)],
-        [("ba", "reversed", names[::-1])],
-        [("a", "at_once", names), ("b", "at_once", names)],
+        [("ba", "reversed", names[::-1]), ("a", "at_once", names), ("b", "at_once", names)],
     ):
         processes = [start(*one) for one in group]
         for process in processes:
