@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pose import cli, results
+from pose.atomic import reserved_stamp, timestamp, write_all_atomically
 from pose.cli import UserError
-from pose.prompts_saved import PromptsSaved, VolumePrompts, prompts_saved, read_volume_prompts
+from pose.prompts_saved import PromptsSaved, VolumePrompts, prompts_saved
+from pose.result_set import read_result_set
 
 if TYPE_CHECKING:
     import pandas as pd
 
-logger = logging.getLogger(__name__)
-
 STATISTICS = ("min", "max", "avg", "std")
 PRINTED_COLUMNS = (
     "slices", "jaccard_avg", "jaccard_std", "dice_avg", "sam_score_avg", "volume_dice", "volume_hd95_mm",
-    "missed_slices", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient",
+    "missed_slices", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed",
 )  # fmt: skip
 
 
@@ -47,60 +46,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_runs(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, VolumePrompts]]:
-    """Read the newest run of each sub-folder, in the order of their names.
+def table_per_volume(raw_data: pd.DataFrame, volume_metrics: pd.DataFrame, failed: Sequence[str] = ()) -> pd.DataFrame:
+    """Return a row per image: its slices, the statistics of each metric over them, and the metrics of the volume.
 
-    Returns:
-        The rows of all raw_data tables after a column ``image``; the volume metrics, a row per image (the index)
-        and a column per metric, nan where a volume lacks one; and what is known of the prompts, by image.
-
-    Raises:
-        UserError: there is no run, or a file is not what a run writes.
+    Where volumes ``failed``, each has a row too, empty but for its name and a 1 in the column ``failed``.
     """
-    import pandas as pd
-
-    if not folder.is_dir():
-        raise UserError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
-    raw_data: dict[str, pd.DataFrame] = {}
-    volume_metrics: dict[str, pd.Series] = {}
-    prompts: dict[str, VolumePrompts] = {}
-    for volume_folder in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name):
-        if volume_folder.name.startswith("."):
-            continue
-        run = results.newest_run(volume_folder)
-        if run is None:
-            logger.warning("%s: holds no raw_data_*.csv, left out", volume_folder)
-            continue
-        image = volume_folder.name
-        raw_data[image] = _read_once_each(run.raw_data, ("slice", "jaccard", "dice"))
-        prompts[image] = read_volume_prompts(run.run)
-        volume_metrics[image] = pd.Series(dtype="float64")
-        if run.results is not None:
-            summary = _read_once_each(run.results, ("metric", "avg"), text_columns=("metric",))
-            values = summary.set_index("metric")["avg"]
-            volume_metrics[image] = values[[not results.is_slice_metric(metric) for metric in values.index]]
-    if not raw_data:
-        hint = "; it is the folder of one volume: give the folder above it" if results.newest_run(folder) else ""
-        raise UserError(f"{folder}: no folder in it holds a raw_data_*.csv{hint}")
-    present = dict.fromkeys(name for table in raw_data.values() for name in table)
-    columns = [name for name in results.ordered_columns(present) if name in present]
-    joint = pd.concat(raw_data, names=["image"]).reset_index("image").reset_index(drop=True)
-    names = dict.fromkeys(name for values in volume_metrics.values() for name in values.index)
-    metrics = pd.DataFrame([values.reindex(list(names)) for values in volume_metrics.values()], index=list(raw_data))
-    return joint[["image", *columns]], metrics, prompts
-
-
-def _read_once_each(path: Path, columns: Sequence[str], text_columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table in which each value of the first of ``columns`` comes once."""
-    table = results.read_table(path, columns, text_columns)
-    repeated = table.loc[table[columns[0]].duplicated(), columns[0]]
-    if len(repeated):
-        raise UserError(f"{path}: {columns[0]} {repeated.iloc[0]} comes twice")
-    return table
-
-
-def table_per_volume(raw_data: pd.DataFrame, volume_metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per image: its slices, the statistics of each metric over them, and the metrics of the volume."""
     import pandas as pd
 
     rows = []
@@ -110,22 +60,25 @@ def table_per_volume(raw_data: pd.DataFrame, volume_metrics: pd.DataFrame) -> pd
         for metric in results.summarised_columns(raw_data):
             values = results.statistics(slices[metric])
             row.update({f"{metric}_{statistic}": values[statistic] for statistic in STATISTICS})
-        rows.append({**row, **volume_metrics.loc[image]})
-    table = pd.DataFrame(rows)
+        rows.append({**row, **volume_metrics.loc[image], **({"failed": 0} if failed else {})})
+    rows += [{"image": image, "failed": 1} for image in failed]
+    table = pd.DataFrame(rows).sort_values("image", ignore_index=True)
     return table.astype({name: "Int64" for name in table if name in results.COUNT_COLUMNS})
 
 
 def table_of_all(
-    raw_data: pd.DataFrame, volume_metrics: pd.DataFrame, columns: pd.DataFrame, saved: PromptsSaved
+    raw_data: pd.DataFrame, volume_metrics: pd.DataFrame, columns: pd.DataFrame, saved: PromptsSaved, failed: int = 0
 ) -> pd.DataFrame:
     """Return statistics over the slices of all volumes, then over volumes for the metrics of a whole volume.
 
-    Where something is known of prompts (``columns`` of :func:`prompt_columns`), rows on them come last: statistics over
-    volumes, then one value each for all volumes together.
+    Where runs have manifests, so that something is known of prompts (``columns`` of :func:`prompt_columns`), rows on
+    what ``failed`` and on prompts come last: statistics over volumes, and one value each for all volumes together.
     """
     import pandas as pd
 
     over_volumes = dict(volume_metrics.items())
+    if "prompted_slices" in columns or failed:
+        over_volumes["failed_volumes"] = pd.Series([failed], dtype="float64")
     if "prompted_slices" in columns:
         over_volumes.update(masked_slices=columns["masked_slices"], prompted_slices=columns["prompted_slices"])
         over_volumes["prompts_used"] = pd.Series([saved.used], dtype="float64")
@@ -167,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     folder = arguments.results_folder_path
     cli.configure_logging()
-    raw_data, volume_metrics, prompts = read_runs(folder)
+    joint = read_result_set(folder)
+    raw_data, volume_metrics, prompts, failures = joint.raw_data, joint.volume_metrics, joint.prompts, joint.failures
     left_out = [] if arguments.include_seed_patient else [image for image, one in prompts.items() if one.seed_patient]
     counted = [image for image in prompts if image not in left_out]
     if not counted:
@@ -176,18 +130,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     columns = prompt_columns(prompts)
     saved = prompts_saved(prompts[image] for image in counted)
     counted_slices = raw_data[raw_data["image"].isin(counted)]
-    statistics = table_of_all(counted_slices, volume_metrics.loc[counted], columns.loc[counted], saved)
-    per_volume = table_per_volume(raw_data, volume_metrics).join(columns, on="image")
+    statistics = table_of_all(counted_slices, volume_metrics.loc[counted], columns.loc[counted], saved, len(failures))
+    per_volume = table_per_volume(raw_data, volume_metrics, list(failures)).join(columns, on="image")
     if "seed_patient" in columns:
         raw_data = raw_data.join(columns["seed_patient"], on="image")
     tables = {"joint_raw_data": raw_data, "joint_results": per_volume, "results": statistics}
-    with results.reserved_stamp(folder, results.timestamp()) as stamp:
+    with reserved_stamp(folder, timestamp()) as stamp:
         paths = {kind: folder / f"{kind}_{stamp}.csv" for kind in tables}
-        results.write_all_atomically(
+        write_all_atomically(
             (paths[kind], partial(results.write_table, table=table)) for kind, table in tables.items()
         )
     print(as_text(per_volume[["image", *(name for name in PRINTED_COLUMNS if name in per_volume)]]))
-    print(f"\n{len(per_volume)} volumes, {len(raw_data)} slices")
+    print(f"\n{len(volume_metrics)} volumes, {len(raw_data)} slices")
+    if failures:
+        print(f"{len(failures)} more failed and have no scores; counted in failed_volumes:")
+        for image, reason in failures.items():
+            print(f"  {image}: {reason}")
     if left_out:
         print(f"left out of the statistics as seed patient: {', '.join(left_out)}")
     if sentence := saved.sentence():

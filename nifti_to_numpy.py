@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pose.cli import EXIT_OK, UserError, run_main
-from pose.volume import read_volume, volume_suffix, write_volume
+from pose.cli import EXIT_OK, UserError, configure_logging, run_main
+from pose.volume import count_not_finite, read_volume, write_volume
+
+LOGGER = logging.getLogger("pose")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,16 +38,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert one file; return the exit code."""
     arguments = build_parser().parse_args(argv)
     source, target = arguments.input_file_path, arguments.output_file_path
-    if volume_suffix(source) not in (".nii", ".nii.gz"):
+    configure_logging()
+    if not source.name.lower().endswith((".nii", ".nii.gz")):
         raise UserError(f"{source}: is no NIfTI file (.nii, .nii.gz)")
-    if volume_suffix(target) not in (".npz", ".npy"):
+    if not target.name.lower().endswith((".npz", ".npy")):
         raise UserError(f"{target}: working data is .npz or .npy")
     volume = read_volume(source, swap_axes=arguments.swap_axes)
+    if unusable := count_not_finite(volume.voxels):
+        text = "%s: %d of %d voxels are NaN or infinite; kept as they are"
+        LOGGER.warning(text, source, unusable, volume.voxels.size)
+    missing = [folder for folder in target.parents if not folder.exists()]
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{target.parent}: cannot be made: {error.strerror}") from error
-    write_volume(target, volume)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{target.parent}: cannot be made a folder ({error.strerror})") from error
+        write_volume(target, volume)
+    except BaseException:
+        for folder in missing:
+            if folder.is_dir():
+                folder.rmdir()
+        raise
 
     shape = " x ".join(map(str, volume.voxels.shape))
     spacing = "unknown spacing"

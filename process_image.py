@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pose import cli
 
@@ -41,63 +42,77 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
 
-    from pose import models, run, segmenters
+    from pose import batch, models, resume, run, segmenters
     from pose.case import Job, load_case, plan_jobs, usable_prompts
     from pose.crop import crop_volume
-    from pose.segmenters.embeddings import embeddings_from_arguments
+    from pose.intensity import intensity_from_arguments
 
+    intensity_from_arguments(arguments)  # a mistake here is no volume's
     jobs = plan_jobs(arguments, "results")
     spec = models.at_image_size(models.find_model(arguments.model, arguments.sam_version), arguments.image_size)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
-    loaded = None
 
-    def process(job: Job) -> dict[str, Path] | None:
-        nonlocal loaded
+    def made_from_of(job: Job) -> dict[str, Any]:
+        return resume.made_from(job, arguments, spec, checkpoint)
+
+    def describe(job: Job) -> str:
+        if arguments.resume and resume.is_done(job.results_folder, made_from_of(job)):
+            return "done already"
         case = load_case(job, arguments)
-        prompts = prompts_of_slices(case, arguments)
-        slices = range(len(case.grey)) if arguments.slice is None else [arguments.slice]
-        if arguments.dry_run:
-            print(
-                f"{job.name}: would prompt {spec.name} on {len({prompt.slice for prompt in prompts})} of {len(case.grey)} "
-                f"slices and write to {job.results_folder}"
-            )
-            return None
-        if loaded is None:
-            device = models.choose_device(arguments.device)
+        prompted = {prompt.slice for prompt in prompts_of_slices(case, arguments)}
+        return f"would prompt {spec.name} on {len(prompted)} of {len(case.grey)} slices and write to {job.results_folder}"
+
+    @cache
+    def load(device_name: str) -> tuple:
+        from pose.segmenters.embeddings import embeddings_from_arguments
+
+        with batch.for_all_volumes():
+            device = models.choose_device(device_name)
             precision = models.choose_precision(arguments.precision, device)
             embeddings = embeddings_from_arguments(arguments)
             segmenter = segmenters.build_slice_segmenter(spec, checkpoint, device, precision, embeddings)
-            manifest = models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
-            loaded = segmenter, manifest, embeddings
-        segmenter, manifest, embeddings = loaded
+        manifest = models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
+        return segmenter, manifest, embeddings
+
+    def process(job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
+        case = load_case(job, arguments)
+        prompts = prompts_of_slices(case, arguments)
+        slices = range(len(case.grey)) if arguments.slice is None else [arguments.slice]
+        segmenter, manifest, embeddings = load("cpu" if less_memory else arguments.device)
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, spec.name)
         crop = crop_volume(arguments.crop, case.grey, prompts)
         predictions = segmenters.segment_slices(
             segmenter, crop.grey, crop.prompts(prompts), slices, arguments.multimask_output
         )
-        manifest = {**manifest, "crop": crop.describe()}
+        manifest = {**manifest, "crop": crop.describe(), "made_from": made_from, "less_memory": less_memory}
         return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings)
 
-    return run.run_jobs(jobs, process)
+    if arguments.dry_run:
+        return batch.check_jobs(jobs, describe)
+    return batch.run_jobs(jobs, process, made_from_of, arguments.resume)
 
 
 def prompts_of_slices(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts of every slice, given by the user or taken from the ground truth."""
     from pose.case import given_prompts, prompts_from_truth
+    from pose.prompt import prompt_slice
 
     last = len(case.grey) - 1
     if arguments.slice is not None and arguments.slice > last:
         raise cli.UserError(f"{case.job.image_path}: --slice {arguments.slice} is not among its slices 0 to {last}")
     prompts = given_prompts(case, arguments)
     if prompts is None:
-        case.required_truth()
+        where = "centre" if arguments.slice is None else arguments.slice
+        prompt_slice(case.required_truth(), where, source=case.job.masks_path)  # or says what is not there to prompt on
         prompts = [prompt for index in case.masked_slices for prompt in prompts_from_truth(case, index, arguments)]
-    if arguments.slice is not None:
-        prompts = [prompt for prompt in prompts if prompt.slice == arguments.slice]
-    if not prompts:
-        where = "" if arguments.slice is None else f" slice {arguments.slice}"
-        raise cli.UserError(f"{case.job.masks_path or case.job.image_path}: nothing to prompt on{where}")
-    return prompts
+    if arguments.slice is None:
+        return prompts
+    here = [prompt for prompt in prompts if prompt.slice == arguments.slice]
+    if not here:
+        nearest = min({prompt.slice for prompt in prompts}, key=lambda index: (abs(index - arguments.slice), index))
+        given = f"{arguments.prompt_file_path}: --slice {arguments.slice} has no prompt"
+        raise cli.UserError(f"{given}, the nearest one with a prompt is {nearest}")
+    return here
 
 
 if __name__ == "__main__":

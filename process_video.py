@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pose import cli, seed
 
@@ -73,55 +73,71 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
 
-    from pose import run
+    from pose import batch, resume, run
     from pose.case import Job, load_case, plan_jobs, usable_prompts
     from pose.crop import crop_volume
+    from pose.intensity import intensity_from_arguments
 
     seeded = seed.is_seeded(arguments)
     if arguments.slice is not None and not (arguments.point or arguments.negative_point or arguments.box):
         raise cli.UserError(f"--slice {arguments.slice}: needs --point or --box; for prompts from masks see --prompt_slice")
     if not arguments.image_file_path and not arguments.save_seed_memory:
         raise cli.UserError("--image_file_path: needed, unless --save_seed_memory is all that is asked for")
+    intensity_from_arguments(arguments)  # a mistake here is no volume's
     jobs = plan_jobs(arguments, "results_video")
     spec, checkpoint, method = choose_method(arguments, seeded)
     seed_cases = seed.seed_cases(arguments)
 
-    @cache
-    def load() -> tuple:
-        segmenter, manifest, embeddings = load_segmenter(method, spec, checkpoint, arguments)
-        return segmenter, manifest, embeddings, seed.make_or_load(segmenter, seed_cases, arguments) if seeded else None
+    def made_from_of(job: Job) -> dict[str, Any]:
+        return resume.made_from(job, arguments, spec, checkpoint)
 
-    def process(job: Job) -> dict[str, Path] | None:
+    def case_and_prompts(job: Job) -> tuple[Case, list[Prompt]]:
         case = load_case(job, arguments)
-        slices = range(len(case.grey))
-        start = arguments.start_slice
-        if start is not None and start not in slices:
-            raise cli.UserError(f"{job.image_path}: --start_slice {start} is not among its slices 0 to {len(slices) - 1}")
-        prompts = [] if seeded else prompts_of_volume(case, arguments)
-        if arguments.dry_run:
-            where = ", ".join(str(index) for index in sorted({prompt.slice for prompt in prompts}))
-            what = "the seeds" if seeded else f"{len(prompts)} prompt(s) on slice {where}"
-            print(
-                f"{job.name}: would carry {what} through {len(slices)} slices by {method}"
-                f"{'' if spec is None else ' with ' + spec.name} and write to {job.results_folder}"
-            )
-            return None
-        segmenter, manifest, embeddings, seeds = load()
+        last, start = len(case.grey) - 1, arguments.start_slice
+        if start is not None and start > last:
+            raise cli.UserError(f"{job.image_path}: --start_slice {start} is not among its slices 0 to {last}")
+        return case, [] if seeded else prompts_of_volume(case, arguments)
+
+    def describe(job: Job) -> str:
+        if arguments.resume and resume.is_done(job.results_folder, made_from_of(job)):
+            return "done already"
+        case, prompts = case_and_prompts(job)
+        where = ", ".join(str(index) for index in sorted({prompt.slice for prompt in prompts}))
+        what = "the seeds" if seeded else f"{len(prompts)} prompt(s) on slice {where}"
+        model = "" if spec is None else f" with {spec.name}"
+        return f"would carry {what} through {len(case.grey)} slices by {method}{model} and write to {job.results_folder}"
+
+    @cache
+    def load(on_cpu: bool) -> tuple:
+        with batch.for_all_volumes():
+            segmenter, manifest, embeddings = load_segmenter(method, spec, checkpoint, arguments, on_cpu)
+            seeds = seed.make_or_load(segmenter, seed_cases, arguments) if seeded else None
+        return segmenter, manifest, embeddings, seeds
+
+    def process(job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
+        case, prompts = case_and_prompts(job)
+        # SAM 2's memory can do with less of the device's memory; all else is left to the CPU
+        segmenter, manifest, embeddings, seeds = load(less_memory and method != "sam2_memory")
+        if method == "sam2_memory":
+            segmenter.less_memory = less_memory
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
         crop = crop_volume(arguments.crop, case.grey, prompts)
-        manifest = {**manifest, "crop": crop.describe()}
+        manifest = {**manifest, "crop": crop.describe(), "made_from": made_from, "less_memory": less_memory}
         if seeds is None:
             predictions = segmenter.segment(crop.grey, crop.prompts(prompts))
         else:
-            predictions = segmenter.segment(crop.grey, [], seeds.memories, start)
+            predictions = segmenter.segment(crop.grey, [], seeds.memories, arguments.start_slice)
             manifest["seed"] = seeds.manifest_for(case.volume, arguments.seed_memory)
+        slices = range(len(case.grey))
         return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings)
 
-    if arguments.save_seed_memory and arguments.dry_run:
-        print(f"would write the memory of {len(seed_cases)} seed(s) to {arguments.save_seed_memory}")
-    elif seeded and not arguments.dry_run:
-        load()  # a mistake in the seeds is told once, before any volume
-    return run.run_jobs(jobs, process)
+    if arguments.dry_run:
+        if arguments.save_seed_memory:
+            print(f"would write the memory of {len(seed_cases)} seed(s) to {arguments.save_seed_memory}")
+        return batch.check_jobs(jobs, describe)
+    if arguments.save_seed_memory:
+        load(False)  # asked for by itself, whatever becomes of the volumes
+    return batch.run_jobs(jobs, process, made_from_of, arguments.resume)
 
 
 def choose_method(arguments: argparse.Namespace, seeded: bool) -> tuple:
@@ -148,9 +164,10 @@ def choose_method(arguments: argparse.Namespace, seeded: bool) -> tuple:
 def refuse_memory_flags(arguments: argparse.Namespace, seeded: bool, what: str) -> None:
     """Raise UserError for flags that only SAM 2's memory understands."""
     if seeded:
-        flag = next(name for name in seed.SEED_FLAGS if getattr(arguments, name))
+        flag, value = next((name, getattr(arguments, name)) for name in seed.SEED_FLAGS if getattr(arguments, name))
+        given = " ".join(map(str, value)) if isinstance(value, list) else value
         raise cli.UserError(
-            f"--{flag}: {what} has no memory that one patient could leave to another; choose a SAM 2 model with "
+            f"--{flag} {given}: {what} has no memory that one patient could leave to another; choose a SAM 2 model with "
             "--method sam2_memory"
         )
     for flag in ("max_memories", "stop_after"):
@@ -158,16 +175,18 @@ def refuse_memory_flags(arguments: argparse.Namespace, seeded: bool, what: str) 
             raise cli.UserError(f"--{flag} {getattr(arguments, flag)}: {what} has no such memory; it is for sam2_memory")
 
 
-def load_segmenter(method: str, spec: ModelSpec | None, checkpoint: Path | None, arguments: argparse.Namespace) -> tuple:
+def load_segmenter(
+    method: str, spec: ModelSpec | None, checkpoint: Path | None, arguments: argparse.Namespace, on_cpu: bool = False
+) -> tuple:
     """Return (volume segmenter, what the manifest says of it, the cache of encoded slices that it uses or None)."""
-    from pose import models, segmenters
-    from pose.segmenters.embeddings import embeddings_from_arguments
-
     if method == "region_growing":
         from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 
         return RegionGrowing(RegionGrowingSettings.from_arguments(arguments)), {"method": method}, None
-    device = models.choose_device(arguments.device)
+    from pose import models, segmenters
+    from pose.segmenters.embeddings import embeddings_from_arguments
+
+    device = models.choose_device("cpu" if on_cpu else arguments.device)
     precision = models.choose_precision(arguments.precision, device)
     embeddings = embeddings_from_arguments(arguments)
     if method == "sam2_memory":

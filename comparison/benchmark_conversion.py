@@ -40,7 +40,7 @@ start = time.perf_counter()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-peak_mb = peak / (1e6 if sys.platform == "darwin" else 1e3)
+peak_mb = peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 print(json.dumps({"code": done.returncode, "seconds": seconds, "peak_mb": peak_mb}))
 """
 GOAL = 2.0

@@ -9,6 +9,7 @@ within a round, since other work on the machine slows both alike.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -73,8 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{precision}: {statistics.median(times):.3f} s a slice ({min(times):.3f} to {max(times):.3f})")
     print(f"bf16 is {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})")
     together = metrics.dice(np.stack(masks["fp32"]), np.stack(masks["bf16"]))
-    worst = int(np.argmin(agreement))
-    print(f"Dice of bf16 to fp32: {together:.5f} over all slices; mean of slices {statistics.fmean(agreement):.5f}, least "
+    # undefined where neither finds anything
+    defined = [index for index, value in enumerate(agreement) if not math.isnan(value)]
+    if not defined:
+        raise cli.UserError(f"--model {spec.name}: finds nothing on any slice, in either precision")
+    worst = min(defined, key=agreement.__getitem__)
+    mean = statistics.fmean(agreement[index] for index in defined)
+    print(f"Dice of bf16 to fp32: {together:.5f} over all slices; mean of {len(defined)} slices {mean:.5f}, least "
           f"{agreement[worst]:.5f} on a mask of {np.count_nonzero(masks['fp32'][worst])} pixels")  # fmt: skip
     return cli.EXIT_OK if together >= GOAL_DICE else cli.EXIT_VOLUME_FAILED
 

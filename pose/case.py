@@ -56,7 +56,7 @@ class Case:
     @cached_property
     def labels(self) -> list[int]:
         """Labels of the ground truth."""
-        return [] if self.truth is None else np.unique(self.truth[self.truth > 0]).tolist()
+        return [] if self.truth is None else labels_of(self.truth)
 
     @cached_property
     def masked_slices(self) -> list[int]:
@@ -74,6 +74,12 @@ class Case:
                 f"{self.job.image_path}: no prompt; give --masks_file_path, --prompt_file_path, or --slice with --point or --box"
             )
         return self.truth
+
+
+def labels_of(truth: np.ndarray) -> list[int]:
+    """Return the labels above 0 of (rows, columns, slices) whole numbers, in ascending order, a slice at a time."""
+    found = [np.unique(truth[:, :, index]) for index in range(truth.shape[2])]
+    return [label for label in np.unique(np.concatenate(found)).tolist() if label > 0]
 
 
 def plan_jobs(arguments: argparse.Namespace, results_name: str) -> list[Job]:
@@ -100,13 +106,17 @@ def load_case(job: Job, arguments: argparse.Namespace) -> Case:
     volume = read_volume(job.image_path, swap_axes=arguments.swap_axes)
     truth = None
     if job.masks_path is not None:
-        truth = read_mask(job.masks_path, like=volume, swap_axes=arguments.swap_axes).voxels
+        truth = read_mask(
+            job.masks_path, volume, arguments.swap_axes, allow_geometry_mismatch=arguments.allow_geometry_mismatch
+        ).voxels
         if arguments.labels is not None:
-            present = np.unique(truth[truth > 0]).tolist()
+            present = labels_of(truth)
             for label in arguments.labels:
                 if label not in present:
                     raise UserError(f"{job.masks_path}: holds no label {label} (--labels); it holds {present}")
-            truth = np.where(np.isin(truth, arguments.labels), truth, 0)
+            for index in range(truth.shape[2]):
+                here = truth[:, :, index]
+                here[~np.isin(here, arguments.labels)] = 0
     return Case(job, volume, truth, GreySlices(volume, intensity_from_arguments(arguments)))
 
 

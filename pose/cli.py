@@ -7,34 +7,61 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 from pose.review import REVIEW_BELOW
 
 EXIT_OK = 0
 EXIT_VOLUME_FAILED = 1
 EXIT_USER_ERROR = 2
+LONGEST_ERROR = 1000
 
 
 class UserError(Exception):
-    """A mistake of the user's: one line that names the file and the value. Ends the program with exit code 2."""
+    """A mistake of the user's: one line that names the file and the value. Ends the program with exit code 2.
+
+    Values come from files and may hold anything: what does not print is escaped, and a long line loses its middle.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > LONGEST_ERROR:
+            text = f"{text[: LONGEST_ERROR - 200]} ... {text[-200:]}"
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Call ``main`` and turn a :class:`UserError` into one line on stderr and exit code 2.
 
-    Anything else that is raised is a bug and keeps its traceback. Ctrl-C gives 130, as shells expect.
+    Anything else that is raised is a bug and keeps its traceback. Ctrl-C gives 130, and a request to end, such as a
+    cluster's, 143, as shells expect; both leave nothing half-written.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         return main(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+
+
+class _Terminated(KeyboardInterrupt):
+    """The system asked the program to end."""
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 def configure_logging() -> None:
@@ -44,11 +71,16 @@ def configure_logging() -> None:
 
 
 def existing_file(path: Path) -> Path:
-    """Return ``path``; raise :class:`UserError` unless it is a file that can be read."""
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, not a file")
+    """Return ``path``; raise :class:`UserError` unless it is a file with something in it, as far as that can be told."""
+    try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file")
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder, not a file")
+        if path.is_file() and path.stat().st_size == 0:
+            raise UserError(f"{path}: is empty; get the file again")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     return path
 
 
@@ -117,6 +149,11 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
     group.add_argument(
         "--swap_axes", action="store_true",
         help="swap the first two axes of NIfTI files, so that rows come first; working data remembers it by itself",
+    )
+    group.add_argument(
+        "--allow_geometry_mismatch", action="store_true",
+        help="take masks whose orientation or origin is not the scan's voxel by voxel as they lie, with a warning; their "
+        "shape and spacing must be the scan's",
     )
     group.add_argument(
         "-w", "--apply_windowing", action="store_true",
@@ -223,5 +260,10 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str) -> N
         "--review_below", type=share, default=REVIEW_BELOW, metavar="SCORE",
         help="mark a slice for review (needs_review in raw_data) where the model's own estimate of its IoU is below "
         "this: the least over objects and, in a chain, on the way from the prompt (default: %(default)s)",
+    )
+    group.add_argument(
+        "--resume", action="store_true",
+        help="skip volumes that are done: whose newest run is complete and was made from the same inputs, settings and "
+        "code; the others are done (again)",
     )
     group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")

@@ -21,9 +21,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
+from pose.atomic import write_atomically
 from pose.drawing import STYLE, draw_curve, draw_slice, label_tile, legend_handles
 from pose.prompt import Prompt
-from pose.results import write_atomically
 
 if TYPE_CHECKING:
     from pose.segmenters import GreySlices
@@ -110,9 +110,9 @@ def contact_sheet_figure(
     if dice_per_slice is not None and len(dice_per_slice) != slices:
         raise ValueError(f"{len(dice_per_slice)} values of Dice for {slices} slices")
 
-    curves = {"predicted": np.count_nonzero(prediction, axis=(0, 1))}
+    curves = {"predicted": _voxels_by_slice(prediction)}
     if truth is not None:
-        curves["true"] = np.count_nonzero(truth, axis=(0, 1))
+        curves["true"] = _voxels_by_slice(truth)
     if dice_per_slice is not None:
         curves["dice"] = np.array([np.nan if dice is None else dice for dice in dice_per_slice], dtype=float)
     false = (curves["predicted"] > 0) & (curves.get("true", np.ones(slices)) == 0)
@@ -144,6 +144,11 @@ def contact_sheet_figure(
         if len(prompted) > len(marked):
             curve.set_xlabel(f"slice ({len(prompted)} of {slices} prompted)")
     return figure
+
+
+def _voxels_by_slice(labels: np.ndarray) -> np.ndarray:
+    # slice by slice: with an axis, numpy makes a copy of the volume as bool
+    return np.array([np.count_nonzero(labels[:, :, index]) for index in range(labels.shape[2])])
 
 
 def choose_slices(filled: np.ndarray, prompted: Sequence[int], max_tiles: int) -> list[int]:

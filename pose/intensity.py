@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pose.cli import UserError
-from pose.volume import Volume
+from pose.volume import Volume, count_not_finite
 
 LOGGER = logging.getLogger(__name__)
 
@@ -95,18 +95,19 @@ class GreySlices:
         self._voxels = volume.voxels
         self.shape: tuple[int, int, int] = volume.voxels.shape
         name = str(volume.path or "volume")
-        if self._voxels.dtype.kind == "f":
-            finite = sum(int(np.isfinite(self._voxels[:, :, index]).sum()) for index in range(len(self)))
-            if finite < self._voxels.size:
-                LOGGER.warning("%s: %d voxels are not finite; they become black", name, self._voxels.size - finite)
+        if unusable := count_not_finite(self._voxels):
+            text = "%s: %d of %d voxels are NaN or infinite; they become black"
+            LOGGER.warning(text, name, unusable, self._voxels.size)
+        ranges = [_finite_range(self._voxels[:, :, index]) for index in range(len(self))]
         limits = None
         if intensity.window is not None:
             level, width = intensity.window
             limits = (level - width / 2, level + width / 2)
         elif not intensity.per_slice:
-            limits = _percentile_limits(self._voxels, name)
+            limits = _percentile_limits(self._voxels, ranges, name)
         self.limits: tuple[float, float] | None = None if intensity.per_slice else limits
         self._limits_within_slice = limits
+        self._log_what_shows_little(ranges, name)
 
     def __len__(self) -> int:
         return self.shape[2]
@@ -116,12 +117,28 @@ class GreySlices:
         values = self._voxels[:, :, slice_index]
         if self.limits is not None:
             return _grey(values, *self.limits)
-        low, high = _finite_range(values)
+        return _grey(values, *self._stretched(*_finite_range(values)))
+
+    def _stretched(self, low: float, high: float) -> tuple[float, float]:
+        """Return the values that become black and white on a slice with this range; nan is none."""
+        if self.limits is not None:
+            return self.limits
+        if math.isnan(low):
+            return 0.0, 0.0
         if self._limits_within_slice is not None:
             low, high = np.clip((low, high), *self._limits_within_slice).tolist()
-        if low == high:
-            LOGGER.info("slice %d: nothing but the value %g; it becomes black", slice_index, low)
-        return _grey(values, low, high)
+        return low, high
+
+    def _log_what_shows_little(self, ranges: Sequence[tuple[float, float]], name: str) -> None:
+        """Tell of a volume of one slice, and which slices are of one grey level: models find nothing there."""
+        if len(self) == 1:
+            LOGGER.info("%s: is a volume of one slice", name)
+        ends = (_grey(np.array([one]), *self._stretched(*one)) for one in ranges)
+        flat = [index for index, ((darkest, brightest),) in enumerate(ends) if darkest == brightest]
+        if len(flat) == len(self):
+            LOGGER.warning("%s: every slice is of one grey level, its voxels go from %g to %g", name, *_widest(ranges))
+        elif flat:
+            LOGGER.info("%s: slice(s) %s are of one grey level each", name, _as_spans(flat))
 
 
 def _grey(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -140,22 +157,30 @@ def _grey(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return levels.astype(np.uint8)
 
 
-def _finite_range(*slices: np.ndarray) -> tuple[float, float]:
-    """Return the smallest and the largest finite value of all slices; (0, 0) where there is none."""
-    ends: list[float] = []
-    for values in slices:
-        if values.dtype.kind == "f":
-            values = values[np.isfinite(values)]
-        if values.size:
-            ends += (float(values.min()), float(values.max()))
-    return (min(ends), max(ends)) if ends else (0.0, 0.0)
+def _finite_range(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; nan twice where there is none."""
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    return (float(values.min()), float(values.max())) if values.size else (math.nan, math.nan)
 
 
-def _percentile_limits(voxels: np.ndarray, name: str) -> tuple[float, float]:
+def _widest(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the smallest and the largest value of all ranges; (0, 0) where no slice has a finite one."""
+    known = [one for one in ranges if not math.isnan(one[0])]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else (0.0, 0.0)
+
+
+def _as_spans(numbers: Sequence[int]) -> str:
+    """Return ascending whole numbers as text, neighbours together: "0 to 3, 7"."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return ", ".join(str(start) if start == end else f"{start} to {end}" for start, end in zip(starts, ends))
+
+
+def _percentile_limits(voxels: np.ndarray, ranges: Sequence[tuple[float, float]], name: str) -> tuple[float, float]:
     """Return the percentiles, or where these are one value, the range; one value twice for a constant volume."""
-    lowest, highest = _finite_range(*np.moveaxis(voxels, 2, 0))
+    lowest, highest = _widest(ranges)
     if lowest == highest:
-        LOGGER.warning("%s: nothing but the value %g; all slices become black", name, lowest)
         return lowest, highest
     histogram = _histogram(voxels, lowest, highest)
     if histogram is None:

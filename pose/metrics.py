@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pose import surface
+
 SURFACE_TOLERANCES_MM = (1, 2)
 
 # NIfTI keeps spacings in single precision: ten voxels of 0.1 mm come out as 1.00000001 mm, yet are within 1 mm.
 _TOLERANCE_MARGIN = 1 + 1e-6
 
-# Distances in both directions are measured at once up to here: they take 12 bytes a voxel each.
-MOST_VOXELS_AT_ONCE = 1 << 25
+# The transform of a small volume as a whole is over before the slices have been taken apart.
+MOST_VOXELS_AT_ONCE = 1 << 17
 
 
 def jaccard(truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -88,15 +90,22 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
     Raises:
         ValueError: the shapes differ, or the spacing does not fit them.
     """
-    truth, prediction = _as_masks(truth, prediction)
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _check_shapes(truth, prediction)
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (truth.ndim,) or not np.all(np.isfinite(spacing) & (spacing > 0)):
         raise ValueError(f"spacing_mm {tuple(spacing_mm)} is not {truth.ndim} distances above 0")
+    if truth.ndim == 3 and truth.size > MOST_VOXELS_AT_ONCE:
+        box = surface.joint_box(truth, prediction)
+        with ThreadPoolExecutor(2) as workers:
+            surfaces = list(workers.map(lambda mask: surface.surface_of(mask[box]), (truth, prediction)))
+            pairs = surfaces, surfaces[::-1]
+            return SurfaceDistances(*workers.map(lambda pair: surface.distances_to_surface(*pair, spacing), pairs))
+    truth, prediction = _as_masks(truth, prediction)
     box = _joint_bounding_box(truth, prediction)
-    truth_surface, prediction_surface = _surface(truth[box]), _surface(prediction[box])
+    truth_surface, prediction_surface = surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])
     pairs = (truth_surface, prediction_surface), (prediction_surface, truth_surface)
-    at_once = truth.ndim == 3 and truth_surface.size <= MOST_VOXELS_AT_ONCE
-    with ThreadPoolExecutor(2 if at_once else 1) as workers:
+    with ThreadPoolExecutor(2 if truth.ndim == 3 else 1) as workers:
         return SurfaceDistances(*workers.map(lambda pair: _distances_between(*pair, spacing), pairs))
 
 
@@ -141,11 +150,11 @@ def slice_metrics(
 def volume_metrics(
     truth: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float] | None
 ) -> dict[str, float | int]:
-    """Score a whole volume.
+    """Score a whole volume; a few slices at a time are copied, never the volume.
 
     Args:
-        truth: (rows, columns, slices) mask of the ground truth.
-        prediction: (rows, columns, slices) mask.
+        truth: (rows, columns, slices) mask of the ground truth, or labels: all that is not 0 counts.
+        prediction: (rows, columns, slices) mask or labels.
         spacing_mm: (row, column, slice) distance; None where unknown.
 
     Returns:
@@ -154,10 +163,13 @@ def volume_metrics(
         false_positive_voxels (predicted on slices without ground truth) and missed_slices (with ground truth, and
         nothing predicted).
     """
-    truth, prediction = _as_masks(truth, prediction)
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _check_shapes(truth, prediction)
+    true_voxels, predicted_voxels, common_voxels = _voxels_by_slice(truth, prediction)
+    both, common = int(true_voxels.sum() + predicted_voxels.sum()), int(common_voxels.sum())
     values: dict[str, float | int] = {
-        "volume_jaccard": jaccard(truth, prediction),
-        "volume_dice": dice(truth, prediction),
+        "volume_jaccard": common / (both - common) if both else float("nan"),
+        "volume_dice": 2 * common / both if both else float("nan"),
     }
     if spacing_mm is not None:
         if truth.shape[2] == 1:
@@ -167,17 +179,30 @@ def volume_metrics(
         values["volume_hd95_mm"] = distances.hausdorff_95_mm()
         for tolerance in SURFACE_TOLERANCES_MM:
             values[f"volume_surface_dice_{tolerance}mm"] = distances.surface_dice(tolerance)
-    truth_on_slice, predicted_on_slice = truth.any(axis=(0, 1)), np.count_nonzero(prediction, axis=(0, 1))
-    values["false_positive_voxels"] = int(predicted_on_slice[~truth_on_slice].sum())
-    values["missed_slices"] = int(np.count_nonzero(truth_on_slice & (predicted_on_slice == 0)))
+    values["false_positive_voxels"] = int(predicted_voxels[true_voxels == 0].sum())
+    values["missed_slices"] = int(np.count_nonzero((true_voxels > 0) & (predicted_voxels == 0)))
     return values
+
+
+def _voxels_by_slice(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return (3, slices) counts: voxels of the truth, of the prediction, and of both."""
+    counts = np.zeros((3, truth.shape[2]), dtype=np.int64)
+    slabs = zip(surface.slabs_of(truth), surface.slabs_of(prediction), strict=True)
+    for (first, stop, true), (_, _, predicted) in slabs:
+        for row, voxels in enumerate((true, predicted, true & predicted)):
+            counts[row, first:stop] = np.count_nonzero(voxels.reshape(stop - first, -1), axis=1)
+    return counts
 
 
 def _as_masks(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _check_shapes(truth, prediction)
+    return truth.astype(bool, copy=False), prediction.astype(bool, copy=False)
+
+
+def _check_shapes(truth: np.ndarray, prediction: np.ndarray) -> None:
     if truth.shape != prediction.shape:
         raise ValueError(f"masks of different shapes: truth {truth.shape}, prediction {prediction.shape}")
-    return truth.astype(bool, copy=False), prediction.astype(bool, copy=False)
 
 
 def _joint_bounding_box(truth: np.ndarray, prediction: np.ndarray) -> tuple[slice, ...]:
@@ -189,24 +214,10 @@ def _joint_bounding_box(truth: np.ndarray, prediction: np.ndarray) -> tuple[slic
     return tuple(box)
 
 
-def _surface(mask: np.ndarray) -> np.ndarray:
-    # By whole arrays: ndimage's erosion takes twenty times as long, in which no other thread can work.
-    inside = mask.copy()
-    for axis in range(mask.ndim if mask.size else 0):
-        left, whole = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
-        left[1:] &= whole[:-1]
-        left[:-1] &= whole[1:]
-        left[0] = left[-1] = False  # what lies round a bounding box is background
-    return mask & ~inside
-
-
 def _distances_between(source: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Return, for every voxel of ``source``, the distance to the nearest voxel of ``target``."""
     if not source.any() or not target.any():
         return np.full(np.count_nonzero(source), np.inf)
-    # A k-d tree is faster where surfaces lie close, but takes minutes where they lie far apart (everything predicted,
-    # against a lung); the transform takes the same time on any input. Asking it for indices and not for distances keeps
-    # its memory at 12 bytes a voxel.
     nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
     squared = np.zeros(np.count_nonzero(source))
     for axis, positions in enumerate(np.nonzero(source)):

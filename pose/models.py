@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -32,6 +33,9 @@ CONFIG_KEYS = {
 }
 # SAM 2's encoder halves a slice five times; below the smallest its attention has next to nothing to look at
 IMAGE_SIZE_STEP, SMALLEST_IMAGE_SIZE = 32, 64
+LONGEST_CONFIG, DEEPEST_CONFIG = 1 << 16, 8
+# what PyYAML lets through of values that do not fit their tag (!!int x, 2001-99-99)
+YAML_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -83,17 +87,15 @@ def read_config(path: Path) -> ModelSpec:
     Raises:
         UserError: not YAML, an entry that is missing, unknown or has a value that it cannot have.
     """
-    import yaml
-
-    try:
-        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    entry = _read_yaml(path)
     if not isinstance(entry, dict):
         raise UserError(f"{path}: holds no entries such as name: and checkpoint:")
     unknown = sorted(str(key) for key in entry.keys() - CONFIG_KEYS)
     if unknown:
         raise UserError(f"{path}: the entry {unknown[0]!r} is unknown; known are {', '.join(sorted(CONFIG_KEYS))}")
+    for key in ("name", "family", "config", "checkpoint", "sha256", "url", "licence"):
+        if not isinstance(entry.get(key, ""), (str, type(None))):
+            raise UserError(f"{path}: {key}: {entry[key]} is not a text; put quotation marks round it")
     needed = ["name", "family", "checkpoint", "image_size"]
     if entry.get("family") in FAMILY_VERSIONS:
         needed.append("config")
@@ -102,13 +104,13 @@ def read_config(path: Path) -> ModelSpec:
         raise UserError(f"{path}: the entry {missing[0]!r} is missing")
     if entry["family"] not in FAMILIES:
         raise UserError(f"{path}: family: {entry['family']} is not one of {', '.join(FAMILIES)}")
-    if not isinstance(entry["image_size"], int) or entry["image_size"] < 1:
+    if type(entry["image_size"]) is not int or entry["image_size"] < 1:
         raise UserError(f"{path}: image_size: {entry['image_size']} is not a number of pixels")
     overrides = entry.get("overrides") or []
     if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
         raise UserError(f"{path}: overrides: {overrides} is not a list of texts such as ++model.num_maskmem=7")
     return ModelSpec(
-        name=str(entry["name"]),
+        name=entry["name"],
         family=entry["family"],
         config=entry.get("config"),
         checkpoint=entry["checkpoint"],
@@ -119,6 +121,24 @@ def read_config(path: Path) -> ModelSpec:
         packaged=bool(entry.get("packaged", False)),
         overrides=tuple(overrides),
     )
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        if len(text) > LONGEST_CONFIG:
+            raise UserError(f"{path}: {len(text)} characters; a description of a model has {LONGEST_CONFIG} at most")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            # a few lines of aliases can stand for a billion words, and the time for nested lists grows as its square
+            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST_CONFIG:
+                raise UserError(f"{path}: has an alias (*name) or lists in lists, which no model's description needs")
+        return yaml.safe_load(text)
+    except YAML_DAMAGE + (yaml.YAMLError,) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
 
 
 def find_model(name: str | None, sam_version: int | None = None) -> ModelSpec:
@@ -248,10 +268,13 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
             warnings.filterwarnings("ignore", r"Detected pickle protocol \d+ in the checkpoint", UserWarning)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"{path}: not a checkpoint of tensors alone; refused, since loading it could run code") from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: damaged or not a checkpoint ({reason})") from None
+        raise UserError(
+            f"{path}: not a checkpoint of tensors alone, or none at all; refused, since loading it could run code"
+        ) from None
+    except Exception as error:  # of a damaged file it also raises KeyError, AssertionError, struct.error, ...
+        # PyTorch goes on for several sentences
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: damaged or not a checkpoint ({reason}); download it again") from None
     for key in ("model", "state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -287,13 +310,21 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         UserError: this machine, or this build of PyTorch, does not have the device.
     """
+    kind, _, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (":" in name and not (kind == "cuda" and number.isdecimal())):
+        raise UserError(f"--device {name}: unknown; known are auto, cpu, cuda, cuda:N and mps")
+
     import torch
 
     have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if have[device])
-    if not have.get(name.split(":")[0], False):
-        raise UserError(f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine")
+        kind = name
+    if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
+        raise UserError(
+            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag out, or "
+            "give --device cpu"
+        )
     return torch.device(name)
 
 

@@ -7,6 +7,7 @@ a gzip file, and scaled integers come out of it as float64.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Iterator
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     import nibabel
 
 CHUNK_BYTES = 1 << 20
+# what follows a member is copied where the member ends: in pieces of a megabyte, many small members would take minutes
+READ_BYTES = 1 << 16
+HEADER_BYTES = 544
 # No deflate stream grows by more than this: a header that promises more voxels belongs to a cut or forged file.
 LARGEST_DEFLATE_RATIO = 1032
 GZIP_LEVEL = 6
 # How far a quaternion in single precision may be from its matrix and still be the same place.
 QUATERNION_TOLERANCE_MM = 1e-3
-MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+# by the code for metres, millimetres and micrometres; other codes mean nothing
+MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 
 
 def read_stored(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
@@ -37,18 +42,13 @@ def read_stored(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
     Raises:
         OSError, EOFError, ValueError, zlib.error: the file is cut, damaged, or not NIfTI in one file.
     """
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
     compressed = path.name.lower().endswith(".gz")
-    try:
-        image = nibabel.load(path)
-    except (ImageFileError, HeaderDataError) as error:
-        raise OSError(str(error)) from error
-    if not isinstance(image, nibabel.Nifti1Image):
-        raise ValueError(f"it is a {type(image).__name__}")
+    image = _image_without_voxels(path, compressed)
     shape, dtype, offset = image.dataobj.shape, image.dataobj.dtype, image.dataobj.offset
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its header has the shape {shape}")
+    if offset < image.header.single_vox_offset:
+        raise ValueError(f"its header has the voxels begin at byte {offset}, within itself")
     size = math.prod(shape) * dtype.itemsize
     if offset + size > path.stat().st_size * (LARGEST_DEFLATE_RATIO if compressed else 1):
         raise EOFError(f"its header promises {size} bytes of voxels, the file is shorter")
@@ -68,6 +68,32 @@ def read_stored(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
     return image, content.view(dtype).reshape(shape, order="F")
 
 
+def _image_without_voxels(path: Path, compressed: bool) -> nibabel.Nifti1Image:
+    """Read the header alone.
+
+    Not by nibabel.load: it reads extensions, each as large as its own claim, and parses the XML that CIFTI has there.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    head = b""
+    with open(path, "rb") as file:
+        for piece in _inflated(file) if compressed else iter(lambda: file.read(HEADER_BYTES), b""):
+            head += piece
+            if len(head) >= HEADER_BYTES:
+                break
+    for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image):
+        header_class = kind.header_class
+        if header_class.may_contain_header(head):
+            try:
+                # the four bytes after the header say that no extension follows
+                return kind.from_stream(io.BytesIO(head[: header_class.template_dtype.itemsize] + bytes(4)))
+            except (ImageFileError, HeaderDataError) as error:
+                raise OSError(str(error)) from error
+    raise OSError("it has no header of NIfTI")
+
+
 def scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """Apply slope and intercept.
 
@@ -79,9 +105,10 @@ def scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     dtype = np.dtype(stored.dtype if stored.dtype.kind == "f" else np.float32)
     if stored.dtype.kind in "iu" and float(slope).is_integer() and float(intercept).is_integer():
         ends = [int(end) * int(slope) + int(intercept) for end in (stored.min(), stored.max())]
+        largest = max(abs(int(slope)), abs(int(intercept)))
         for candidate in (np.int16, np.int32, np.int64):
             limits = np.iinfo(candidate)
-            if limits.min <= min(ends) and max(ends) <= limits.max:
+            if limits.min <= min(ends) and max(ends) <= limits.max and largest <= np.iinfo(np.int64).max:
                 dtype = np.dtype(candidate)
                 break
     # wide arithmetic on one plane at a time, so that the volume exists only in its old and its new dtype
@@ -95,8 +122,9 @@ def scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 def geometry(image: nibabel.Nifti1Image) -> tuple[np.ndarray, np.ndarray]:
     """Return the (4, 4) affine from voxel indices to millimetres, and the distance of voxels along each axis in mm."""
     affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
-    return affine, np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(over="ignore"):
+        affine[:3] *= MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
+        return affine, np.linalg.norm(affine[:3, :3], axis=0)
 
 
 def write_image(file: BinaryIO, voxels: np.ndarray, affine: np.ndarray, compressed: bool) -> None:
@@ -120,7 +148,7 @@ def write_image(file: BinaryIO, voxels: np.ndarray, affine: np.ndarray, compress
 def _inflated(file: BinaryIO) -> Iterator[bytes]:
     """Yield the content of a gzip file; zlib compares the checksum where a member ends, so read to the end."""
     inflate, chunk = None, b""
-    while chunk := chunk or file.read(CHUNK_BYTES):
+    while chunk := chunk or file.read(READ_BYTES):
         if inflate is None or inflate.eof:
             # zeros may pad the file after a member; another member may follow
             chunk = chunk.lstrip(b"\0")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pose.cli import UserError, existing_file
-from pose.regions import regions_of_objects, rounded
+from pose.regions import LAST_OBJECT_ID, regions_of_objects, rounded
 from pose.volume import read_mask
 
 Point = tuple[int, int]
@@ -29,7 +29,7 @@ class Prompt:
 
     Attributes:
         slice: index of the slice, from 0.
-        object_id: which object the prompt is for, from 1. Prompts of the same object may lie on several slices.
+        object_id: which object the prompt is for, 1 to 65535. Prompts of the same object may lie on several slices.
         positive_points: (row, column) pixels inside the object.
         negative_points: (row, column) pixels outside it.
         box: (row_min, column_min, row_max, column_max), inclusive of its last row and column.
@@ -146,7 +146,7 @@ def check_prompts(prompts: Sequence[Prompt], shape: tuple[int, int, int] | None,
         UserError: a slice, point or box outside the image, a box that ends before it begins, a mask of another shape or
             without a voxel, a prompt that does not say where the object is, two prompts for one object on one slice.
     """
-    rows, columns, slices = shape if shape is not None else (float("inf"),) * 3
+    rows, columns, slices = shape or (float("inf"),) * 3
     size = f"the image of {_by(shape[:2])} (rows x columns)" if shape is not None else "any image"
     seen = set()
     for prompt in prompts:
@@ -295,7 +295,7 @@ def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_ax
     where = f"{path}: prompts[{number}]"
     _check_keys(entry, ("slice",), ("object_id", "points", "box", "mask_file_path"), where)
     index = _whole(entry["slice"], 0, f"{where}.slice")
-    object_id = _whole(entry.get("object_id", 1), 1, f"{where}.object_id")
+    object_id = _whole(entry.get("object_id", 1), 1, f"{where}.object_id", LAST_OBJECT_ID)
     if not isinstance(listed := entry.get("points", []), list):
         raise UserError(f"{where}.points must be a list, got {listed!r:.60}")
     points: tuple[list[Point], list[Point]] = ([], [])
@@ -319,7 +319,7 @@ def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_ax
         needed = shape[2] if shape is not None else max(slices, index + 1)
         if slices not in (1, needed):
             raise UserError(f"{where}: {mask_file_path} has {slices} slices, it needs 1 or {needed}")
-        mask = masks[mask_file_path][:, :, index if slices > 1 else 0] != 0
+        mask = masks[mask_file_path][:, :, min(index, slices - 1)] != 0
     return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, mask, mask_file_path)
 
 
@@ -330,9 +330,8 @@ def _check_keys(value: object, required: Sequence[str], optional: Sequence[str],
     for key in value:
         if key not in (*required, *optional):
             raise UserError(f"{where} has the unknown key {key!r}, known are {known}")
-    for key in required:
-        if key not in value:
-            raise UserError(f"{where} has no {key!r}")
+    if missing := [key for key in required if key not in value]:
+        raise UserError(f"{where} has no {missing[0]!r}")
 
 
 def _whole_numbers(entry: object, keys: Sequence[str], where: str, least: int = 0) -> tuple[int, ...]:
@@ -340,11 +339,13 @@ def _whole_numbers(entry: object, keys: Sequence[str], where: str, least: int = 
     return tuple(_whole(entry[key], least, f"{where}.{key}") for key in keys)
 
 
-def _whole(value: object, least: int, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{where} must be a whole number from {least}, got {value!r:.60}")
+def _whole(value: object, least: int, where: str, most: int | None = None) -> int:
+    # what is larger than a float can count is no place in an image
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or 2**53):
+        limits = f"from {least} to {most}" if most else f"from {least}"
+        raise UserError(f"{where} must be a whole number {limits}, got {value!r:.60}")
     return value
 
 
 def _by(shape: Sequence[int]) -> str:
-    return " x ".join(str(length) for length in shape)
+    return " x ".join(map(str, shape))

@@ -5,13 +5,13 @@ A prompt is all that is given on one slice, for however many objects: a slice is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pose.cli import UserError
+from pose.results import read_manifest
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,7 @@ def read_volume_prompts(path: Path | None) -> VolumePrompts:
     """
     if path is None:
         return VolumePrompts()
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: must hold an object, got {record!r:.60}")
+    record = read_manifest(path)
     prompted, masked = (_count(record, name, path) for name in ("prompted_slices", "masked_slices"))
     seed = record.get("seed")
     if seed is None:
@@ -60,7 +55,7 @@ def read_volume_prompts(path: Path | None) -> VolumePrompts:
 
 def _count(record: dict[str, Any], name: str, path: Path) -> int | None:
     value = record.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53):
         raise UserError(f"{path}: {name} must be a whole number from 0, got {value!r:.60}")
     return value
 

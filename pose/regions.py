@@ -9,6 +9,8 @@ import numpy as np
 from pose.cli import UserError
 
 OBJECTS = ("union", "per_label", "per_component")
+# objects are painted into masks of 16 bits
+LAST_OBJECT_ID = 65535
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def regions_of_objects(labels: np.ndarray, objects: str, source: str) -> dict[in
         Regions by object in ascending order; empty for a slice without labels.
 
     Raises:
-        UserError: labels that are not whole numbers, or below 1 where they would number objects.
+        UserError: labels that are not whole numbers, or not within 1 to 65535 where they would number objects.
         ValueError: an array that is not two-dimensional, or an unknown word for ``objects``.
     """
     if objects not in OBJECTS:
@@ -113,8 +115,10 @@ def regions_of_objects(labels: np.ndarray, objects: str, source: str) -> dict[in
     by_label = {int(value): Region.of(labels == value) for value in np.unique(labels[labelled])}
     if objects == "union":
         return {1: list(by_label.values())}
-    if min(by_label) < 1:
-        raise UserError(f"{source}: label {min(by_label)} cannot number an object, objects count from 1")
+    for label in (min(by_label), max(by_label)):
+        if not 1 <= label <= LAST_OBJECT_ID:
+            counted = f"objects count from 1 to {LAST_OBJECT_ID}"
+            raise UserError(f"{source}: label {label} cannot number an object, {counted}")
     return {value: [region] for value, region in by_label.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the CSV schema, statistics, atomic writes, the run manifest, and the way back to them."""
+"""What a run leaves behind: the CSV schema, statistics, the run manifest, and the way back to them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import platform
 import re
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pose.atomic import reserved_stamp, timestamp, write_all_atomically, write_atomically
 from pose.cli import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ RAW_DATA_COLUMNS = (
 )  # fmt: skip
 COUNT_COLUMNS = frozenset((
     "slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n",
-    "needs_review", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient",
+    "needs_review", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed", "failed_volumes",
 ))  # fmt: skip
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
@@ -41,72 +40,11 @@ RECORDED_PACKAGES = (
     "scikit-image", "opencv-python-headless", "opencv-python", "pandas", "matplotlib",
 )  # fmt: skip
 
-_STAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _RUN_FILE = re.compile(
     r"(raw_data|results|sam_prompts|masks|run)_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\.(csv|json|npz|nii|nii\.gz)"
 )
 _LABEL_COLUMN = re.compile(r"(\w+)_label_(\d+)")
 _REPOSITORY_FOLDER = Path(__file__).resolve().parent.parent
-
-
-def timestamp() -> str:
-    """Return the local time as file names carry it: YYYY-MM-DD_HH-MM-SS."""
-    return datetime.now().strftime(_STAMP_FORMAT)
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, and put it in the place of ``path`` when it is complete.
-
-    The temporary file ends in the name of ``path``, so that writers that go by the suffix do the same for both. It is
-    removed where ``write`` fails, and ``path`` is then as it was before.
-    """
-    write_all_atomically([(path, write)])
-
-
-def write_all_atomically(writers: Iterable[tuple[Path, Callable[[Path], None]]]) -> None:
-    """Write several files, each beside its place; when all are complete, move them into place in the order given."""
-    staged = []
-    try:
-        for path, write in writers:
-            # Not tempfile: its files are for their owner alone, and results are shared.
-            staged.append((path.with_name(f".part-{uuid.uuid4().hex[:12]}-{path.name}"), path))
-            write(staged[-1][0])
-        for temporary, path in staged:
-            os.replace(temporary, path)
-    finally:
-        for temporary, _ in staged:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def reserved_stamp(folder: Path, stamp: str) -> Iterator[str]:
-    """Yield ``stamp``, or the first second after it that no file in ``folder`` has, and keep it until the block ends.
-
-    Two processes that write to one folder within the same second get different stamps. The folder is made if need be;
-    where nothing can be written to it, :class:`UserError` is raised.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        while (reservation := _reserve(folder, stamp)) is None:
-            stamp = (datetime.strptime(stamp, _STAMP_FORMAT) + timedelta(seconds=1)).strftime(_STAMP_FORMAT)
-    except OSError as error:
-        raise UserError(f"{folder}: results cannot be written here: {error.strerror}") from None
-    try:
-        yield stamp
-    finally:
-        reservation.unlink(missing_ok=True)
-
-
-def _reserve(folder: Path, stamp: str) -> Path | None:
-    reservation = folder / f".reserved_{stamp}"
-    try:
-        os.close(os.open(reservation, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return None
-    if any(folder.glob(f"[!.]*_{stamp}.*")):
-        reservation.unlink()
-        return None
-    return reservation
 
 
 def raw_data_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -217,7 +155,7 @@ def _number(cell: str, name: str, place: str) -> float | None:
         raise UserError(f"{place}: {name} {cell!r} is not a number") from None
     if math.isnan(value):
         return None
-    if name in COUNT_COLUMNS and not value.is_integer():
+    if name in COUNT_COLUMNS and not (value.is_integer() and abs(value) <= 2**53):
         raise UserError(f"{place}: {name} {cell!r} is not a whole number")
     return value
 
@@ -268,6 +206,15 @@ def write_results(
     return paths
 
 
+def write_failure(folder: Path, reason: str, manifest: Mapping[str, Any]) -> Path:
+    """Record in ``folder`` that a volume has no result, and why: a run manifest with the status "failed", and no more."""
+    with reserved_stamp(folder, timestamp()) as stamp:
+        path = folder / f"run_{stamp}.json"
+        record = {"timestamp": stamp, "status": "failed", "reason": reason, **manifest}
+        write_atomically(path, lambda temporary: write_json(temporary, record))
+    return path
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as strict JSON: nan becomes null, infinity the word."""
     path.write_text(json.dumps(_json_ready(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -285,19 +232,21 @@ def _json_ready(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def environment_manifest() -> dict[str, Any]:
-    """Return versions of Python and packages, the platform, the commit of this code, and the peak memory so far in MB.
-
-    Packages are looked up, not imported; those that are not installed are left out.
-    """
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of packages; they are looked up, not imported, and those not installed are left out."""
     from importlib.metadata import PackageNotFoundError, version
 
-    versions = {"python": platform.python_version()}
-    for name in RECORDED_PACKAGES:
+    versions = {}
+    for name in names:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
+    return versions
+
+
+def environment_manifest() -> dict[str, Any]:
+    """Return versions of Python and packages, the platform, the commit of this code, and the peak memory so far in MB."""
     return {
-        "versions": versions,
+        "versions": {"python": platform.python_version(), **package_versions(RECORDED_PACKAGES)},
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "git_commit": _git_commit(),
@@ -341,10 +290,44 @@ class RunFiles:
 
 def newest_run(folder: Path) -> RunFiles | None:
     """Return the files of the newest run in ``folder`` by the time stamps in their names; None without any raw_data."""
+    runs = _runs(folder)
+    stamps = [stamp for stamp, files in runs.items() if "raw_data" in files]
+    return RunFiles(max(stamps), **runs[max(stamps)]) if stamps else None
+
+
+def last_failure(folder: Path) -> str | None:
+    """Return why the newest run in ``folder`` failed; None where it did not, or there is none.
+
+    Raises:
+        UserError: its manifest cannot be read.
+    """
+    runs = _runs(folder)
+    newest = max((stamp for stamp, files in runs.items() if "raw_data" in files or "run" in files), default=None)
+    if newest is None or "raw_data" in runs[newest]:
+        return None
+    return str(read_manifest(runs[newest]["run"]).get("reason", "no reason recorded"))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read what run_*.json holds.
+
+    Raises:
+        UserError: the file cannot be read, or holds no JSON object.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: must hold an object, got {record!r:.60}")
+    return record
+
+
+def _runs(folder: Path) -> dict[str, dict[str, Path]]:
+    """Return the files of each run in ``folder``, by time stamp and kind."""
     runs: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.iterdir()):
         match = _RUN_FILE.fullmatch(path.name)
         if match and path.is_file():
             runs.setdefault(match[2], {})[match[1]] = path
-    stamps = [stamp for stamp, files in runs.items() if "raw_data" in files]
-    return RunFiles(max(stamps), **runs[max(stamps)]) if stamps else None
+    return runs

@@ -1,12 +1,11 @@
-"""One volume from file to results: what process_image.py and process_video.py share."""
+"""One volume from predictions to results: what process_image.py and process_video.py share."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -16,19 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose import metrics, results
+from pose.atomic import write_atomically
 from pose.case import Case, Job
-from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
-from pose.models import sha256_of
 from pose.prompt import Prompt, prompts_to_json
 from pose.prompts_saved import VolumePrompts, prompts_saved
+from pose.resume import sha256_once
 from pose.review import Estimate, review
 from pose.volume import Volume, write_mask
 
 if TYPE_CHECKING:
     from pose.segmenters import Prediction, SlicePredictions
     from pose.segmenters.embeddings import EmbeddingsCache
-
-logger = logging.getLogger(__name__)
 
 
 def label_map(objects: dict[int, Prediction], shape: tuple[int, int]) -> np.ndarray:
@@ -99,7 +96,7 @@ def segment_and_write(
         embeddings.reset_counts()
     started, start = datetime.now(), perf_counter()
     volume = case.volume
-    labels = np.zeros(volume.voxels.shape, dtype=np.uint8)
+    labels = np.zeros((len(case.grey), *case.grey.shape[:2]), np.uint8).transpose(1, 2, 0)  # a slice lies in one piece
     rows: dict[int, dict[str, Any]] = {}
     estimates: dict[int, dict[int, Estimate]] = {}
     per_label = arguments.objects == "per_label" and case.truth is not None
@@ -121,7 +118,7 @@ def segment_and_write(
     with ThreadPoolExecutor(1) as worker:
         measured = None
         if case.truth is not None and len(slices) == len(case.grey):
-            measured = worker.submit(metrics.volume_metrics, case.truth > 0, labels > 0, volume.spacing_mm)
+            measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.spacing_mm)
         contact_sheet = contact_sheet_png(case, labels, rows, prompts)
         volume_metrics.update(measured.result() if measured is not None else {})
     chained = manifest.get("method") == "chain"
@@ -143,7 +140,7 @@ def segment_and_write(
         **manifest,
         **({} if embeddings is None else {"embeddings_cache": embeddings.describe()}),
         "image": _describe_input(case.job.image_path, volume),
-        "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of(masks_path)},
+        "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_once(masks_path)},
         "slices": len(slices),
         "masked_slices": asked.masked_slices,
         "prompted_slices": asked.prompted_slices,
@@ -217,44 +214,15 @@ def write_debug(case: Case, prompts: Sequence[Prompt], found: SlicePredictions, 
     )
     if here:
         document = prompts_json(case, here)
-        results.write_atomically(
+        write_atomically(
             folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document)
         )
-
-
-def run_jobs(jobs: Sequence[Job], process: Callable[[Job], dict[str, Path] | None]) -> int:
-    """Process one volume after another; a failed one does not stop the rest.
-
-    Returns:
-        0, or 1 where a volume of several failed; each failure is named at the end with its reason.
-
-    Raises:
-        UserError: the only volume failed.
-    """
-    failures: list[tuple[Path, str]] = []
-    for job in jobs:
-        try:
-            written = process(job)
-        except UserError as error:
-            if len(jobs) == 1:
-                raise
-            logger.error("%s", error)
-            failures.append((job.image_path, str(error)))
-            continue
-        for kind, path in (written or {}).items():
-            print(f"{job.name}: {kind}: {path}")
-    if failures:
-        print(f"{len(failures)} of {len(jobs)} volumes failed:", file=sys.stderr)
-        for path, reason in failures:
-            print(f"  {path}: {reason}", file=sys.stderr)
-        return EXIT_VOLUME_FAILED
-    return EXIT_OK
 
 
 def _describe_input(path: Path, volume: Volume) -> dict[str, Any]:
     return {
         "path": str(path),
-        "sha256": sha256_of(path),
+        "sha256": sha256_once(path),
         "shape": list(volume.voxels.shape),
         "dtype": str(volume.voxels.dtype),
         "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose import cli
+from pose.atomic import failure_named, write_atomically
 from pose.cli import UserError
 
 if TYPE_CHECKING:
@@ -226,16 +227,13 @@ def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]
 
 def save_seeds(path: Path, seeds: Seeds, segmenter: Sam2Memory, shown: dict[str, Any], objects: str) -> None:
     """Write the seeds as one file, naming the model and weights that they belong to, and how slices were shown to it."""
-    from pose.results import write_atomically
     from pose.segmenters.seed_memory import save_seed_memory
 
     about = {**_made_by(segmenter.spec, segmenter.checkpoint_sha256), "shown": shown, "objects": objects}
     about["seeds"] = seeds.about
-    try:
+    with failure_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: save_seed_memory(temporary, seeds.memories, about))
-    except OSError as error:
-        raise UserError(f"--save_seed_memory {path}: cannot be written: {error.strerror}") from None
+    write_atomically(path, lambda temporary: save_seed_memory(temporary, seeds.memories, about))
 
 
 def load_seeds(path: Path, segmenter: Sam2Memory, shown: dict[str, Any], objects: str) -> Seeds:

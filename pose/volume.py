@@ -10,19 +10,20 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from pose import nifti
+from pose import nifti, npy
 from pose.cli import UserError, existing_file
+from pose.geometry import affine_text, check_same_grid, geometry_of_facts, is_geometry
 
 LOGGER = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".npz", ".npy")
 GEOMETRY_KEYS = ("affine", "spacing_mm", "swap_axes")
-AFFINE_TOLERANCE_MM = 1e-3
 
 # Level 1 is the fastest that compresses: on a noisy CT, level 6 takes 7 times as long and saves 2 %.
 DEFLATE_LEVEL = 1
@@ -32,6 +33,8 @@ DAMAGE = (
     OSError, EOFError, ValueError, TypeError, KeyError, SyntaxError, OverflowError, MemoryError, NotImplementedError,
     RuntimeError, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
+# those of them that only a file in transit suffers
+BROKEN = (EOFError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,16 @@ def read_volume(path: Path | str, swap_axes: bool = False) -> Volume:
     return replace(volume, voxels=volume.voxels.swapaxes(0, 1), spacing_mm=spacing, swap_axes=True)
 
 
-def read_mask(path: Path | str, like: Volume | None = None, swap_axes: bool = False) -> Volume:
+def read_mask(
+    path: Path | str, like: Volume | None = None, swap_axes: bool = False, allow_geometry_mismatch: bool = False
+) -> Volume:
     """Read a mask of whole, non-negative labels (0 is background), checked against the scan it belongs to.
 
     Args:
         path: the file, of any format that :func:`read_volume` takes.
         like: the scan. Its shape must equal the mask's, and where both geometries are known they must agree.
         swap_axes: as for :func:`read_volume`; a NIfTI mask is also swapped where ``like`` was.
+        allow_geometry_mismatch: take a mask of another orientation or origin as its voxels lie, with a warning.
 
     Returns:
         The mask in the smallest unsigned dtype that holds its labels.
@@ -100,8 +106,10 @@ def read_mask(path: Path | str, like: Volume | None = None, swap_axes: bool = Fa
     follows = like is not None and like.swap_axes and volume_suffix(Path(path)) in (".nii", ".nii.gz")
     mask = read_volume(path, swap_axes or follows)
     if like is not None:
-        _check_same_grid(mask, like)
+        check_same_grid(mask, like, allow_geometry_mismatch)
     voxels = mask.voxels
+    if unusable := count_not_finite(voxels):
+        raise UserError(f"{path}: {unusable} voxels are NaN or infinite; the labels of a mask are whole numbers from 0")
     lowest, highest = voxels.min(), voxels.max()
     if not (lowest >= 0 and highest < 2**64):
         raise UserError(f"{path}: values from {lowest} to {highest}; the labels of a mask are whole numbers from 0")
@@ -152,6 +160,13 @@ def write_mask(path: Path | str, labels: np.ndarray, like: Volume) -> None:
     write_volume(path, replace(like, voxels=labels.astype(np.min_scalar_type(int(labels.max())), copy=False)))
 
 
+def count_not_finite(voxels: np.ndarray) -> int:
+    """Return how many voxels are NaN or infinite; a slice at a time, so that a large volume needs little memory."""
+    if voxels.dtype.kind != "f":
+        return 0
+    return voxels.size - sum(int(np.isfinite(voxels[..., index]).sum()) for index in range(voxels.shape[-1]))
+
+
 def stem_of(path: Path) -> str:
     """Return the name of a volume's file without the suffix, both parts of it for .nii.gz."""
     return path.name[: -len(volume_suffix(path))]
@@ -162,7 +177,8 @@ def volume_suffix(path: Path) -> str:
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return suffix
-    raise UserError(f"{path}: {path.suffix or 'no suffix'}; a volume is one of {', '.join(SUFFIXES)}")
+    has = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+    raise UserError(f"{path}: has {has}; a volume is one of {', '.join(SUFFIXES)}")
 
 
 @contextmanager
@@ -173,48 +189,55 @@ def _damage_as_user_error(path: Path, what: str) -> Iterator[None]:
         if "llow_pickle" in str(error):
             raise UserError(f"{path}: holds pickled Python objects, which are never loaded") from error
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as {what}: {reason}") from error
+        advice = "; the file is damaged or cut, get it again" if isinstance(error, BROKEN) else ""
+        raise UserError(f"{path}: cannot be read as {what}: {reason}{advice}") from error
 
 
 def _read_nifti(path: Path) -> Volume:
     with _damage_as_user_error(path, "NIfTI"):
         image, stored = nifti.read_stored(path)
-    _check_form(path, stored.shape, stored.dtype)
-    voxels = _three_dimensional(nifti.scaled(_native(stored), image.dataobj.slope, image.dataobj.inter))
+        _check_form(path, stored.shape, stored.dtype)
+        voxels = _three_dimensional(nifti.scaled(_native(stored), image.dataobj.slope, image.dataobj.inter))
     affine, spacing = nifti.geometry(image)
-    if not (np.isfinite(affine).all() and (spacing > 0).all()):
-        LOGGER.warning("%s: its affine %s is no geometry; taken as unknown", path, _affine_text(affine))
+    if not is_geometry(affine):
+        what = "singular" if np.isfinite(affine).all() else "not finite"
+        text = "%s: its affine %s is %s; the geometry is taken as unknown, so that no distances are measured in mm"
+        LOGGER.warning(text, path, affine_text(affine), what)
         return Volume(voxels, path=path)
     return Volume(voxels, affine, tuple(spacing.tolist()), path=path)
 
 
 def _read_npz(path: Path) -> Volume:
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: is not an .npz archive, or is cut")
-    with _damage_as_user_error(path, ".npz"), np.load(path, allow_pickle=False) as archive:
-        names = archive.files
-        if "voxels" in names:
-            voxels = archive["voxels"]
-            facts = {key: archive[key].tolist() for key in GEOMETRY_KEYS if key in names}
-        elif len(names) == 1:
-            voxels, facts = archive[names[0]], {}
-        else:
-            raise UserError(f"{path}: holds the arrays {', '.join(names) or '(none)'}; expected voxels or one alone")
-    _check_form(path, voxels.shape, voxels.dtype)
+        raise UserError(f"{path}: is not an .npz archive, or is cut; get the file again")
+    with _damage_as_user_error(path, ".npz"), zipfile.ZipFile(path) as archive:
+        voxels, facts = npy.read_archive(archive, path, partial(_check_form, path), GEOMETRY_KEYS)
+        voxels = _native(voxels)
     return _with_geometry(path, path, voxels, facts)
 
 
 def _read_npy(path: Path) -> Volume:
-    with _damage_as_user_error(path, ".npy"), open(path, "rb") as file:
-        voxels = np.lib.format.read_array(file, allow_pickle=False)
-    _check_form(path, voxels.shape, voxels.dtype)
+    with _damage_as_user_error(path, ".npy"):
+        voxels = npy.read_array(partial(open, path, "rb"), path.stat().st_size, partial(_check_form, path))
     geometry_path = path.with_suffix(".json")
     facts = _read_geometry_file(geometry_path) if geometry_path.is_file() else {}
     if facts is None:
         LOGGER.warning("%s: holds no geometry of %s, which is taken as unknown", geometry_path, path.name)
-    elif facts and facts.get("shape") != list(voxels.shape):
-        raise UserError(f"{geometry_path}: shape {facts.get('shape')}, but {path} has {list(voxels.shape)}")
-    return _with_geometry(path, geometry_path, voxels, facts or {})
+    elif facts:
+        _check_belongs(path, geometry_path, voxels, facts)
+    return _with_geometry(path, geometry_path, _native(voxels), facts or {})
+
+
+def _check_belongs(path: Path, geometry_path: Path, voxels: np.ndarray, facts: dict[str, Any]) -> None:
+    """Refuse the .json beside a .npy that was made for another array; one without a checksum is told by the shape."""
+    remedy = f"convert the scan again, or remove {geometry_path.name} to go on without geometry"
+    if facts.get("shape") != list(voxels.shape):
+        raise UserError(f"{geometry_path}: shape {facts.get('shape')}, but {path} has {list(voxels.shape)}; {remedy}")
+    if "crc32" in facts and facts["crc32"] != (found := zlib.crc32(voxels.T if voxels.flags.fnc else voxels)):
+        raise UserError(
+            f"{geometry_path}: crc32 {facts['crc32']}, but that of the voxels of {path} is {found}: one of them is "
+            f"damaged or belongs to another scan; {remedy}"
+        )
 
 
 def _read_geometry_file(path: Path) -> dict[str, Any] | None:
@@ -226,36 +249,17 @@ def _read_geometry_file(path: Path) -> dict[str, Any] | None:
 
 def _with_geometry(path: Path, facts_path: Path, voxels: np.ndarray, facts: dict[str, Any]) -> Volume:
     """Put together a volume from working data; ``facts_path`` is named where a fact is no geometry."""
-    swap_axes = facts.get("swap_axes", False)
-    if not isinstance(swap_axes, bool):
-        raise UserError(f"{facts_path}: swap_axes is {swap_axes}; expected true or false")
-    affine = _numbers(facts_path, facts, "affine", (4, 4))
-    spacing = _numbers(facts_path, facts, "spacing_mm", (3,))
-    if spacing is not None and not (spacing > 0).all():
-        raise UserError(f"{facts_path}: spacing_mm is {spacing.tolist()}; expected millimetres above 0")
-    spacing_mm = None if spacing is None else tuple(spacing.tolist())
-    return Volume(_three_dimensional(_native(voxels)), affine, spacing_mm, swap_axes, path)
-
-
-def _numbers(path: Path, facts: dict[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    if facts.get(key) is None:
-        return None
-    try:
-        numbers = np.array(facts[key], dtype=np.float64)
-    except (TypeError, ValueError):
-        numbers = np.empty(0)
-    if numbers.shape != shape or not np.isfinite(numbers).all():
-        raise UserError(f"{path}: {key} is {facts[key]}; expected {' x '.join(map(str, shape))} finite numbers")
-    return numbers
+    return Volume(_three_dimensional(voxels), *geometry_of_facts(facts_path, facts), path)
 
 
 def _check_form(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if dtype.kind not in "biuf":
-        raise UserError(f"{path}: voxels of type {dtype}; expected one whole or floating number each")
+        raise UserError(f"{path}: voxels of type {dtype.names or dtype}; expected one whole or floating number each")
     if 0 in shape:
         raise UserError(f"{path}: shape {shape} has no voxels")
     if len(shape) < 2 or any(size != 1 for size in shape[3:]):
-        raise UserError(f"{path}: shape {shape}; expected (rows, columns, slices)")
+        advice = "; save one volume of the series as a file of its own" if len(shape) > 3 else ""
+        raise UserError(f"{path}: shape {shape}; expected (rows, columns, slices){advice}")
 
 
 def _three_dimensional(voxels: np.ndarray) -> np.ndarray:
@@ -266,21 +270,6 @@ def _native(voxels: np.ndarray) -> np.ndarray:
     """Return numbers in the byte order of this machine, bool as uint8."""
     dtype = np.dtype(np.uint8) if voxels.dtype.kind == "b" else voxels.dtype.newbyteorder("=")
     return voxels.astype(dtype, copy=False)
-
-
-def _check_same_grid(mask: Volume, scan: Volume) -> None:
-    pairs = [("shape", mask.voxels.shape, scan.voxels.shape)]
-    if mask.affine is not None and scan.affine is not None:
-        pairs.append(("swap_axes", mask.swap_axes, scan.swap_axes))
-        if not np.allclose(mask.affine, scan.affine, rtol=0, atol=AFFINE_TOLERANCE_MM):
-            pairs.append(("affine", _affine_text(mask.affine), _affine_text(scan.affine)))
-    for name, of_mask, of_scan in pairs:
-        if of_mask != of_scan:
-            raise UserError(f"{mask.path}: {name} {of_mask} differs from {of_scan} of {scan.path or 'the scan'}")
-
-
-def _affine_text(affine: np.ndarray) -> str:
-    return "[" + "; ".join(" ".join(f"{value:.8g}" for value in row) for row in affine[:3]) + "]"
 
 
 @contextmanager
@@ -296,12 +285,16 @@ def _appearing_whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _write_array(file: BinaryIO, voxels: np.ndarray) -> None:
-    """Write in .npy format, slice after slice (Fortran order), whatever the order in memory."""
+def _write_array(file: BinaryIO, voxels: np.ndarray) -> int:
+    """Write in .npy format, slice after slice (Fortran order), whatever the order in memory; return their CRC-32."""
     description = {"descr": np.lib.format.dtype_to_descr(voxels.dtype), "fortran_order": True, "shape": voxels.shape}
     np.lib.format.write_array_header_1_0(file, description)
+    checksum = 0
     for index in range(voxels.shape[-1]):
-        file.write(np.asfortranarray(voxels[..., index]).T.data)
+        plane = np.asfortranarray(voxels[..., index]).T.data
+        file.write(plane)
+        checksum = zlib.crc32(plane, checksum)
+    return checksum
 
 
 def _write_npz(path: Path, volume: Volume) -> None:
@@ -332,7 +325,7 @@ def _write_npy(path: Path, volume: Volume) -> None:
     if geometry_path.exists() and _read_geometry_file(geometry_path) is None:
         raise UserError(f"{geometry_path}: exists and is no geometry; it would be overwritten by that of {path.name}")
     with _appearing_whole(path) as file:
-        _write_array(file, volume.voxels)
+        facts["crc32"] = _write_array(file, volume.voxels)
         with _appearing_whole(geometry_path) as geometry_file:
             geometry_file.write((json.dumps(facts, indent=1) + "\n").encode())
             # between the two renamings there must be no old array with a new geometry: rather none

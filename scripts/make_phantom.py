@@ -44,12 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pose.phantom import chest_ct
     from pose.volume import write_mask, write_volume
 
+    volume, labels = chest_ct(tuple(arguments.shape), arguments.seed)
     folder = arguments.output_folder_path
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be made a folder ({error.strerror})") from None
-    volume, labels = chest_ct(tuple(arguments.shape), arguments.seed)
     scan_path, lungs_path = (folder / f"{arguments.name}_{part}.nii.gz" for part in ("ct", "lungs"))
     write_volume(scan_path, volume)
     write_mask(lungs_path, labels, volume)

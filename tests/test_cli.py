@@ -21,6 +21,24 @@ def test_a_user_error_is_one_line_and_exit_2(capsys):
     assert capsys.readouterr().err == "error: scan.nii.gz: no such file\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\nb.npz: no such file", "a\\nb.npz: no such file"),
+        ("\x1b[31m \0 \ud800 \u202e", "\\x1b[31m \\x00 \\ud800 \\u202e"),
+        ("größe.nii.gz: 体", "größe.nii.gz: 体"),
+        (f"scan.npz: affine is {'0' * 5000}; expected numbers", f"scan.npz: affine is {'0' * 780} ... {'0' * 182}; expected numbers"),
+    ],
+)
+def test_what_comes_from_files_cannot_break_the_line(text, line):
+    assert str(UserError(text)) == line
+
+
+def test_a_name_that_no_file_can_have_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="x.npz: cannot be read: File name too long"):
+        cli.existing_file(tmp_path / f"{'x' * 300}.npz")
+
+
 def test_a_bug_keeps_its_traceback_and_an_interrupt_gives_130(capsys):
     def bug(argv):
         raise ZeroDivisionError
@@ -46,10 +64,13 @@ def test_what_is_no_share_is_named(text):
 
 
 def test_existing_file(tmp_path):
-    (tmp_path / "scan.npy").touch()
+    (tmp_path / "scan.npy").write_bytes(b"voxels")
+    (tmp_path / "empty.npy").touch()
     assert cli.existing_file(tmp_path / "scan.npy") == tmp_path / "scan.npy"
     with pytest.raises(UserError, match=r"other\.npy: no such file"):
         cli.existing_file(tmp_path / "other.npy")
+    with pytest.raises(UserError, match=r"empty\.npy: is empty"):
+        cli.existing_file(tmp_path / "empty.npy")
     with pytest.raises(UserError, match="is a folder, not a file"):
         cli.existing_file(tmp_path)
 

@@ -173,7 +173,9 @@ def test_sparse_volumes_fall_back_to_their_range(caplog: pytest.LogCaptureFixtur
 def test_constant_volumes_become_black(dtype: type, caplog: pytest.LogCaptureFixture) -> None:
     grey = GreySlices(Volume(np.full((3, 4, 2), 7, dtype), path=Path("flat.nii.gz")))
     assert grey[1].tolist() == np.zeros((3, 4)).tolist()
-    assert "flat.nii.gz: nothing but the value 7" in caplog.text
+    assert [record.getMessage() for record in caplog.records] == [
+        "flat.nii.gz: every slice is of one grey level, its voxels go from 7 to 7"
+    ]
 
 
 # slice by slice
@@ -195,12 +197,39 @@ def test_per_slice_inside_a_window() -> None:
 
 def test_constant_slices_become_black(caplog: pytest.LogCaptureFixture) -> None:
     voxels = np.stack([np.array([[5, 5]]), np.array([[1, 2]])], axis=2).astype(np.float32)
-    grey = GreySlices(Volume(voxels), Intensity(per_slice=True))
     with caplog.at_level(logging.INFO):
+        grey = GreySlices(Volume(voxels), Intensity(per_slice=True))
         assert grey[0].tolist() == [[0, 0]]
-    assert "slice 0: nothing but the value 5" in caplog.text
+    assert [record.getMessage() for record in caplog.records] == ["volume: slice(s) 0 are of one grey level each"]
     assert grey[1].tolist() == [[0, 255]]
     assert greys(column(500, 900, 3000), Intensity(WINDOWS["lung"], per_slice=True)) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("intensity", "message"),
+    [
+        (Intensity(), "slice(s) 1, 3 to 4 are of one grey level each"),
+        (Intensity(per_slice=True), "slice(s) 1, 3 to 4 are of one grey level each"),
+        (Intensity((100.0, 100.0)), "slice(s) 1 to 5 are of one grey level each"),
+        (Intensity((100.0, 100.0), per_slice=True), "slice(s) 1 to 5 are of one grey level each"),
+        (Intensity((500.0, 100.0)), "every slice is of one grey level, its voxels go from 0 to 200"),
+    ],
+)
+def test_what_shows_little_is_told_once_for_a_volume(
+    intensity: Intensity, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = [(0, 200), (70, 70), (10, 20), (0, 0), (200, 200), (160, 190)]
+    with caplog.at_level(logging.INFO):
+        grey = GreySlices(Volume(np.array([[pair] for pair in pairs], np.int16).transpose(1, 2, 0)), intensity)
+        for _ in range(2):
+            list(grey)
+    assert [record.getMessage() for record in caplog.records] == [f"volume: {message}"]
+
+
+def test_a_volume_of_one_slice_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        GreySlices(column(1, 2))
+    assert [record.getMessage() for record in caplog.records] == ["volume: is a volume of one slice"]
 
 
 # voxels that are not finite
@@ -212,7 +241,7 @@ def test_voxels_that_are_not_finite_become_black_and_are_counted(way: str, caplo
     expected = GreySlices(Volume(voxels.copy()), WAYS["window"])[3]
     voxels[0, 0, 3], voxels[1, 1, 3], voxels[2, 2, 4] = np.nan, np.inf, -np.inf
     grey = GreySlices(Volume(voxels, path=Path("holes.npy")), WAYS[way])
-    assert "holes.npy: 3 voxels are not finite" in caplog.text
+    assert "holes.npy: 3 of 14400 voxels are NaN or infinite; they become black" in caplog.text
     assert (grey[3][0, 0], grey[3][1, 1], grey[4][2, 2]) == (0, 0, 0)
     assert (grey[3].min(), grey[3].max()) == (0, 255)
     if way == "window":

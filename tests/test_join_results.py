@@ -38,7 +38,7 @@ def joined(folder, *flags):
     assert sorted(written) == ["joint_raw_data", "joint_results", "results"]
     assert len({path.stem[-19:] for path in written.values()}) == 1
     return {
-        kind: results.read_table(path, (), text_columns=("image", "metric")) for kind, path in written.items()
+        kind: results.read_table(written[kind], (), text_columns=("image", "metric")) for kind in sorted(written)
     }
 
 
@@ -291,6 +291,38 @@ def test_slices_to_review_are_carried_on(tmp_path):
     assert tables["joint_raw_data"]["needs_review"].fillna(-1).tolist() == [1, -1, 0]
     assert tables["joint_results"]["slices_to_review"].fillna(-1).tolist() == [3, -1, 0]
     assert tables["results"].set_index("metric").loc["slices_to_review"].tolist()[:3] == [0, 3, 1.5]
+
+
+def test_failed_volumes_are_counted_and_named(tmp_path, capsys):
+    manifest = {"prompted_slices": 1, "masked_slices": 5}
+    write_run(tmp_path / "b", [0.5], volume_metrics={"volume_dice": 0.75}, manifest=manifest)
+    write_run(tmp_path / "c", [1.0], manifest=manifest)
+    results.write_failure(tmp_path / "a", "a.nii.gz: is cut", {})
+    results.write_failure(tmp_path / "c", "out of memory: 2 GiB", {})  # its earlier run does not count any more
+    raw_data, per_volume, table = joined(tmp_path).values()
+    assert raw_data["image"].tolist() == ["b"]
+    assert per_volume["image"].tolist() == ["a", "b", "c"] and per_volume["failed"].tolist() == [1, 0, 1]
+    assert per_volume["volume_dice"].fillna(-1).tolist() == [-1, 0.75, -1] and per_volume["slices"].isna().tolist() == [1, 0, 1]
+    table = table.set_index("metric")
+    assert table.loc["failed_volumes", ["avg", "n"]].tolist() == [2, 1] and table.loc["dice", ["avg", "n"]].tolist() == [0.5, 1]
+    out = capsys.readouterr().out
+    assert "1 volumes, 1 slices\n2 more failed and have no scores; counted in failed_volumes:\n  a: a.nii.gz: is cut\n" in out
+    assert "  c: out of memory: 2 GiB" in out
+
+    write_run(tmp_path / "c", [1.0], manifest=manifest, stamp="2099-01-01_00-00-00")
+    assert joined(tmp_path)["joint_results"]["failed"].tolist() == [1, 0, 0]
+
+
+def test_no_failure_is_told_where_it_is_known(tmp_path):
+    write_run(tmp_path / "a", [1.0], manifest={"prompted_slices": 1, "masked_slices": 5})
+    tables = joined(tmp_path)
+    table = tables["results"]
+    assert "failed" not in tables["joint_results"] and table.set_index("metric").loc["failed_volumes", "avg"] == 0
+
+
+def test_all_volumes_failed(tmp_path, capsys):
+    results.write_failure(tmp_path / "a", "a.nii.gz: is cut", {})
+    assert fails(tmp_path, capsys) == f"{tmp_path}: no volume has a result, 1 failed, such as a: a.nii.gz: is cut"
 
 
 def test_only_the_seed_patient(tmp_path, capsys):

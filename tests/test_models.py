@@ -72,6 +72,12 @@ def test_five_lines_describe_a_model(configs, monkeypatch):
         (FIVE_LINES.replace("512", "large"), "image_size: large is not a number of pixels"),
         (FIVE_LINES + "override: [a]\n", "the entry 'override' is unknown; known are checkpoint, config"),
         (FIVE_LINES + "overrides: ++model.x=1\n", r"overrides: \+\+model.x=1 is not a list of texts"),
+        (FIVE_LINES.replace("512", "yes"), "image_size: True is not a number of pixels"),
+        (FIVE_LINES.replace("name: liver", "name: 2.1"), "name: 2.1 is not a text; put quotation marks round it"),
+        (FIVE_LINES + "overrides: &a [*a]\n", "has an alias"),
+        (FIVE_LINES + f"overrides: {'[' * 9}x{']' * 9}\n", "has an alias"),
+        (FIVE_LINES + "#" * 70_000, "70105 characters; a description of a model has 65536 at most"),
+        (FIVE_LINES.replace("512", "2001-99-99"), "not YAML"),
         ("name: [", "not YAML"),
         ("", "holds no entries"),
     ],
@@ -175,6 +181,11 @@ def test_load_weights_refuses_what_is_not_sound(tmp_path, capsys):
     with pytest.raises(UserError, match=r"exploit\.pt: not a checkpoint of tensors alone"):
         models.load_weights(tmp_path / "exploit.pt")
     assert capsys.readouterr().out == ""
+
+    cut = (tmp_path / "sound.pt").read_bytes().replace(b"weight", b"wei\x94\x94\x94")
+    (tmp_path / "edited.pt").write_bytes(cut)
+    with pytest.raises(UserError, match=r"edited\.pt: damaged or not a checkpoint"):
+        models.load_weights(tmp_path / "edited.pt")
 
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(UserError, match=r"list\.pt: holds no dictionary of tensors"):

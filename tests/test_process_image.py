@@ -14,7 +14,7 @@ import pytest
 
 import nifti_to_numpy
 import process_image
-from pose import cli, segmenters
+from pose import cli, models, segmenters
 from pose.models import REPOSITORY_FOLDER
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
@@ -191,8 +191,44 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
     no_labels = write_nifti(tmp_path / "no_labels.nii.gz", np.zeros((40, 30, 7), dtype=np.uint8))
     assert run("-i", empty, image, "-m", no_labels, masks, "-b", "--model", "lite_medsam") == 1
     errors = capsys.readouterr().err
-    assert "1 of 2 volumes failed:" in errors and f"  {empty}: {no_labels}: nothing to prompt on" in errors
-    assert only(tmp_path / "results" / "case", "raw_data_*.csv") and not (tmp_path / "results" / "empty").exists()
+    assert "1 of 2 volumes failed:" in errors and f"  {empty}: {no_labels}: no slice holds a label" in errors
+    assert only(tmp_path / "results" / "case", "raw_data_*.csv")
+    record = json.loads(only(tmp_path / "results" / "empty", "*").read_text())
+    assert (record["status"], record["reason"]) == ("failed", f"{no_labels}: no slice holds a label, there is nothing to take a prompt from")
+
+
+def test_resume_skips_what_is_done_and_redoes_what_changed(files, tmp_path, capsys):
+    image, masks = files
+    command = ["-i", image, "-m", masks, "-b", "--model", "lite_medsam", "--resume"]
+    assert run(*command) == 0 and run(*command, "-n") == 0
+    assert "case: done already" in capsys.readouterr().out
+    assert run(*command, "--debug") == 0
+    seen = capsys.readouterr()
+    assert "1 of 1 volumes were done already" in seen.out and not (tmp_path / "debug").exists()
+    assert run(*command, "-w") == 0
+    assert len(list((tmp_path / "results" / "case").glob("run_*.json"))) == 2
+
+
+def test_out_of_memory_on_the_device_goes_to_the_cpu(real_model_files, tmp_path, monkeypatch, caplog):
+    import torch
+
+    class TooLarge(DarkInBox):
+        def set_image(self, grey):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    built = []
+
+    def build(spec, checkpoint, device, *_):
+        built.append(device.type)
+        return DarkInBox() if device.type == "cpu" else TooLarge()
+
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", build)
+    monkeypatch.setattr(models, "choose_device", lambda name: torch.device("meta" if name == "auto" else name))
+    image, masks = real_model_files
+    assert run("-i", image, "-m", masks, "-w", "-b", "--model", "lite_medsam") == 0
+    manifest = json.loads(only(tmp_path / "results" / "case", "run_*.json").read_text())
+    assert built == ["meta", "cpu"] and (manifest["device"], manifest["less_memory"]) == ("cpu", True)
+    assert "CUDA out of memory. Tried to allocate 2.00 GiB.; once more with less memory" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -203,7 +239,7 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
         (["--model", "lite_medsam"], "case.nii.gz: no prompt; give --masks_file_path"),
         (["-m", "{mask}", "{mask}", "--model", "lite_medsam"], "--masks_file_path: 2 files for 1 images"),
         (["-m", "{mask}", "-s", "7", "--model", "lite_medsam"], "--slice 7 is not among its slices 0 to 6"),
-        (["-m", "{mask}", "-s", "0", "--model", "lite_medsam"], "nothing to prompt on slice 0"),
+        (["-m", "{mask}", "-s", "0", "--model", "lite_medsam"], "slice 0 holds no label, the nearest one with a label is 2"),
         (["-m", "{mask}", "--labels", "9", "--model", "lite_medsam"], "holds no label 9 (--labels); it holds [1, 2]"),
         (["--point", "1", "2", "--model", "lite_medsam"], "need --slice"),
         (["-s", "1", "--point", "1", "99", "--model", "lite_medsam"], "column 99"),

@@ -89,6 +89,33 @@ def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     assert len(list((tmp_path / "debug" / "case").glob("slice_*_prediction.png"))) == 7
 
 
+def test_sam2_memory_that_is_too_large_once_is_done_with_less(files, tmp_path, monkeypatch):
+    import torch
+
+    from pose.segmenters.sam2_memory import Sam2Memory
+
+    asked, track = [], Sam2Memory._track
+
+    def too_large_at_first(self, features, bank, frame):
+        asked.append(self.less_memory)
+        if not self.less_memory:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return track(self, features, bank, frame)
+
+    monkeypatch.setattr(Sam2Memory, "_track", too_large_at_first)
+    monkeypatch.setattr(models, "find_model", lambda *_: TINY)
+    image, masks = files
+    other = write_two_blocks(tmp_path, "other")
+    checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
+    assert run("-i", image, other[0], "-m", masks, other[1], "-b", "--model", "tiny_random", "--checkpoint_file_path",
+               checkpoint, "--precision", "fp32", "--device", "cpu") == 0  # fmt: skip
+    for name in ("case", "other"):  # the second volume is tried in full again
+        manifest = json.loads(only(tmp_path / "results_video" / name, "run_*.json").read_text())
+        assert manifest["less_memory"] is True and manifest["method"] == "sam2_memory"
+    volumes = "".join("L" if less else "f" for less in asked).replace("fL", "f L").split("Lf")
+    assert len(volumes) == 2
+
+
 @pytest.mark.parametrize("method", ["region_growing", "chain", "sam2_memory"])
 def test_every_method_works_inside_a_crop_and_answers_in_the_whole_frame(files, tmp_path, monkeypatch, method):
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())

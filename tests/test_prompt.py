@@ -184,8 +184,10 @@ def test_labels_that_are_no_labels_are_refused():
         prompts_from_mask(np.array([[0, 0.5]]), 4)
     with refused("lungs.npz, slice 4: holds nan, labels are whole numbers"):
         prompts_from_mask(np.array([[0, np.nan]]), 4, source="lungs.npz")
-    with refused("mask, slice 4: label -1 cannot number an object, objects count from 1"):
+    with refused("mask, slice 4: label -1 cannot number an object, objects count from 1 to 65535"):
         prompts_from_mask(np.array([[0, -1]]), 4, objects="per_label")
+    with refused("mask, slice 4: label 65536 cannot number an object, objects count from 1 to 65535"):
+        prompts_from_mask(np.array([[65535, 65536]]), 4, objects="per_label")
     assert prompts_from_mask(np.array([[0, -1]]), 4) == [Prompt(4, 1, ((0, 1),))]
 
 
@@ -652,8 +654,9 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
         ([one(slice=None)], "prompts[0].slice must be a whole number from 0, got None"),
         ([one(slice=float("nan"))], "prompts[0].slice must be a whole number from 0, got nan"),
         ([one(slice=5)], "slice 5, object 1: no such slice, they count from 0 to 4"),
-        ([one(object_id=-1)], "prompts[0].object_id must be a whole number from 1, got -1"),
-        ([one(object_id=0)], "prompts[0].object_id must be a whole number from 1, got 0"),
+        ([one(object_id=-1)], "prompts[0].object_id must be a whole number from 1 to 65535, got -1"),
+        ([one(object_id=0)], "prompts[0].object_id must be a whole number from 1 to 65535, got 0"),
+        ([one(object_id=65536)], "prompts[0].object_id must be a whole number from 1 to 65535, got 65536"),
         ([one(points={"row": 1})], "prompts[0].points must be a list, got {'row': 1}"),
         ([one(points=[[1, 2]])], "prompts[0].points[0] must be an object with row, column, label, got [1, 2]"),
         ([one(points=[{"row": 1, "column": 2}])], "prompts[0].points[0] has no 'label'"),
@@ -705,7 +708,7 @@ def test_the_shape_in_the_file_counts_where_the_image_is_not_known(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("", id="empty"),
+        pytest.param(" ", id="blank"),
         pytest.param(json.dumps([one()])[:-9], id="truncated"),
         pytest.param("[{'slice': 1}]", id="single quotes"),
         pytest.param("[" * 100_000, id="nested for ever"),

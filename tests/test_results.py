@@ -1,4 +1,4 @@
-"""Tests of pose/results.py: the CSV schema, statistics, atomic writes, the files of a run, and finding them again."""
+"""Tests of pose/results.py: the CSV schema, statistics, the files of a run, and finding them again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from pose import results
+from pose.atomic import reserved_stamp, timestamp
 from pose.cli import UserError
 
 STAMP = "2026-11-23_10-20-30"
@@ -49,78 +49,6 @@ def write_run(folder, stamp=STAMP, **changes):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-def test_timestamp():
-    assert re.fullmatch(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}", results.timestamp())
-
-
-class TestWriteAtomically:
-    def test_writes_and_leaves_nothing_else(self, tmp_path):
-        results.write_atomically(tmp_path / "a.txt", lambda path: path.write_text("new"))
-        assert (tmp_path / "a.txt").read_text() == "new"
-        assert names(tmp_path) == ["a.txt"]
-
-    def test_an_exception_leaves_nothing(self, tmp_path):
-        def fail(path):
-            path.write_text("half")
-            raise RuntimeError("disk on fire")
-
-        with pytest.raises(RuntimeError, match="disk on fire"):
-            results.write_atomically(tmp_path / "a.txt", fail)
-        assert names(tmp_path) == []
-
-    def test_an_exception_keeps_what_was_there(self, tmp_path):
-        def fail(path):
-            path.write_text("half")
-            raise KeyboardInterrupt
-
-        (tmp_path / "a.txt").write_text("old")
-        with pytest.raises(KeyboardInterrupt):
-            results.write_atomically(tmp_path / "a.txt", fail)
-        assert (tmp_path / "a.txt").read_text() == "old"
-        assert names(tmp_path) == ["a.txt"]
-
-    def test_the_target_is_whole_or_old_while_it_is_written(self, tmp_path):
-        target = tmp_path / "a.txt"
-        target.write_text("old")
-
-        def write(path):
-            path.write_text("ne")
-            assert path.parent == tmp_path
-            assert target.read_text() == "old"
-            path.write_text("new")
-
-        results.write_atomically(target, write)
-        assert target.read_text() == "new"
-
-    def test_writers_that_go_by_the_suffix(self, tmp_path):
-        nibabel = pytest.importorskip("nibabel")
-        image = nibabel.Nifti1Image(np.ones((2, 3, 4), dtype=np.uint8), np.eye(4))
-        results.write_atomically(tmp_path / "masks_x.nii.gz", lambda path: nibabel.save(image, path))
-        results.write_atomically(tmp_path / "masks_x.npz", lambda path: np.savez_compressed(path, voxels=np.arange(3)))
-        results.write_atomically(tmp_path / "a.npy", lambda path: np.save(path, np.arange(4)))
-        assert names(tmp_path) == ["a.npy", "masks_x.nii.gz", "masks_x.npz"]
-        assert (tmp_path / "masks_x.nii.gz").read_bytes()[:2] == b"\x1f\x8b"
-        assert nibabel.load(tmp_path / "masks_x.nii.gz").shape == (2, 3, 4)
-        assert np.load(tmp_path / "masks_x.npz")["voxels"].tolist() == [0, 1, 2]
-
-    @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-    def test_others_may_read_what_the_umask_lets_them(self, tmp_path):
-        previous = os.umask(0o022)
-        try:
-            results.write_atomically(tmp_path / "a.txt", lambda path: path.write_text("shared"))
-        finally:
-            os.umask(previous)
-        assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
-
-    def test_all_or_none(self, tmp_path):
-        def fail(path):
-            raise OSError("full")
-
-        with pytest.raises(OSError, match="full"):
-            results.write_all_atomically([(tmp_path / "a", lambda path: path.write_text("a")), (tmp_path / "b", fail)])
-        assert names(tmp_path) == []
 
 
 class TestRawData:
@@ -317,15 +245,15 @@ class TestWriteResults:
         assert len(names(tmp_path)) == 12
 
     def test_a_second_that_another_process_holds_is_left_to_it(self, tmp_path):
-        with results.reserved_stamp(tmp_path, STAMP) as held:
+        with reserved_stamp(tmp_path, STAMP) as held:
             assert held == STAMP
             assert write_run(tmp_path)["run"].name == "run_2026-11-23_10-20-31.json"
         assert not [name for name in names(tmp_path) if name.startswith(".")]
 
     def test_the_time_is_now_by_default(self, tmp_path):
-        before = results.timestamp()
+        before = timestamp()
         stamp = write_run(tmp_path, stamp=None)["run"].stem[4:]
-        assert before <= stamp <= results.timestamp()
+        assert before <= stamp <= timestamp()
 
     def test_a_folder_that_is_a_file(self, tmp_path):
         (tmp_path / "results").write_text("")

@@ -14,7 +14,6 @@ from pose.segmenters.region_growing import (
     RegionGrowing,
     RegionGrowingSettings,
     add_arguments,
-    connected_to_seeds,
     otsu_level,
     outside_of_body,
     prompted_region,
@@ -164,19 +163,6 @@ def test_a_box_takes_the_class_that_is_rarer_round_it():
     np.testing.assert_array_equal(region, grey == TISSUE)
     on_the_other_class = Prompt(0, box=(9, 9, 20, 20), positive_points=((9, 9),))
     np.testing.assert_array_equal(prompted_region(grey, on_the_other_class), region)  # as a point on a vessel would be
-
-
-def test_voxels_connected_to_two_seeds_go_to_the_nearer():
-    tube = np.zeros((1, 21, 1), dtype=bool)
-    tube[0, 1:20] = True
-    seeds = {}
-    for object_id, column in ((1, 2), (5, 14)):
-        mask = np.zeros((1, 21), dtype=bool)
-        mask[0, column] = True
-        seeds[object_id] = [(0, mask)]
-    masks = connected_to_seeds({1: tube, 5: tube.copy()}, seeds)
-    assert np.flatnonzero(masks[1]).tolist() == list(range(1, 9))
-    assert np.flatnonzero(masks[5]).tolist() == list(range(9, 20))
 
 
 def test_settings_from_the_command_line():

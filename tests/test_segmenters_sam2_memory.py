@@ -253,6 +253,28 @@ def test_every_slice_comes_once_and_prompted_slices_are_encoded_once(segmenter, 
     assert all(isinstance(part.objects[1].object_score, float) for part in parts)
 
 
+def test_less_memory_keeps_no_keys_and_gives_the_same_masks(segmenter, grey, monkeypatch):
+    prompts = [Prompt(4, 1, ((20, 30),)), Prompt(4, 2, (), (), (2, 2, 12, 20)), Prompt(6, 3, mask=DISC)]
+    expected = logits_of(segmenter.segment(grey, prompts))
+    kept, batch_sizes = [], []
+    forget, track = MemoryBank.forget_keys, Sam2Memory._track
+
+    def watched_forget(bank):
+        forget(bank)
+        kept.extend(memory.keys for memory in (*bank._prompted.values(), *bank._others.values()))
+
+    def watched_track(self, features, bank, frame):
+        outcome = track(self, features, bank, frame)
+        batch_sizes.append(len(outcome.pointers))
+        return outcome
+
+    monkeypatch.setattr(MemoryBank, "forget_keys", watched_forget)
+    monkeypatch.setattr(Sam2Memory, "_track", watched_track)
+    monkeypatch.setattr(segmenter, "less_memory", True)
+    assert largest_difference(logits_of(segmenter.segment(grey, prompts)), expected) <= 1e-5
+    assert kept and not any(kept) and set(batch_sizes) == {1}
+
+
 def test_an_object_is_known_by_the_seeds_that_prompt_it(segmenter, grey):
     first = segmenter.remember(grey, [Prompt(1, 1, ((20, 30),)), Prompt(1, 2, (), (), (10, 3, 30, 31))])
     second = segmenter.remember(grey, [Prompt(2, 2, ((20, 30),))])

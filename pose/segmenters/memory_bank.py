@@ -25,6 +25,22 @@ def halves(prompted: Sequence[int], slices: int) -> list[tuple[list[int], int]]:
     return [(upward, len(below)), (downward, len(above) + 1)]
 
 
+def objects_together(
+    known_on: Mapping[int, Sequence[int]], one_by_one: bool = False
+) -> list[tuple[tuple[int, ...], list[int]]]:
+    """Return the objects that can go through the network together, as (frames they are known on, object ids).
+
+    Args:
+        known_on: the frames on which each object is prompted, by object id.
+        one_by_one: each object by itself, which needs less memory and more time.
+    """
+    together: dict[tuple, list[int]] = {}
+    for object_id in sorted(known_on):
+        frames = tuple(sorted(known_on[object_id]))
+        together.setdefault((frames, object_id if one_by_one else None), []).append(object_id)
+    return [(frames, members) for (frames, _), members in together.items()]
+
+
 class MemoryBank:
     """The memories of one half of a volume, for the objects of one batch; keeps what can still be reached, and no more.
 
@@ -58,6 +74,11 @@ class MemoryBank:
             self._others[other].forget_features()
             if other <= frame + 1 - self._pointers:
                 del self._others[other]
+
+    def forget_keys(self) -> None:
+        """Let go of what attention made of the memories; it can be made again."""
+        for memory in (*self._prompted.values(), *self._others.values()):
+            memory.keys = []
 
     def attended(self, frame: int) -> tuple[list[tuple[int, Memory]], list[tuple[int, torch.Tensor]], int]:
         """Return what ``frame`` attends to, as :class:`pose.segmenters.memory_attention.MemoryAttention` takes it."""

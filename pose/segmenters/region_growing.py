@@ -12,6 +12,7 @@ import numpy as np
 from pose.cli import UserError
 from pose.prompt import Prompt
 from pose.segmenters import GreySlices, Prediction, SlicePredictions
+from pose.segmenters.connected import PackedMask, connected_to_seeds
 
 BOX_SURROUNDINGS = 5  # pixels round a box that show what the object is not
 
@@ -92,7 +93,7 @@ class RegionGrowing:
         object_ids = sorted({prompt.object_id for prompt in prompts})
         seeds, ranges = self._seeds(grey, prompts)
         learning = perf_counter() - began
-        candidates = {object_id: np.zeros(grey.shape, dtype=bool) for object_id in object_ids}
+        candidates = {object_id: PackedMask(grey.shape) for object_id in object_ids}
         outside_level = None if self.settings.outside_air else otsu_level(level_counts(grey))
         read_times = []
         for index in range(len(grey)):
@@ -101,18 +102,19 @@ class RegionGrowing:
             inside = None if outside_level is None else ~outside_of_body(slice_grey, outside_level)
             for object_id in object_ids:
                 here = self._in_ranges(slice_grey, ranges[object_id])
-                candidates[object_id][:, :, index] = here if inside is None else here & inside
+                candidates[object_id][index] = here if inside is None else here & inside
             read_times.append(perf_counter() - began)
         began = perf_counter()
         masks = connected_to_seeds(candidates, seeds)
+        del candidates
         share = (learning + perf_counter() - began) / len(grey)
         for index in range(len(grey)):
             began = perf_counter()
             objects = {}
             taken = np.zeros(grey.shape[:2], dtype=bool)
             for object_id in object_ids:
-                others = [masks[other][:, :, index] for other in object_ids if other != object_id]
-                mask = fill_small_holes(masks[object_id][:, :, index], self.settings.largest_hole)
+                others = [masks[other][index] for other in object_ids if other != object_id]
+                mask = fill_small_holes(masks[object_id][index], self.settings.largest_hole)
                 mask &= ~np.any([taken, *others], axis=0)
                 taken |= mask
                 objects[object_id] = Prediction(mask)
@@ -221,43 +223,3 @@ def prompted_region(grey: np.ndarray, prompt: Prompt) -> np.ndarray:
         pointed_at = np.unique(labels[rows, columns])
         region = np.isin(labels, pointed_at[pointed_at > 0])
     return region
-
-
-def connected_to_seeds(
-    candidates: dict[int, np.ndarray], seeds: dict[int, list[tuple[int, np.ndarray]]]
-) -> dict[int, np.ndarray]:
-    """Return, by object, the candidate voxels that are connected to its seeds through faces.
-
-    Args:
-        candidates: (rows, columns, slices) bool by object.
-        seeds: (slice, mask) by object.
-    """
-    from scipy import ndimage
-
-    masks = {}
-    for object_id, allowed in candidates.items():
-        labels, _ = ndimage.label(allowed)
-        touched = [np.unique(labels[:, :, index][mask]) for index, mask in seeds[object_id]]
-        found = np.unique(np.concatenate(touched)) if touched else np.zeros(0, dtype=int)
-        lookup = np.zeros(labels.max() + 1, dtype=bool)
-        lookup[found] = True
-        lookup[0] = False
-        masks[object_id] = lookup[labels]
-    return _divided(masks, seeds)
-
-
-def _divided(
-    masks: dict[int, np.ndarray], seeds: dict[int, list[tuple[int, np.ndarray]]]
-) -> dict[int, np.ndarray]:
-    """Give voxels that several objects claim to the one whose seed reaches them first inside the claimed region."""
-    from skimage.segmentation import watershed
-
-    if np.sum(list(masks.values()), axis=0, dtype=np.int32).max(initial=0) < 2:
-        return masks
-    claimed = np.any(list(masks.values()), axis=0)
-    markers = np.zeros(claimed.shape, dtype=np.int32)
-    for object_id, places in seeds.items():
-        for index, mask in places:
-            markers[:, :, index][mask & masks[object_id][:, :, index]] = object_id
-    flooded = watershed(np.zeros(claimed.shape, dtype=np.uint8), markers, mask=claimed)
-    return {object_id: mask & (flooded == object_id) for object_id, mask in masks.items()}

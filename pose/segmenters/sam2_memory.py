@@ -27,7 +27,7 @@ from pose.prompt import Prompt
 from pose.segmenters import GreySlices, Prediction, SlicePredictions
 from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.memory_attention import Memory, MemoryAttention
-from pose.segmenters.memory_bank import MemoryBank, halves
+from pose.segmenters.memory_bank import MemoryBank, halves, objects_together
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
 from pose.segmenters.sam_inputs import autocast, box_array, compute_linear_layers_in_bfloat16, point_arrays
 from pose.segmenters.seed_memory import SeedMemory
@@ -101,6 +101,7 @@ class Sam2Memory:
             )
         self.name = spec.name
         self.spec = spec
+        self.less_memory = False  # work on one object at a time, and keep nothing that can be computed again
         self.device = device
         self.precision = precision
         self._network = network
@@ -188,13 +189,11 @@ class Sam2Memory:
     ) -> Iterator[SlicePredictions]:
         frames = len(seeds) + len(slices)
         frame_of = {index: len(seeds) + position for position, index in enumerate(slices)}
-        batches: dict[tuple[int, ...], list[int]] = {}
-        for object_id in sorted(object_ids):
-            there = [number for number, seed in enumerate(seeds) if object_id in seed.objects]
-            there += [frame_of[index] for other, index in prompted if other == object_id]
-            batches.setdefault(tuple(sorted(there)), []).append(object_id)
-        banks = {}
-        for known, members in batches.items():
+        known_on = {object_id: [n for n, seed in enumerate(seeds) if object_id in seed.objects] for object_id in object_ids}
+        for object_id, index in prompted:
+            known_on[object_id].append(frame_of[index])
+        batches: list[tuple[tuple[int, ...], list[int], MemoryBank]] = []
+        for known, members in objects_together(known_on, one_by_one=self.less_memory):
             memories = {}
             for frame in known:
                 parts = [
@@ -206,26 +205,26 @@ class Sam2Memory:
                 memories[frame] = Memory(
                     torch.cat([part.features for part in parts]), torch.cat([part.pointers for part in parts])
                 )
-            banks[known] = MemoryBank(self._network, memories, frames, self._max_memories)
+            batches.append((known, members, MemoryBank(self._network, memories, frames, self._max_memories)))
 
         absent: int | None = None  # slices in a row, once an object has been there
         for position, index in enumerate(slices):
             frame = frame_of[index]
             ahead = slices[position + 1 : position + 2]
-            if ahead and any(frame + 1 not in known for known in batches):
+            if ahead and any(frame + 1 not in known for known, _, _ in batches):
                 volume.prepare(ahead[0])
             objects: dict[int, Prediction] = {}
-            features = volume.features_of(index) if any(frame not in known for known in batches) else None
+            features = volume.features_of(index) if any(frame not in known for known, _, _ in batches) else None
             encoded = perf_counter()
-            for known, members in batches.items():
+            for known, members, bank in batches:
                 if frame in known:
                     objects.update((object_id, prompted[object_id, index].predicted) for object_id in members)
                     continue
-                outcome = self._track(features, banks[known], frame)
+                outcome = self._track(features, bank, frame)
                 if ahead:
-                    banks[known].add(frame, self._memory_of(features, outcome, prompted=False))
+                    bank.add(frame, self._memory_of(features, outcome, prompted=False))
                 objects.update(zip(members, self._predictions(outcome, volume.shape)))
-            if any(one.object_score > 0 for one in objects.values()) or any(max(known) > frame for known in batches):
+            if any(one.object_score > 0 for one in objects.values()) or any(max(known) > frame for known, _, _ in batches):
                 absent = 0
             elif absent is not None and position >= memory_only:
                 absent += 1
@@ -296,6 +295,8 @@ class Sam2Memory:
         network = self._network
         fine, top = features[:-1], features[-1]
         remembered = self._attention(top, self._encoder.position_of(top), *bank.attended(frame))
+        if self.less_memory:
+            bank.forget_keys()
         count = remembered.shape[0]
         with self._autocast():
             heads = network._forward_sam_heads(

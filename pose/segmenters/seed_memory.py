@@ -73,17 +73,26 @@ def load_seed_memory(
         raise UserError(f"{path}: is no seed memory (format {header.get('format')}, version {header.get('version')})")
     try:
         about = json.loads(header["about"])
-        seeds: list[SeedMemory] = [SeedMemory({}) for _ in range(int(header["seeds"]))]
+        if (number_of_seeds := int(header["seeds"])) > len(tensors):
+            raise ValueError(f"{number_of_seeds} seeds of {len(tensors)} tensors")
+        seeds: list[SeedMemory] = [SeedMemory({}) for _ in range(number_of_seeds)]
         for name, features in tensors.items():
             number, object_id, kind = name.split(".")
             if kind == "features":
                 pointers = tensors[f"{number}.{object_id}.pointers"]
+                if features.dim() != 4 or pointers.dim() != 2 or len(features) != len(pointers) or not pointers.numel():
+                    raise ValueError(f"{name} has shape {tuple(features.shape)}, its pointers {tuple(pointers.shape)}")
                 memory = Memory(features.to(device, torch.bfloat16), pointers.to(device, torch.float32))
                 seeds[int(number)].objects[int(object_id)] = memory
         made_by = {key: about[key] for key in ("model", "checkpoint_sha256", "image_size")}
-        if len(about["seeds"]) != len(seeds):
+        if not isinstance(about["seeds"], list) or len(about["seeds"]) != len(seeds):
             raise ValueError("seeds and what is said of them differ in number")
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+        if not (all(map(_tells_a_slice, about["seeds"])) and isinstance(about.get("shown", {}), dict)):
+            raise ValueError("what is said of a seed lacks its slice")
+        memories = [memory for seed in seeds for memory in seed.objects.values()]
+        if len({(memory.features.shape, memory.pointers.shape) for memory in memories}) > 1:
+            raise ValueError("memories of different shapes")
+    except (KeyError, ValueError, IndexError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: is a damaged seed memory ({type(error).__name__}: {error})") from None
     if not all(seed.objects for seed in seeds) or not seeds:
         raise UserError(f"{path}: is a damaged seed memory (a seed without an object)")
@@ -92,3 +101,11 @@ def load_seed_memory(
         if made_by[key] != value:
             raise UserError(f"{path}: was made with {key} {made_by[key]}, this run has {value}")
     return seeds, about
+
+
+def _tells_a_slice(one: Any) -> bool:
+    """Tell whether this is what a seed's own volume can be recognised by, see :class:`pose.seed.Seeds`."""
+    if not (isinstance(one, dict) and isinstance(one.get("slice_sha256"), str) and isinstance(one.get("shape"), list)):
+        return False
+    whole = [type(number) is int for number in (*one["shape"], one.get("slice"))]
+    return len(whole) == 4 and all(whole) and 0 <= one["slice"] < one["shape"][2]
