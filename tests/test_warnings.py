@@ -42,6 +42,7 @@ def run_strictly(script: str, folder: Path, arguments: str) -> str:
         ("process_image.py", "-i {0}/a.nii.gz -m {0}/a_mask.nii.gz -b -w -s 2 -d --model lite_medsam --device cpu"),
         ("join_results.py", "-r {0}/results_video"),
     ],
+    ids=["to npz", "to npy", "phantom", "process_image", "join_results"],
 )
 def test_a_script_runs_without_a_warning(folder, script, arguments):
     run_strictly(script, folder, arguments)
