@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose.cli import UserError, existing_file
+from pose.plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     import torch
@@ -33,9 +34,6 @@ CONFIG_KEYS = {
 }
 # SAM 2's encoder halves a slice five times; below the smallest its attention has next to nothing to look at
 IMAGE_SIZE_STEP, SMALLEST_IMAGE_SIZE = 32, 64
-LONGEST_CONFIG, DEEPEST_CONFIG = 1 << 16, 8
-# what PyYAML lets through of values that do not fit their tag (!!int x, 2001-99-99)
-YAML_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def read_config(path: Path) -> ModelSpec:
     Raises:
         UserError: not YAML, an entry that is missing, unknown or has a value that it cannot have.
     """
-    entry = _read_yaml(path)
+    entry = read_yaml(path)
     if not isinstance(entry, dict):
         raise UserError(f"{path}: holds no entries such as name: and checkpoint:")
     unknown = sorted(str(key) for key in entry.keys() - CONFIG_KEYS)
@@ -121,24 +119,6 @@ def read_config(path: Path) -> ModelSpec:
         packaged=bool(entry.get("packaged", False)),
         overrides=tuple(overrides),
     )
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        if len(text) > LONGEST_CONFIG:
-            raise UserError(f"{path}: {len(text)} characters; a description of a model has {LONGEST_CONFIG} at most")
-        depth = 0
-        for event in yaml.parse(text, yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            # a few lines of aliases can stand for a billion words, and the time for nested lists grows as its square
-            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST_CONFIG:
-                raise UserError(f"{path}: has an alias (*name) or lists in lists, which no model's description needs")
-        return yaml.safe_load(text)
-    except YAML_DAMAGE + (yaml.YAMLError,) as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
 
 
 def find_model(name: str | None, sam_version: int | None = None) -> ModelSpec:
@@ -246,7 +226,6 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
         UserError: not the published or the recorded file, damaged, or not a checkpoint of tensors.
     """
     import pickle
-    import warnings
 
     import torch
 

@@ -158,6 +158,8 @@ def _inflated(file: BinaryIO) -> Iterator[bytes]:
             chunk = chunk.lstrip(b"\0")
             if not chunk:
                 continue
+            if inflate is None and not chunk.startswith(b"\x1f\x8b"):
+                raise ValueError("it is not a gzip file")
             inflate = zlib.decompressobj(wbits=31)
         yield inflate.decompress(chunk, CHUNK_BYTES)
         chunk = inflate.unconsumed_tail or inflate.unused_data

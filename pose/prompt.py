@@ -340,8 +340,7 @@ def _whole_numbers(entry: object, keys: Sequence[str], where: str, least: int = 
 
 
 def _whole(value: object, least: int, where: str, most: int | None = None) -> int:
-    # what is larger than a float can count is no place in an image
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or 2**53):
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or 2**53):  # floats' last
         limits = f"from {least} to {most}" if most else f"from {least}"
         raise UserError(f"{where} must be a whole number {limits}, got {value!r:.60}")
     return value

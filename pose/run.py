@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose import metrics, results
-from pose.atomic import write_atomically
+from pose.atomic import failure_named, write_atomically
 from pose.case import Case, Job
 from pose.prompt import Prompt, prompts_to_json
 from pose.prompts_saved import VolumePrompts, prompts_saved
@@ -100,6 +100,9 @@ def segment_and_write(
     rows: dict[int, dict[str, Any]] = {}
     estimates: dict[int, dict[int, Estimate]] = {}
     per_label = arguments.objects == "per_label" and case.truth is not None
+    if arguments.debug:
+        with failure_named(case.job.debug_folder, "pictures cannot be written here"):
+            case.job.debug_folder.mkdir(parents=True, exist_ok=True)
     for found in tqdm(predictions, total=len(slices), desc=case.job.name, unit="slice"):
         if max(found.objects, default=0) > np.iinfo(labels.dtype).max:
             labels = labels.astype(np.uint16)
@@ -200,7 +203,6 @@ def write_debug(case: Case, prompts: Sequence[Prompt], found: SlicePredictions, 
 
     here = [prompt for prompt in prompts if prompt.slice == found.slice]
     folder = case.job.debug_folder
-    folder.mkdir(parents=True, exist_ok=True)
     score = mean_of(prediction.score for prediction in found.objects.values())
     title = f"slice {found.slice}" + ("" if score is None else f", score {score:.3f}")
     figures.save_overlay(

@@ -288,7 +288,7 @@ FILE_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     "no arrays": ("bad.npz", npz(), ("(none)",)),
     "affine of another shape": ("bad.npz", npz(voxels=PLAIN, affine=np.eye(3)), ("affine is", "4 x 4")),
     "NaN affine": ("bad.npz", npz(voxels=PLAIN, affine=np.full((4, 4), np.nan)), ("affine is", "finite")),
-    "singular affine": ("bad.npz", npz(voxels=PLAIN, affine=np.ones((4, 4))), ("affine is", "singular")),
+    "singular affine": ("bad.npz", npz(voxels=PLAIN, affine=np.ones((4, 4))), ("affine is", "no geometry")),
     "spacing of zero": (
         "bad.npz", npz(voxels=PLAIN, spacing_mm=np.array([1.0, 0, 1])), ("spacing_mm is [1.0, 0.0, 1.0]",),
     ),

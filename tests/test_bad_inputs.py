@@ -18,25 +18,11 @@ from tests.bad_inputs import (
 )  # fmt: skip
 from tests.cases import DarkInBox
 
-FOUND_LATE = "the results folder is not tried before the work"
-DISK = "an error of the disk while results are written is no UserError"
-NOT_YET = {
-    "video: results folder is a file": FOUND_LATE,
-    "image: results folder is a file": FOUND_LATE,
-    "video: results folder in a file": FOUND_LATE,
-    "video: results folder not writable": FOUND_LATE,
-    "video: results folder on a full disk": DISK,
-    "video: debug folder is a file": DISK,
-    "join: full disk": DISK,
-}
-
 
 def parameter(case: BadInput):
     marks = [pytest.mark.slow] if case.slow else []
     if case.mount is not None and namespaces_missing():
         marks.append(pytest.mark.skip(reason=namespaces_missing()))
-    if case.name in NOT_YET:
-        marks.append(pytest.mark.xfail(reason=NOT_YET[case.name], strict=False))
     return pytest.param(case, id=case.name, marks=marks)
 
 

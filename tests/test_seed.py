@@ -144,7 +144,7 @@ def test_the_seed_patient_is_known_with_its_axes_swapped(patients, model, tmp_pa
 
 def test_a_mistake_in_the_seeds_is_told_once_for_all_volumes(patients, model, tmp_path, capsys):
     memory = tmp_path / "none.safetensors"
-    memory.write_bytes(b"")
+    memory.write_bytes(b"memory")
     assert run(*flags_of(patients, "bc"), *model, "--seed_memory", memory) == 2
     assert capsys.readouterr().err.count("none.safetensors: cannot be read as a seed memory") == 1
 
@@ -200,8 +200,8 @@ MASKS = ["--seed_masks_file_path", "A_MASK"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*SEED, *MASKS, "--method", "chain"], "--seed_image_file_path: chain with tiny_random has no memory"),
-        ([*SEED, *MASKS, "--method", "region_growing"], "--seed_image_file_path: region_growing has no memory"),
+        ([*SEED, *MASKS, "--method", "chain"], "a.nii.gz: chain with tiny_random has no memory"),
+        ([*SEED, *MASKS, "--method", "region_growing"], "a.nii.gz: region_growing has no memory"),
         ([*SEED], "give its prompt by either --seed_masks_file_path or --seed_prompt_file_path"),
         ([*MASKS], "needs --seed_image_file_path"),
         (["--seed_slice", "3"], "--seed_slice 3: needs --seed_image_file_path"),
