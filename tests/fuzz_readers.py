@@ -289,7 +289,8 @@ class Report:
     def line(self) -> str:
         """Return the report as a line for people."""
         cases = sum(self.counts.values())
-        kinds = ", ".join(f"{self.counts[kind]} {kind}" for kind in ("value", "error", "finding", "untold") if self.counts[kind])
+        # untold: read without a finding before one that ended the process
+        kinds = ", ".join(f"{self.counts[kind]} {kind}" for kind in ("value", "error", "finding", "untold"))
         return (
             f"{self.reader}: {cases} cases in {self.seconds:.0f} s ({cases / max(self.seconds, 1e-9):.0f}/s): {kinds}; "
             f"{len(self.findings)} causes; peak {self.peak_bytes >> 20} MB resident"
