@@ -25,9 +25,12 @@ WHOLE_NUMBERS = (
     0, 1, 2, 3, 4, 5, 7, 8, 16, 32, 64, 127, 128, 255, 256, 348, 352, 512, 540, 1000, 2**15 - 1, 2**15, 2**16, 10**6,
     2**31 - 1, 2**31, 2**32, 10**12, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**30, 10**400,
 )  # fmt: skip
-FLOATS = (0.0, -0.0, 0.5, 1.0, -1.0, 1e-320, 1e-30, 1e10, 1e30, 3.4e38, 1e300, float("inf"), -float("inf"), float("nan"))
+FLOATS = (
+    0.0, -0.0, 0.5, 1.0, -1.0, 1e-320, 1e-30, 1e10, 1e30, 3.4e38, 1e300, float("inf"), -float("inf"), float("nan"),
+)  # fmt: skip
 TEXTS = (
-    "", " ", "a", "true", "null", "../x", "./", "\n", "two\nlines", "\0", "\ud800", "\u202e", "\x1b[31m", "NaN", "1e999",
+    "", " ", "a", "true", "null", "../x", "./", "\n", "two\nlines", "\0", "\ud800", "\u202e", "\x1b[31m", "NaN",
+    "1e999",
     "mask.npz", "mask.nii.gz", "case", "x" * 300, "x" * 5000 + ".npz", "é", "-1", "0x10", "1_000", "\u0661",
 )  # fmt: skip
 
@@ -99,7 +102,8 @@ def json_bytes(value: Any, rng: random.Random) -> bytes:
     if rng.random() < 0.02:
         text = text.replace("2", "9" * rng.choice((400, 4300, 4301, 100_000)), 1)
     content = text.encode(rng.choice(("utf-8",) * 12 + ("utf-8-sig", "utf-16", "utf-32")), "surrogatepass")
-    return edited_text(content, rng, b'{}[]",:0123456789.-+eEntrufalsNI\\\n\t \0\xff') if rng.random() < 0.3 else content
+    alphabet = b'{}[]",:0123456789.-+eEntrufalsNI\\\n\t \0\xff'
+    return edited_text(content, rng, alphabet) if rng.random() < 0.3 else content
 
 
 def edited_text(content: bytes, rng: random.Random, alphabet: bytes) -> bytes:
@@ -183,7 +187,8 @@ _DATATYPES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 255, 256, 512, 768, 1024, 1280, 15
 
 def _edit_nifti_field(header: Any, rng: random.Random) -> None:
     fields = header.template_dtype.fields
-    name = rng.choice([*fields, *("dim", "datatype", "vox_offset", "scl_slope", "scl_inter", "xyzt_units", "pixdim") * 3])
+    often = ("dim", "datatype", "vox_offset", "scl_slope", "scl_inter", "xyzt_units", "pixdim")
+    name = rng.choice([*fields, *often * 3])
     dtype = fields[name][0]
     if name == "datatype":
         header[name] = rng.choice(_DATATYPES)
@@ -244,15 +249,18 @@ def nifti_case(rng: random.Random) -> Files:
 # --- .npy and .npz ---------------------------------------------------------------------------------------------------
 
 _DESCRIPTIONS = (
-    "<i2", ">i2", "|u1", "|b1", "<f4", "<f8", ">f8", "<f2", "<f16", "<c16", "<u8", "<i8", "|O", "<U3", "|S0", "<U0", "|V0",
+    "<i2", ">i2", "|u1", "|b1", "<f4", "<f8", ">f8", "<f2", "<f16", "<c16", "<u8", "<i8", "|O", "<U3", "|S0", "<U0",
+    "|V0",
     "|V2147483647", "<M8[s]", "<m8", "", "i2", "=i4", "<i3", "f4,f4", "(3,)i2", "i2,(1000000,)f8", "?", "e", "g", "P",
     "<i2\n", "V", "object", [("a", "<i2")], [("a", "<i2", (3,))], [], [[]], [("a",)], ["<i2"], None, 5, ("<i2", (3,)),
-    ("<i2", {"x": ("<i2", 0)}), {"names": ["a"], "formats": ["<i2"]}, [("", "|V2"), ("b", "<i2")], ("<i2",), True, b"<i2",
+    ("<i2", {"x": ("<i2", 0)}), {"names": ["a"], "formats": ["<i2"]}, [("", "|V2"), ("b", "<i2")], ("<i2",), True,
+    b"<i2",
     [("a", "|O")], ("|V8", 10**12), ("<f8", -1), [("a", "<i2"), ("a", "<i2")], [(("t", "a"), "<i2")], "<i2" * 200,
 )  # fmt: skip
 _SHAPES = (
     (3, 4, 5), (4, 5), (60,), (), (3, 4, 5, 1), (0, 4, 5), (10**12,), (10**4, 10**4, 10**4), (2**32, 2**32), (-1, 4, 5),
-    (-3, -4, 5), (2**63,), (10**400, 1, 1), (True, 60), [3, 4, 5], None, "345", (3.0, 4, 5), (1,) * 70, (3, 4, 5, 1, 1, 1),
+    (-3, -4, 5), (2**63,), (10**400, 1, 1), (True, 60), [3, 4, 5], None, "345", (3.0, 4, 5), (1,) * 70,
+    (3, 4, 5, 1, 1, 1),
     (-1,), (3, -1, 5), (2**31, 2**31, 4), (2**62, 4), (1, 1, 60),
 )  # fmt: skip
 _NPY_ALPHABET = b"{}()[]'\":,-+0123456789LTrueFalseNone\\\n\t #<>|iufV;x\xff\0"
@@ -302,7 +310,8 @@ def edited_npy(array: np.ndarray, rng: random.Random) -> bytes:
 def _some_array(rng: random.Random) -> np.ndarray:
     return rng.choice((
         np.arange(60, dtype=np.int16).reshape(3, 4, 5), _labels(3, 4, 5), np.zeros((3, 4, 5), bool),
-        np.linspace(0, 1, 60, dtype=np.float32).reshape(3, 4, 5), np.arange(60, dtype=">u4").reshape(3, 4, 5), _labels(4, 5),
+        np.linspace(0, 1, 60, dtype=np.float32).reshape(3, 4, 5), np.arange(60, dtype=">u4").reshape(3, 4, 5),
+        _labels(4, 5),
     ))  # fmt: skip
 
 
@@ -329,7 +338,8 @@ def geometry_case(rng: random.Random) -> Files:
 
 
 _FACTS = {
-    "affine": np.array(GEOMETRY["affine"], np.float64), "spacing_mm": np.array([2.0, 1.5, 3.0]), "swap_axes": np.array(True),
+    "affine": np.array(GEOMETRY["affine"], np.float64), "spacing_mm": np.array([2.0, 1.5, 3.0]),
+    "swap_axes": np.array(True),
 }  # fmt: skip
 _COMPRESSION = (zipfile.ZIP_DEFLATED,) * 100 + (zipfile.ZIP_STORED,) * 60 + (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 # where numbers lie in the records of a zip archive, after the signature: (offset, bytes)
@@ -349,7 +359,8 @@ def _edit_zip_record(data: bytearray, rng: random.Random) -> None:
     offset, size = rng.choice(fields)
     start = rng.choice(starts) + offset
     old = int.from_bytes(data[start : start + size], "little")
-    number = rng.choice((whole_number(rng), old + rng.choice((-1, 1, 8)), old ^ (1 << rng.randrange(8 * size)), 2**32 - 1))
+    near = old + rng.choice((-1, 1, 8))
+    number = rng.choice((whole_number(rng), near, old ^ (1 << rng.randrange(8 * size)), 2**32 - 1))
     data[start : start + size] = (number % (1 << (8 * size))).to_bytes(size, "little")
 
 
@@ -365,7 +376,7 @@ def npz_case(rng: random.Random) -> Files:
     else:
         members.append(("arr_0.npy", edited_npy(array, rng)))
     if rng.random() < 0.15:
-        name = rng.choice(("voxels.npy", "voxels", "affine", "other.npy", "a/b.npy", "../x.npy", "", "é.npy", "x\n.npy"))
+        name = rng.choice(("voxels.npy", "voxels", "affine", "other.npy", "a/b.npy", "../x.npy", "", "é.npy", "\n.npy"))
         content = rng.choice((b"", b"text", npy_bytes(array), npy_bytes(np.zeros(10**5)), b"\x93NUMPY", bytes(10**5)))
         members.insert(rng.randrange(len(members) + 1), (name, content))
     if rng.random() < 0.05:
@@ -435,7 +446,8 @@ def prompts_case(rng: random.Random) -> Files:
 
 _STAMP = "2024-08-01_12-00-00"
 _RAW_DATA = (
-    "slice,jaccard,dice,sam_score,set_image_time,predict_image_time,process_image_time,ground_truth_voxels,needs_review\n"
+    "slice,jaccard,dice,sam_score,set_image_time,predict_image_time,process_image_time,"
+    "ground_truth_voxels,needs_review\n"
     "0,0.5,0.6666666666666666,0.9,1.25,0.1,1.35,100,0\n1,,,0.1,1,0.1,1.1,0,1\n2,1.0,1.0,0.99,1,0.1,1.1,7,0\n"
 )
 _RESULTS = "metric,min,max,avg,std,n\njaccard,0.5,1.0,0.75,0.35,2\nvolume_dice,0.8,0.8,0.8,,1\nhd95_mm,inf,inf,inf,,1\n"
@@ -447,7 +459,8 @@ _RUN = {
     "files": {"raw_data": f"raw_data_{_STAMP}.csv"},
 }
 _CELLS = (
-    "", "nan", "inf", "-inf", "1e308", "1e999", "1e18", "9223372036854775808", "1.5", "-1", "0x1", "1_0", '"', '"a\nb"', "\0",
+    "", "nan", "inf", "-inf", "1e308", "1e999", "1e18", "9223372036854775808", "1.5", "-1", "0x1", "1_0", '"', '"a\nb"',
+    "\0",
     "١", " 3 ", "True", "None", "x" * 200_000, "slice", "jaccard", "1" * 5000, "=1+1", "é", "jaccard_label_1",
 )  # fmt: skip
 
@@ -521,7 +534,8 @@ def seed_memory_case(rng: random.Random) -> Files:
         header[rng.choice(list(_TENSORS))]["dtype"] = rng.choice(_TENSOR_TYPES)
     if rng.random() < 0.2:
         # the same bytes in another shape
-        header["0.1.features"]["shape"] = rng.choice(([128], [2, 64], [8, 4, 4], [1, 8, 16, 1], [2, 4, 4, 4], [1] * 6 + [128]))
+        shapes = ([128], [2, 64], [8, 4, 4], [1, 8, 16, 1], [2, 4, 4, 4], [1] * 6 + [128])
+        header["0.1.features"]["shape"] = rng.choice(shapes)
     if rng.random() < 0.2:
         header["0.1.pointers"]["shape"] = rng.choice(([8], [2, 4], [1, 1, 8], [8, 1], []))
     if rng.random() < 0.2:
@@ -548,11 +562,16 @@ overrides:
   - ++model.num_maskmem=7
 """
 _YAML_VALUES = (
-    "", "~", "yes", "1", "1.5", ".inf", "!!int ''", "!!int a", "!!float ''", "!!timestamp a", "2001-99-99", "!!bool maybe",
-    "!!python/object:os.system a", "!!binary '*'", "!!set {a}", "!!omap [a]", "[a, b]", "{a: b}", "{[1]: 2}", "{{a: 1}: 2}",
-    "&a [*a]", "*a", "'two\n\n  lines'", "0b", "0x", "1:60:99", "1" * 5000, "<<", "{<<: 1}", "!<x> y", "|\n  text", "0o9",
-    "[" * 3000, "{a: " * 1000, "- " * 3000, "? a", "sam", "lite_medsam", "!!str [a]", "!!merge x", "=", "\t", "-1", "10" * 200,
-    "&a [x,x], b: &b [*a,*a]", "'\\ud800'", '"\\ud800"', '"\\0"', '"a\\nb"', "--- x", "%YAML 9.9", "!!null x", "!!seq x",
+    "", "~", "yes", "1", "1.5", ".inf", "!!int ''", "!!int a", "!!float ''", "!!timestamp a", "2001-99-99",
+    "!!bool maybe",
+    "!!python/object:os.system a", "!!binary '*'", "!!set {a}", "!!omap [a]", "[a, b]", "{a: b}", "{[1]: 2}",
+    "{{a: 1}: 2}",
+    "&a [*a]", "*a", "'two\n\n  lines'", "0b", "0x", "1:60:99", "1" * 5000, "<<", "{<<: 1}", "!<x> y", "|\n  text",
+    "0o9",
+    "[" * 3000, "{a: " * 1000, "- " * 3000, "? a", "sam", "lite_medsam", "!!str [a]", "!!merge x", "=", "\t", "-1",
+    "10" * 200,
+    "&a [x,x], b: &b [*a,*a]", "'\\ud800'", '"\\ud800"', '"\\0"', '"a\\nb"', "--- x", "%YAML 9.9", "!!null x",
+    "!!seq x",
 )  # fmt: skip
 
 
@@ -574,7 +593,8 @@ def models_case(rng: random.Random) -> Files:
     for _ in range(rng.choice((0, 1, 1, 2))):
         index = rng.randrange(len(lines))
         key, _, value = lines[index].partition(":")
-        new = rng.choice((rng.choice(_YAML_VALUES), rng.choice(TEXTS), str(whole_number(rng)), json.dumps(json_value(rng))))
+        number, other = str(whole_number(rng)), json.dumps(json_value(rng))
+        new = rng.choice((rng.choice(_YAML_VALUES), rng.choice(TEXTS), number, other))
         lines[index] = f"{rng.choice((key,) * 8 + ('other', '? x', '<<'))}: {new}"
     text = "\n".join(lines) + "\n"
     if rng.random() < 0.05:

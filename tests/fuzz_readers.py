@@ -1,4 +1,4 @@
-"""Fuzzing of everything that reads a user's file: a value or a UserError of one line that names the file, and nothing else.
+"""Fuzzing of what reads a user's file: it must end in a value, or in a UserError of one line that names the file.
 
     python -m tests.fuzz_readers --minutes 10 --reader all --seed 1 --findings_folder_path /tmp/findings
 
@@ -38,7 +38,7 @@ from tests.fuzz_mutations import CASES, SEED_FACTS, Files
 
 # No case is larger than some 100 kB, and deflate grows by 1032 at most: none of them needs as much.
 MEMORY_BYTES = 256 << 20
-# torch.load asks for what a text of 2^32 bytes would need, and then finds that the file is shorter: touched is none of it
+# torch.load asks for what a text of 2^32 bytes needs, and then finds that the file is shorter: none of it is touched
 MEMORY_BYTES_OF_WEIGHTS = 9 << 30
 RESIDENT_BYTES = 64 << 20
 SECONDS_PER_CASE = 5.0
@@ -228,12 +228,11 @@ def _clear(folder: Path) -> None:
         path.unlink()
 
 
-def _work(reader: str, seed: int, case: int, seconds: float, current: Any, channel: Any, quiet: bool = True) -> None:
-    """Read case after case from ``case`` on until the time is up; findings go through ``channel``, counts at the end."""
-    if quiet:
-        logging.disable(logging.CRITICAL)
-        warnings.simplefilter("ignore")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+def _work(reader: str, seed: int, case: int, seconds: float, folder: Path, current: Any, channel: Any) -> None:
+    """Read case after case from ``case`` on until the time is up; findings go through ``channel``, then counts."""
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     # imported before the limit: libraries take much address space, and that is not what is measured
     import nibabel  # noqa: F401
     import pandas  # noqa: F401
@@ -248,27 +247,24 @@ def _work(reader: str, seed: int, case: int, seconds: float, current: Any, chann
 
         import pose.segmenters.seed_memory  # noqa: F401
     counts: Counter[str] = Counter()
-    shared_memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared_memory if os.access(shared_memory, os.W_OK) else None) as temporary:
-        folder = Path(temporary)
-        for warm_up in range(50):
-            with contextlib.suppress(Exception):
-                outcome_of(prepare_case(reader, -1, warm_up, folder)[1], folder)
-            _clear(folder)
-        limit_memory(MEMORY_BYTES_OF_WEIGHTS if reader == "weights" else MEMORY_BYTES)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            current.value = case
-            _, read = prepare_case(reader, seed, case, folder)
-            try:
-                counts[outcome_of(read, folder)] += 1
-            except Exception as error:  # whatever it is, it is a finding
-                counts["finding"] += 1
-                place = traceback.extract_tb(error.__traceback__)[-1]
-                channel.send(("finding", case, f"{type(error).__name__}: {error}"[:500], _signature(error), str(place)))
-                del error
-            _clear(folder)
-            case += 1
+    for warm_up in range(50):
+        with contextlib.suppress(Exception):
+            outcome_of(prepare_case(reader, -1, warm_up, folder)[1], folder)
+        _clear(folder)
+    limit_memory(MEMORY_BYTES_OF_WEIGHTS if reader == "weights" else MEMORY_BYTES)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        current.value = case
+        _, read = prepare_case(reader, seed, case, folder)
+        try:
+            counts[outcome_of(read, folder)] += 1
+        except Exception as error:  # whatever it is, it is a finding
+            counts["finding"] += 1
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            channel.send(("finding", case, f"{type(error).__name__}: {error}"[:500], _signature(error), str(place)))
+            del error
+        _clear(folder)
+        case += 1
     channel.send(("end", case, dict(counts), _resident_bytes()))
 
 
@@ -293,7 +289,8 @@ class Report:
     def line(self) -> str:
         """Return the report as a line for people."""
         cases = sum(self.counts.values())
-        kinds = ", ".join(f"{self.counts[kind]} {kind}" for kind in ("value", "error", "finding"))
+        # untold: read without a finding before one that ended the process
+        kinds = ", ".join(f"{self.counts[kind]} {kind}" for kind in ("value", "error", "finding", "untold"))
         return (
             f"{self.reader}: {cases} cases in {self.seconds:.0f} s ({cases / max(self.seconds, 1e-9):.0f}/s): {kinds}; "
             f"{len(self.findings)} causes; peak {self.peak_bytes >> 20} MB resident"
@@ -307,11 +304,15 @@ def fuzz(reader: str, seconds: float, seed: int, findings_folder: Path | None = 
         findings_folder: gets a folder of files for the first case of each cause.
     """
     context = multiprocessing.get_context("spawn")
+    shared_memory = Path("/dev/shm")
     report, start, case = Report(reader), time.monotonic(), 0
     while (left := seconds - (time.monotonic() - start)) > 0:
+        # this process's, so that it is removed where the worker is killed
+        temporary = tempfile.TemporaryDirectory(dir=shared_memory if os.access(shared_memory, os.W_OK) else None)
         current = context.Value("q", -1, lock=False)
         receiver, sender = context.Pipe(duplex=False)
-        worker = context.Process(target=_work, args=(reader, seed, case, left, current, sender), daemon=True)
+        arguments = (reader, seed, case, left, Path(temporary.name), current, sender)
+        worker = context.Process(target=_work, args=arguments, daemon=True)
         worker.start()
         sender.close()
         seen, since, ended = -1, time.monotonic(), False
@@ -333,11 +334,12 @@ def fuzz(reader: str, seconds: float, seed: int, findings_folder: Path | None = 
             elif time.monotonic() - since > SECONDS_UNTIL_KILLED * (1 if seen >= 0 else 8):
                 worker.kill()
         worker.join()
+        temporary.cleanup()
         if ended:
             break
         if seen < 0:
             raise RuntimeError(f"the worker of {reader} ended with {worker.exitcode} before its first case")
-        report.counts["error"] += current.value - case
+        report.counts["untold"] += current.value - case
         report.counts["finding"] += 1
         _note(report, f"process ended with {worker.exitcode}", current.value, "hang or crash", seed, findings_folder)
         case = current.value + 1
@@ -360,7 +362,7 @@ def _note(report: Report, signature: str, case: int, text: str, seed: int, findi
 def main() -> int:
     """Fuzz one reader or all in turn; exit code 1 where there were findings."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=1.0, help="in all, shared by the readers (default: %(default)g)")
+    parser.add_argument("--minutes", type=float, default=1.0, help="in all, for all readers (default: %(default)g)")
     parser.add_argument("--reader", choices=[*READERS, "all"], default="all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--findings_folder_path", type=Path, help="gets the files of the first case of each cause")

@@ -27,7 +27,7 @@ def test_a_user_error_is_one_line_and_exit_2(capsys):
         ("a\nb.npz: no such file", "a\\nb.npz: no such file"),
         ("\x1b[31m \0 \ud800 \u202e", "\\x1b[31m \\x00 \\ud800 \\u202e"),
         ("größe.nii.gz: 体", "größe.nii.gz: 体"),
-        (f"scan.npz: affine is {'0' * 5000}; expected numbers", f"scan.npz: affine is {'0' * 780} ... {'0' * 182}; expected numbers"),
+        (f"scan.npz: {'0' * 5000}; wanted: numbers", f"scan.npz: {'0' * 790} ... {'0' * 183}; wanted: numbers"),
     ],
 )
 def test_what_comes_from_files_cannot_break_the_line(text, line):

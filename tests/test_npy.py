@@ -31,7 +31,9 @@ def read_npz(folder: Path, members: dict[str, bytes], compression: int = zipfile
         return read_archive(archive, path, lambda shape, dtype: None, FACTS)
 
 
-@pytest.mark.parametrize("array", [COUNTED, np.asfortranarray(COUNTED), COUNTED.astype(">f4"), np.zeros((2, 0, 3), bool)])
+@pytest.mark.parametrize(
+    "array", [COUNTED, np.asfortranarray(COUNTED), COUNTED.astype(">f4"), np.zeros((2, 0, 3), bool)]
+)
 def test_an_array_comes_back(array: np.ndarray) -> None:
     back = read(npy_bytes(array))
     assert back.dtype == array.dtype
@@ -45,7 +47,9 @@ def test_version_2_is_read_and_others_are_refused() -> None:
         read(npy_with_header(header, COUNTED.tobytes(), (3, 0)))
 
 
-@pytest.mark.parametrize(("shape", "cut"), [((3, 4, 4), 0), ((3, 4, 6), 0), ((3, 4, 5), 1), ((-3, -4, 5), 0), ((2**63, 4), 0)])
+@pytest.mark.parametrize(
+    ("shape", "cut"), [((3, 4, 4), 0), ((3, 4, 6), 0), ((3, 4, 5), 1), ((-3, -4, 5), 0), ((2**63, 4), 0)]
+)
 def test_a_header_promises_what_there_is_to_the_byte(shape: tuple[int, ...], cut: int) -> None:
     header = f"{{'descr': '<i2', 'fortran_order': False, 'shape': {shape}}}".encode()
     with pytest.raises(ValueError, match=f"promises .*; there are {120 - cut}"):
@@ -60,7 +64,13 @@ def test_the_check_comes_before_the_numbers() -> None:
         read(npy_with_header(b"{'descr': '<i2', 'fortran_order': False, 'shape': (3, 4, 5)}", b""), check)
 
 
-@pytest.mark.parametrize("header", [b"{'descr': '<i2', 'fortran_order': False, 'shape': (3,", b"{'descr': ('<i2',), 'fortran_order': False, 'shape': (3,)}"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<i2', 'fortran_order': False, 'shape': (3,",
+        b"{'descr': ('<i2',), 'fortran_order': False, 'shape': (3,)}",
+    ],
+)
 def test_what_the_parser_of_headers_stumbles_over_is_a_value_error(header: bytes) -> None:
     with pytest.raises(ValueError, match="its header cannot be parsed"):
         read(npy_with_header(header, b""))
@@ -72,7 +82,8 @@ def test_objects_are_refused() -> None:
 
 
 def test_voxels_come_with_the_facts_that_are_there(tmp_path: Path) -> None:
-    members = {"spacing_mm.npy": npy_bytes(np.array([1.0, 2.0, 3.0])), "voxels.npy": npy_bytes(COUNTED), "notes.txt": b"text"}
+    spacing = npy_bytes(np.array([1.0, 2.0, 3.0]))
+    members = {"spacing_mm.npy": spacing, "voxels.npy": npy_bytes(COUNTED), "notes.txt": b"text"}
     voxels, facts = read_npz(tmp_path, members)
     np.testing.assert_array_equal(voxels, COUNTED)
     assert facts == {"spacing_mm": [1.0, 2.0, 3.0]}
