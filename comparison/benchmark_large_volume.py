@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def make_large_chest(folder: Path, side: int, slices: int) -> tuple[Path, Path]:
-    """Write a chest of ``side`` rows and columns as NIfTI, int16, and the uint8 mask of its lungs; return both paths."""
+    """Write a chest of ``side`` rows and columns as NIfTI, int16, and the uint8 mask of its lungs: both paths."""
     import nibabel
 
     from pose.phantom import HEIGHT_MM, LOWEST_HU, chest_ct

@@ -1,9 +1,9 @@
 """Surfaces of masks in three dimensions and the distances between them, a few slices in memory at a time.
 
 The nearest voxel of a surface is found in two steps: within each slice by the Euclidean distance transform, then from
-slice to slice, only where there is surface and only as far as a nearer voxel can lie. That is exact, several times as fast
-as the transform in three dimensions, and takes a few slices of memory instead of 12 bytes a voxel. A k-d tree takes
-minutes where surfaces lie far apart (everything predicted, against a lung).
+slice to slice, only where there is surface and only as far as a nearer voxel can lie. That is exact, several times
+as fast as the transform in three dimensions, and takes a few slices of memory instead of 12 bytes a voxel. A k-d tree
+takes minutes where surfaces lie far apart (everything predicted, against a lung).
 """
 
 from __future__ import annotations
