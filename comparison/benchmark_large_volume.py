@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slices", type=int, default=1000, metavar="N", help="at least 24 (default: %(default)s)")
     parser.add_argument("--side", type=int, default=512, metavar="N", help="rows and columns (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="keep the volume and all results here (default: a temporary folder)")
+    parser.add_argument("--folder", type=Path, help="keep all files here (default: a temporary folder)")
     parser.add_argument(
         "--largest_peak_mb", type=float, default=LARGEST_PEAK_MB, metavar="MB",
         help="what each script may take (default: %(default)s)",
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def make_large_chest(folder: Path, side: int, slices: int) -> tuple[Path, Path]:
-    """Write a chest of ``side`` rows and columns as NIfTI, int16 in Hounsfield units, and the uint8 mask of its lungs."""
+    """Write a chest of ``side`` rows and columns as NIfTI, int16, and the uint8 mask of its lungs: both paths."""
     import nibabel
 
     from pose.phantom import HEIGHT_MM, LOWEST_HU, chest_ct
@@ -70,13 +70,14 @@ def stages(folder: Path, scan: Path, mask: Path) -> Iterator[tuple[str, list[str
         for suffix in (".npz", ".npy"):
             target = folder / f"{what}{suffix}"
             yield f"{what} to {suffix}", ["nifti_to_numpy.py", "--swap_axes", "-i", str(source), "-o", str(target)]
-    inputs = {".nii.gz": (scan, mask), **{end: (folder / f"scan{end}", folder / f"mask{end}") for end in (".npz", ".npy")}}
+    converted = {suffix: (folder / f"scan{suffix}", folder / f"mask{suffix}") for suffix in (".npz", ".npy")}
+    inputs = {".nii.gz": (scan, mask), **converted}
     for suffix, (image, masks) in inputs.items():
         for objects in ("union", "per_label"):
             results = folder / "results" / f"{objects}{suffix.replace('.', '_')}"
             yield f"region growing, {suffix}, {objects}", [
-                "process_video.py", "--method", "region_growing", "--apply_windowing", "--swap_axes", "-b", "-i", str(image),
-                "-m", str(masks), "--objects", objects, "--labels", "1", "2", "-r", str(results),
+                "process_video.py", "--method", "region_growing", "--apply_windowing", "--swap_axes", "-b",
+                "-i", str(image), "-m", str(masks), "--objects", objects, "--labels", "1", "2", "-r", str(results),
             ]  # fmt: skip
     yield "join", ["join_results.py", "-r", str(folder / "results" / "union_npz")]
 

@@ -1,9 +1,9 @@
 """Surfaces of masks in three dimensions and the distances between them, a few slices in memory at a time.
 
-The nearest voxel of a surface is found in two steps: within each slice by the Euclidean distance transform, once for all,
-then from slice to slice, only where there is surface and only as far as a nearer voxel can lie. That is exact, several
-times as fast as the transform in three dimensions, and takes a few slices of memory instead of 12 bytes a voxel. A k-d tree
-is faster still where surfaces lie close, but takes minutes where they lie far apart (everything predicted, against a lung).
+The nearest voxel of a surface is found in two steps: within each slice by the Euclidean distance transform, then from
+slice to slice, only where there is surface and only as far as a nearer voxel can lie. That is exact, several times
+as fast as the transform in three dimensions, and takes a few slices of memory instead of 12 bytes a voxel. A k-d tree
+takes minutes where surfaces lie far apart (everything predicted, against a lung).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def slabs_of(mask: np.ndarray, margin: int = 0) -> Iterator[tuple[int, int, np.n
 
 
 def joint_box(*masks: np.ndarray) -> tuple[slice, slice, slice]:
-    """Return the tight box round all that is not 0 in any of the (rows, columns, slices) masks; of no voxels for nothing."""
+    """Return the tight box round all that is not 0 in any (rows, columns, slices) mask; an empty one where all are."""
     plane, along = np.zeros(masks[0].shape[:2], dtype=bool), np.zeros(masks[0].shape[2], dtype=bool)
     for mask in masks:
         for first, stop, slab in slabs_of(mask):
@@ -148,7 +148,7 @@ def _lowered_from_afar(squared: np.ndarray, source: Surface, target: Surface, sp
 def _lower(
     squared: np.ndarray, source: Surface, span: tuple[int, int], gaps: np.ndarray, in_plane: np.ndarray
 ) -> None:
-    """Lower the squared distances of the slices of ``span`` by a target slice that lies ``gaps`` (squared) away from each."""
+    """Lower the squared distances of the slices of ``span`` by a target slice, ``gaps`` (squared) away from each."""
     starts = source.starts[span[0] : span[1] + 1]
     part = slice(starts[0], starts[-1])
     found = in_plane[source.places[part]]
@@ -157,7 +157,7 @@ def _lower(
 
 
 def _in_plane(target: Surface, first: int, stop: int, spacing_mm: np.ndarray) -> np.ndarray:
-    """Return, for every pixel, the squared distance to the nearest surface voxel of some slices laid on each other, flat."""
+    """Return, flat, the squared distance of every pixel to the surface of some slices laid on each other."""
     background = np.ones(target.shape, dtype=bool)
     background.ravel()[target.places[target.starts[first] : target.starts[stop]]] = False
     nearest = ndimage.distance_transform_edt(

@@ -70,10 +70,13 @@ def test_connected_voxels_are_those_of_labels_and_geodesic_distances_of_the_whol
     shape = tuple(rng.integers(1, 9, 3))
     candidates = {object_id: rng.random(shape) < density for object_id in range(1, objects + 1)}
     drawn = rng.integers(0, 4 * objects, shape)
-    seed_slices = {object_id: rng.choice(shape[2], rng.integers(1, min(shape[2], 2) + 1), replace=False) for object_id in candidates}
+    most = min(shape[2], 2)
     seeds = {
-        object_id: [(int(index), drawn[:, :, index] == object_id) for index in where]
-        for object_id, where in seed_slices.items()
+        object_id: [
+            (int(index), drawn[:, :, index] == object_id)
+            for index in rng.choice(shape[2], rng.integers(1, most + 1), replace=False)
+        ]
+        for object_id in candidates
     }
     claims, marks = {}, {}
     for object_id, allowed in candidates.items():

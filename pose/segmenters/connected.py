@@ -49,7 +49,7 @@ def connected_to_seeds(candidates: Mapping[int, PackedMask], seeds: Seeds) -> di
 
     Args:
         candidates: by object, all of the same shape.
-        seeds: (slice, (rows, columns) bool mask) by object; where two overlap, the object that comes later has the voxel.
+        seeds: (slice, (rows, columns) bool mask) by object; where two overlap, the later object has the voxel.
     """
     masks = {object_id: _connected(allowed, seeds[object_id]) for object_id, allowed in candidates.items()}
     claimed = np.zeros_like(next(iter(masks.values())).bits)
