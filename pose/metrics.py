@@ -31,8 +31,7 @@ def jaccard(truth: np.ndarray, prediction: np.ndarray) -> float:
         ValueError: the shapes differ.
     """
     truth, prediction = _as_masks(truth, prediction)
-    union = np.count_nonzero(truth | prediction)
-    return np.count_nonzero(truth & prediction) / union if union else float("nan")
+    return _jaccard_of(np.count_nonzero(truth & prediction), np.count_nonzero(truth) + np.count_nonzero(prediction))
 
 
 def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -42,8 +41,7 @@ def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
         ValueError: the shapes differ.
     """
     truth, prediction = _as_masks(truth, prediction)
-    total = np.count_nonzero(truth) + np.count_nonzero(prediction)
-    return 2 * np.count_nonzero(truth & prediction) / total if total else float("nan")
+    return _dice_of(np.count_nonzero(truth & prediction), np.count_nonzero(truth) + np.count_nonzero(prediction))
 
 
 @dataclass(frozen=True)
@@ -168,8 +166,8 @@ def volume_metrics(
     true_voxels, predicted_voxels, common_voxels = _voxels_by_slice(truth, prediction)
     both, common = int(true_voxels.sum() + predicted_voxels.sum()), int(common_voxels.sum())
     values: dict[str, float | int] = {
-        "volume_jaccard": common / (both - common) if both else float("nan"),
-        "volume_dice": 2 * common / both if both else float("nan"),
+        "volume_jaccard": _jaccard_of(common, both),
+        "volume_dice": _dice_of(common, both),
     }
     if spacing_mm is not None:
         if truth.shape[2] == 1:
@@ -182,6 +180,16 @@ def volume_metrics(
     values["false_positive_voxels"] = int(predicted_voxels[true_voxels == 0].sum())
     values["missed_slices"] = int(np.count_nonzero((true_voxels > 0) & (predicted_voxels == 0)))
     return values
+
+
+def _jaccard_of(common: int, both: int) -> float:
+    """Return the Jaccard index from the voxels that two masks share, and those of one plus those of the other."""
+    return common / (both - common) if both else float("nan")
+
+
+def _dice_of(common: int, both: int) -> float:
+    """Return the Dice coefficient from the same counts."""
+    return 2 * common / both if both else float("nan")
 
 
 def _voxels_by_slice(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -29,7 +29,8 @@ def parameter(case: BadInput):
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
     """What the chosen cases of this file left behind, by name: two processes run at a time."""
-    mine = [item for item in request.session.items if "outcomes" in getattr(item, "fixturenames", ())]
+    here = [item for item in request.session.items if item.path == request.path]
+    mine = [item for item in here if "outcomes" in getattr(item, "fixturenames", ())]
     chosen = [item.callspec.params["case"] for item in mine]
     with ThreadPoolExecutor(2) as workers:
         started = {}

@@ -28,7 +28,7 @@ from scipy import ndimage
 
 from comparison import metric_comparison as comparison
 from comparison.mask_pairs import KINDS, Pair, mask_pairs
-from pose import cli, metrics
+from pose import cli, metrics, surface
 
 PAIRS = 1000
 SCIPY, MONAI, PARTS, SCIKIT = (name for name in comparison.IMPLEMENTATIONS if name != comparison.SUBVOXELS)
@@ -170,7 +170,7 @@ def one_direction(distances):
         return float(np.percentile(forth, 95)) if forth.size else math.nan
 
 
-MEASURE, HAUSDORFF, OVERLAP = metrics.surface_distances, metrics.SurfaceDistances.hausdorff_95_mm, metrics.dice
+MEASURE, HAUSDORFF, OVERLAP = metrics.surface_distances, metrics.SurfaceDistances.hausdorff_95_mm, metrics._dice_of
 FAULTS = {
     "surface by all neighbours": (surface, "outer_voxels", full_neighbours),
     "border is no surface": (surface, "outer_voxels", border_is_no_surface),
@@ -182,9 +182,9 @@ FAULTS = {
         metrics.SurfaceDistances, "hausdorff_95_mm",
         lambda one: math.nan if HAUSDORFF(one) == math.inf else HAUSDORFF(one),
     ),
-    "empty slices are perfect": (metrics, "dice", lambda *masks: 1.0 if not np.any(masks) else OVERLAP(*masks)),
-    "lost slices are undefined": (metrics, "dice", lambda *masks: math.nan if not masks[1].any() else OVERLAP(*masks)),
-    "one voxel too many": (metrics, "dice", lambda *masks: OVERLAP(*masks) * (1 - 1e-8)),
+    "empty slices are perfect": (metrics, "_dice_of", lambda common, both: OVERLAP(common, both) if both else 1.0),
+    "lost slices are undefined": (metrics, "_dice_of", lambda common, both: OVERLAP(common, both) if common else math.nan),
+    "one voxel too many": (metrics, "_dice_of", lambda common, both: OVERLAP(common, both) * (1 - 1e-8)),
 }  # fmt: skip
 
 
