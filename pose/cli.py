@@ -131,6 +131,12 @@ def prompt_slice(text: str) -> str | int:
     return text if text in ("centre", "largest") else whole_number(text)
 
 
+def named_folder(text: str) -> tuple[str, Path]:
+    """Argument type: NAME=FOLDER, or a folder whose own name is taken."""
+    name, equals, folder = text.partition("=")
+    return (name, Path(folder)) if equals and name and folder else (Path(text).resolve().name, Path(text))
+
+
 def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = True) -> None:
     """Add the images, their masks, and how grey levels are made of them."""
     group = parser.add_argument_group("input")

@@ -91,3 +91,10 @@ def test_libraries_are_quiet_and_the_project_speaks():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
     assert done.stderr == "INFO: ours\nWARNING: a library warns\n"
+
+
+def test_a_folder_has_a_name_or_its_own(monkeypatch, tmp_path):
+    assert cli.named_folder("SAM 2=results/sam2") == ("SAM 2", Path("results/sam2"))
+    assert cli.named_folder("results/sam2/") == ("sam2", Path("results/sam2"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.named_folder(".") == (tmp_path.name, Path("."))
