@@ -34,11 +34,13 @@ find_pairs() {
     done
 }
 
-# Prints the file of the volume called $1 among images and other_images.
-image_of() {
-    local image
-    for image in ${images[@]+"${images[@]}"} ${other_images[@]+"${other_images[@]}"}; do
-        case ${image##*/} in image_"$1".np[yz]) echo "$image" ;; esac
+# Sets image and mask to those of the volume called $1, or to nothing where it is not among those found.
+find_volume() {
+    local index all=(${images[@]+"${images[@]}"} ${other_images[@]+"${other_images[@]}"})
+    local all_masks=(${masks[@]+"${masks[@]}"} ${other_masks[@]+"${other_masks[@]}"})
+    image='' mask=''
+    for index in "${!all[@]}"; do
+        case ${all[index]##*/} in image_"$1".np[yz]) image=${all[index]} mask=${all_masks[index]} ;; esac
     done
 }
 

@@ -29,16 +29,13 @@ results_folder_path=${results_folder_path:-$working_data_folder_path/results_dat
 find_python
 find_pairs "$working_data_folder_path" "$windowed"
 
-seed_image=$(image_of "$seed")
-[ -n "$seed_image" ] || fail "--seed $seed: there is no $working_data_folder_path/image_$seed.npy"
-seed_masks=${seed_image%/*}/masks_${seed_image##*/image_}
-[ -f "$seed_masks" ] || seed_masks=${seed_masks%.np?}.np[yz]
+find_volume "$seed"
+[ -n "$image" ] || fail "--seed $seed: there is no $working_data_folder_path/image_$seed.npy"
 as_it_is="127.5 255"
 # shellcheck disable=SC2053 # a pattern
 if [[ $seed == $windowed ]]; then seed_window=lung; else seed_window=$as_it_is; fi
-# shellcheck disable=SC2086 # a window may be two words, and the masks of an .npy an .npz
-seed_flags=(--seed_image_file_path "$seed_image" --seed_masks_file_path $seed_masks --seed_slice "$seed_slice"
-    --seed_window $seed_window)
+# shellcheck disable=SC2206 # a window may be two words
+seed_flags=(--seed_image_file_path "$image" --seed_masks_file_path "$mask" --seed_slice "$seed_slice" --seed_window $seed_window)
 
 segment process_video.py "${seed_flags[@]}" --window lung
 to_others
