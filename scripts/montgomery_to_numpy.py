@@ -3,7 +3,7 @@
 
 Reads CXR_png/NAME.png, ManualMask/leftMask/NAME.png and ManualMask/rightMask/NAME.png, and writes image_NAME.npy and
 masks_NAME.npy (labels 1 left lung, 2 right lung), each a volume of one slice with its geometry in a .json. Files that are
-newer than their sources are kept. X-rays of the published size, 4020 x 4892 or 4892 x 4020 pixels, get the published
+newer than their sources are kept, and an X-ray that cannot be converted does not stop the others. X-rays of the published size, 4020 x 4892 or 4892 x 4020 pixels, get the published
 spacing of 0.0875 mm, that of others is unknown.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pose.cli import EXIT_OK, UserError, configure_logging, existing_file, run_main  # noqa: E402
+from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, configure_logging, existing_file, run_main  # noqa: E402
 from pose.volume import Volume, write_volume  # noqa: E402
 
 LOGGER = logging.getLogger("pose")
@@ -54,23 +54,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     xrays = sorted((source / XRAYS).glob("*.png"))
     if not xrays:
         raise UserError(f"{source / XRAYS}: holds no .png; scripts/download_montgomery_dataset.sh downloads them")
-    masks = [[existing_file(source / folder / xray.name) for folder in (LEFT_MASKS, RIGHT_MASKS)] for xray in xrays]
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{target}: cannot be made a folder ({error.strerror})") from None
-    converted = 0
-    for xray, lungs in zip(xrays, masks):
-        image_path, masks_path = (target / f"{kind}_{xray.stem}.npy" for kind in ("image", "masks"))
-        # masks are written last, so that they tell of both
-        if is_newer(masks_path, [xray, *lungs]) and is_newer(image_path, [xray]):
-            continue
-        image, labels = read_xray(xray, *lungs)
-        write_volume(image_path, image)
-        write_volume(masks_path, labels)
-        converted += 1
-    print(f"working data in {target}: {converted} X-rays converted, {len(xrays) - converted} there already")
-    return EXIT_OK
+    converted = failed = 0
+    for xray in xrays:
+        try:
+            converted += convert(xray, target)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+    kept = len(xrays) - converted - failed
+    print(
+        f"working data in {target}: {converted} X-rays converted, {kept} there already" + f", {failed} failed" * bool(failed)
+    )
+    return EXIT_VOLUME_FAILED if failed else EXIT_OK
+
+
+def convert(xray: Path, folder: Path) -> bool:
+    """Write the working data of an X-ray to ``folder``; False where it is there and newer than its sources.
+
+    Raises:
+        UserError: what :func:`read_xray` raises, or a file that is missing or cannot be written.
+    """
+    lungs = [existing_file(xray.parent.parent / masks / xray.name) for masks in (LEFT_MASKS, RIGHT_MASKS)]
+    image_path, masks_path = (folder / f"{kind}_{xray.stem}.npy" for kind in ("image", "masks"))
+    if is_newer(masks_path, [xray, *lungs]) and is_newer(image_path, [xray]):
+        return False
+    image, labels = read_xray(xray, *lungs)
+    write_volume(image_path, image)
+    write_volume(masks_path, labels)
+    return True
 
 
 def is_newer(path: Path, sources: Iterable[Path]) -> bool:

@@ -4,8 +4,8 @@
 #   scripts/nifti_to_numpy.sh [--input_folder_path FOLDER] [--output_folder_path FOLDER]
 #
 # Reads COVID-19-CT-Seg_20cases/NAME.nii.gz and Lung_Mask/NAME.nii.gz in the input folder, and writes image_NAME.npy and
-# masks_NAME.npy, each with its geometry in a .json. A file that is newer than its source is kept. Other data laid out in
-# the same way is converted just as well.
+# masks_NAME.npy, each with its geometry in a .json. A file that is newer than its source is kept, and one that cannot be
+# converted does not stop the others (exit code 1). Other data laid out in the same way is converted just as well.
 #
 #   --input_folder_path FOLDER    default: datasets/covid in the repository
 #   --output_folder_path FOLDER   default: working_data/covid in the repository
@@ -24,7 +24,7 @@ for scan in "$scans"/*.nii.gz; do
     [ -f "$scan" ] || fail "$scans: holds no .nii.gz; scripts/download_covid_dataset.sh downloads them"
     [ -f "$lungs/${scan##*/}" ] || fail "$scan: its masks $lungs/${scan##*/} are missing"
 done
-converted=0 kept=0
+converted=0 kept=0 failed=0
 for scan in "$scans"/*.nii.gz; do
     name=${scan##*/}
     for pair in "image:$scan" "masks:$lungs/$name"; do
@@ -34,8 +34,16 @@ for scan in "$scans"/*.nii.gz; do
             kept=$((kept + 1))
             continue
         fi
-        "$python" "$root/nifti_to_numpy.py" --input_file_path "$source" --output_file_path "$target" --swap_axes
-        converted=$((converted + 1))
+        code=0
+        "$python" "$root/nifti_to_numpy.py" --input_file_path "$source" --output_file_path "$target" --swap_axes || code=$?
+        case $code in
+            0) converted=$((converted + 1)) ;;
+            2) failed=$((failed + 1)) ;;
+            *) exit "$code" ;;
+        esac
     done
 done
-echo "working data in $output_folder_path: $converted converted, $kept there already"
+summary="$converted converted, $kept there already"
+[ "$failed" = 0 ] || summary="$summary, $failed failed"
+echo "working data in $output_folder_path: $summary"
+[ "$failed" = 0 ]

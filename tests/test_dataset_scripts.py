@@ -219,6 +219,17 @@ def test_what_stands_after_two_dashes_is_passed_on(two: Checkout) -> None:
     assert_done_already(two, *given, groups=[2])
 
 
+def test_a_scan_that_cannot_be_converted_does_not_stop_the_others(two: Checkout) -> None:
+    scan = two.folder / "datasets/covid/COVID-19-CT-Seg_20cases/coronacases_001.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:300])
+    result = two.run("nifti_to_numpy.sh", "--output_folder_path", "new", code=1)
+    assert (result.stderr.count("\n"), result.stdout.splitlines()[-1]) == (
+        1, "working data in new: 3 converted, 0 there already, 1 failed"
+    )  # fmt: skip
+    assert result.stderr.startswith(f"error: {scan.relative_to(two.folder)}: ")
+    assert not (two.folder / "new" / "image_coronacases_001.npy").exists()
+
+
 def test_a_volume_that_fails_does_not_stop_the_others(checkout: Checkout) -> None:
     checkout.unpack([*CORONACASES[:2], RADIOPAEDIA[0]], (32, 32, 3))
     checkout.run("nifti_to_numpy.sh")

@@ -104,13 +104,15 @@ def colour(path: Path) -> None:
         ("CXR_png", colour, "has colours or transparency (3 channels)"),
     ],
 )  # fmt: skip
-def test_a_faulty_file_is_named(data_set: Path, tmp_path: Path, capsys, where: str, damage, message: str) -> None:
+def test_a_faulty_file_is_named_and_the_others_are_converted(data_set: Path, tmp_path: Path, capsys, where: str, damage, message: str) -> None:
     path = data_set / where / f"{NAMES[0]}.png"
     damage(path)
-    assert convert(data_set, tmp_path / "working") == 2
+    assert convert(data_set, tmp_path / "working") == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"error: {path}: {message}") and captured.err.count("\n") == 1
-    assert not list(tmp_path.glob("working/*"))
+    assert captured.out == f"working data in {tmp_path / 'working'}: 1 X-rays converted, 0 there already, 1 failed\n"
+    written = sorted(path.name for path in (tmp_path / "working").glob("*.npy"))
+    assert written == [f"image_{NAMES[1]}.npy", f"masks_{NAMES[1]}.npy"]
 
 
 def test_an_empty_folder_tells_where_the_data_comes_from(tmp_path: Path, capsys) -> None:
