@@ -11,8 +11,8 @@ find_python() {
     [ -x "$python" ] || fail "$venv: is no virtual environment; run scripts/setup.sh first"
 }
 
-# Adds image_NAME.npy (or .npz) of the folder $1 to images, and masks_NAME to masks, for each NAME like the pattern $2; to
-# other_images and other_masks where it is not.
+# Adds image_NAME.npy (or .npz) of the folder $1 to images, and masks_NAME to masks, for each NAME like the pattern $2;
+# to other_images and other_masks where it is not.
 find_pairs() {
     local image name mask suffix
     images=() masks=() other_images=() other_masks=()

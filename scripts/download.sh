@@ -65,8 +65,9 @@ fetch() {
 }
 
 
-# Downloads the zip archive at $1 to the file $2, which appears only once it is whole and sound; what an earlier call has
-# got of it is kept. An archive that is there already, downloaded by hand, is taken. Returns 1 where it cannot be had.
+# Downloads the zip archive at $1 to the file $2, which appears only once it is whole and sound; what an earlier call
+# has got of it is kept. An archive that is there already, downloaded by hand, is taken. Returns 1 where it cannot be
+# had.
 download_archive() {
     local part=$2.part resumed
     if [ -f "$2" ]; then
@@ -111,7 +112,9 @@ download_archive() {
 }
 
 has_unzip() {
-    command -v unzip >/dev/null || { error "unzip is not there; install it (Debian, Ubuntu: apt install unzip)"; return 1; }
+    command -v unzip >/dev/null && return
+    error "unzip is not there; install it (Debian, Ubuntu: apt install unzip)"
+    return 1
 }
 
 # unzip ends with 1 where it has a remark on an archive but could read all of it

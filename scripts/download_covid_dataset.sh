@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Downloads the COVID-19 CT Lung and Infection Segmentation Dataset (20 chest CTs, 1.1 GB) and its lung masks.
+# Downloads the COVID-19 CT Lung and Infection Segmentation Dataset (20 chest CTs, about 1 GB) and its lung masks.
 #
 #   scripts/download_covid_dataset.sh [--output_folder_path FOLDER] [--mirror URL]
 #
-# Afterwards FOLDER holds COVID-19-CT-Seg_20cases/NAME.nii.gz and Lung_Mask/NAME.nii.gz; what is there already is kept. A
-# download that was cut off is resumed, and an archive is checked before it is unpacked and removed. An archive that you
-# put into FOLDER yourself is taken. Exit code 1: something could not be had.
+# Afterwards FOLDER holds COVID-19-CT-Seg_20cases/NAME.nii.gz and Lung_Mask/NAME.nii.gz; what is there already is kept.
+# A download that was cut off is resumed, and an archive is checked before it is unpacked and removed. An archive that
+# you put into FOLDER yourself is taken. Exit code 1: something could not be had.
 #
 #   --output_folder_path FOLDER   default: datasets/covid in the repository
 #   --mirror URL                  stands for the scheme and host of https://zenodo.org
@@ -31,9 +31,13 @@ get() {
     unpack "$archive" "$scratch/unpacked"
     mkdir "$scratch/$1"
     # macOS leaves shadows of files in its archives
-    find "$scratch/unpacked" -name __MACOSX -prune -o -type f -name '*.nii.gz' ! -name '._*' -exec mv {} "$scratch/$1" \;
+    find "$scratch/unpacked" -name __MACOSX -prune -o \
+        -type f -name '*.nii.gz' ! -name '._*' -exec mv {} "$scratch/$1" \;
     [ "$(volumes_in "$scratch/$1")" -gt 0 ] || { error "$archive: holds no .nii.gz"; return 1; }
-    [ ! -d "$folder/$1" ] || rmdir "$folder/$1" 2>/dev/null || { error "$folder/$1: holds other things than .nii.gz"; return 1; }
+    if [ -d "$folder/$1" ] && ! rmdir "$folder/$1" 2>/dev/null; then
+        error "$folder/$1: holds other things than .nii.gz"
+        return 1
+    fi
     mv "$scratch/$1" "$folder"
     rm -rf "$scratch" "$archive"
 }
@@ -48,7 +52,10 @@ done
 for part in $parts; do
     for other in $parts; do
         for file in "$folder/$part"/*.nii.gz; do
-            [ -f "$folder/$other/${file##*/}" ] || { error "$file: is not in $folder/$other; remove both folders to download them again"; exit 1; }
+            if [ ! -f "$folder/$other/${file##*/}" ]; then
+                error "$file: is not in $folder/$other; remove both folders to download them again"
+                exit 1
+            fi
         done
     done
     echo "$folder/$part: $(volumes_in "$folder/$part") volumes"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Downloads the Montgomery County chest X-ray set (138 X-rays with lung masks and readings, 0.6 GB).
+# Downloads the Montgomery County chest X-ray set (138 X-rays with lung masks and readings, about 0.6 GB).
 #
 #   scripts/download_montgomery_dataset.sh [--output_folder_path FOLDER] [--mirror URL]
 #
 # Afterwards FOLDER holds CXR_png/NAME.png, ManualMask/leftMask/NAME.png, ManualMask/rightMask/NAME.png and
 # ClinicalReadings/NAME.txt; what is there already is kept. A download that was cut off is resumed, and the archive is
-# checked before it is unpacked and removed. An archive that you put into FOLDER yourself is taken. Exit code 1: something
-# could not be had.
+# checked before it is unpacked and removed. An archive that you put into FOLDER yourself is taken. Exit code 1:
+# something could not be had.
 #
 #   --output_folder_path FOLDER   default: datasets/montgomery in the repository
 #   --mirror URL                  stands for the scheme and host of https://openi.nlm.nih.gov
@@ -52,7 +52,10 @@ for file in "$folder"/CXR_png/*.png; do
     stem=${file##*/}
     stem=${stem%.png}
     for other in "ManualMask/leftMask/$stem.png" "ManualMask/rightMask/$stem.png" "ClinicalReadings/$stem.txt"; do
-        [ -f "$folder/$other" ] || { error "$folder/$other: is missing; remove the folders in $folder to download them again"; exit 1; }
+        if [ ! -f "$folder/$other" ]; then
+            error "$folder/$other: is missing; remove the folders in $folder to download them again"
+            exit 1
+        fi
     done
     count=$((count + 1))
 done

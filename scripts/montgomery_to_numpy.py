@@ -2,9 +2,9 @@
 """Convert the Montgomery chest X-rays and their lung masks to working data.
 
 Reads CXR_png/NAME.png, ManualMask/leftMask/NAME.png and ManualMask/rightMask/NAME.png, and writes image_NAME.npy and
-masks_NAME.npy (labels 1 left lung, 2 right lung), each a volume of one slice with its geometry in a .json. Files that are
-newer than their sources are kept, and an X-ray that cannot be converted does not stop the others. X-rays of the published size, 4020 x 4892 or 4892 x 4020 pixels, get the published
-spacing of 0.0875 mm, that of others is unknown.
+masks_NAME.npy (labels 1 left lung, 2 right lung), each a volume of one slice with its geometry in a .json. Files that
+are newer than their sources are kept, and an X-ray that cannot be converted does not stop the others. X-rays of the
+published size, 4020 x 4892 or 4892 x 4020 pixels, get the published spacing of 0.0875 mm, that of others is unknown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, configure_logging, existing_file, run_main  # noqa: E402
+from pose import cli  # noqa: E402
+from pose.cli import UserError  # noqa: E402
 from pose.volume import Volume, write_volume  # noqa: E402
 
 LOGGER = logging.getLogger("pose")
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert all X-rays that are not converted yet; return the exit code."""
     arguments = make_parser().parse_args(argv)
     source, target = arguments.input_folder_path, arguments.output_folder_path
-    configure_logging()
+    cli.configure_logging()
     xrays = sorted((source / XRAYS).glob("*.png"))
     if not xrays:
         raise UserError(f"{source / XRAYS}: holds no .png; scripts/download_montgomery_dataset.sh downloads them")
@@ -66,10 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
     kept = len(xrays) - converted - failed
-    print(
-        f"working data in {target}: {converted} X-rays converted, {kept} there already" + f", {failed} failed" * bool(failed)
-    )
-    return EXIT_VOLUME_FAILED if failed else EXIT_OK
+    summary = f"{converted} X-rays converted, {kept} there already"
+    if failed:
+        summary += f", {failed} failed"
+    print(f"working data in {target}: {summary}")
+    return cli.EXIT_VOLUME_FAILED if failed else cli.EXIT_OK
 
 
 def convert(xray: Path, folder: Path) -> bool:
@@ -78,7 +80,7 @@ def convert(xray: Path, folder: Path) -> bool:
     Raises:
         UserError: what :func:`read_xray` raises, or a file that is missing or cannot be written.
     """
-    lungs = [existing_file(xray.parent.parent / masks / xray.name) for masks in (LEFT_MASKS, RIGHT_MASKS)]
+    lungs = [cli.existing_file(xray.parent.parent / masks / xray.name) for masks in (LEFT_MASKS, RIGHT_MASKS)]
     image_path, masks_path = (folder / f"{kind}_{xray.stem}.npy" for kind in ("image", "masks"))
     if is_newer(masks_path, [xray, *lungs]) and is_newer(image_path, [xray]):
         return False
@@ -107,7 +109,8 @@ def read_xray(xray: Path, left: Path, right: Path) -> tuple[Volume, Volume]:
             sizes = " x ".join(map(str, lung.shape)), " x ".join(map(str, grey.shape))
             raise UserError(f"{path}: has {sizes[0]} pixels, its X-ray {xray} has {sizes[1]}")
         if overlap := np.count_nonzero(labels[lung]):
-            LOGGER.warning("%s: %d of its pixels are those of the other lung in %s, too; taken from that", path, overlap, left)
+            text = "%s: %d of its pixels are those of the other lung in %s, too; taken from that"
+            LOGGER.warning(text, path, overlap, left)
         labels[lung] = label
     spacing_mm = PUBLISHED_SPACING_MM if grey.shape in PUBLISHED_SHAPES else None
     return tuple(Volume(pixels[:, :, np.newaxis], spacing_mm=spacing_mm) for pixels in (grey, labels))
@@ -138,4 +141,4 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main))
+    sys.exit(cli.run_main(main))

@@ -4,8 +4,8 @@
 #   scripts/nifti_to_numpy.sh [--input_folder_path FOLDER] [--output_folder_path FOLDER]
 #
 # Reads COVID-19-CT-Seg_20cases/NAME.nii.gz and Lung_Mask/NAME.nii.gz in the input folder, and writes image_NAME.npy and
-# masks_NAME.npy, each with its geometry in a .json. A file that is newer than its source is kept, and one that cannot be
-# converted does not stop the others (exit code 1). Other data laid out in the same way is converted just as well.
+# masks_NAME.npy, each with its geometry in a .json. A file that is newer than its source is kept, and one that cannot
+# be converted does not stop the others (exit code 1). Other data laid out in the same way is converted just as well.
 #
 #   --input_folder_path FOLDER    default: datasets/covid in the repository
 #   --output_folder_path FOLDER   default: working_data/covid in the repository
@@ -35,7 +35,8 @@ for scan in "$scans"/*.nii.gz; do
             continue
         fi
         code=0
-        "$python" "$root/nifti_to_numpy.py" --input_file_path "$source" --output_file_path "$target" --swap_axes || code=$?
+        "$python" "$root/nifti_to_numpy.py" --input_file_path "$source" --output_file_path "$target" --swap_axes ||
+            code=$?
         case $code in
             0) converted=$((converted + 1)) ;;
             2) failed=$((failed + 1)) ;;

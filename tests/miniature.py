@@ -1,7 +1,8 @@
-"""The two data sets of the paper in miniature: made-up chests under the real names, in archives like the published ones."""
+"""The two data sets of the paper in miniature: made-up chests under the real names, in archives like the real ones."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import zipfile
 from pathlib import Path
@@ -46,8 +47,6 @@ def covid_archives(names: list[str], shape: tuple[int, int, int] = (48, 52, 7)) 
 
 def nifti_bytes(voxels: np.ndarray, affine: np.ndarray) -> bytes:
     """Return voxels (x, y, z) as a compressed NIfTI file."""
-    import gzip
-
     return gzip.compress(nibabel.Nifti1Image(voxels, affine).to_bytes(), compresslevel=1)
 
 

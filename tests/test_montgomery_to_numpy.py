@@ -32,8 +32,9 @@ def test_xrays_and_masks_become_volumes_of_one_slice(data_set: Path, tmp_path: P
     target = tmp_path / "working" / "data"
     assert convert(data_set, target) == 0
     assert capsys.readouterr().out == f"working data in {target}: 2 X-rays converted, 0 there already\n"
+    stems = [f"{kind}_{name}" for kind in ("image", "masks") for name in NAMES]
     written = sorted(path.name for path in target.iterdir())
-    assert written == sorted(f"{kind}_{name}.{end}" for kind in ("image", "masks") for name in NAMES for end in ("json", "npy"))
+    assert written == sorted(f"{stem}.{end}" for stem in stems for end in ("json", "npy"))
     for number, (name, dtype, factor) in enumerate(zip(NAMES, (np.uint8, np.uint16), (1, 16)), start=1):
         grey, left, right = xray(number)
         image = read_volume(target / f"image_{name}.npy")
@@ -104,7 +105,9 @@ def colour(path: Path) -> None:
         ("CXR_png", colour, "has colours or transparency (3 channels)"),
     ],
 )  # fmt: skip
-def test_a_faulty_file_is_named_and_the_others_are_converted(data_set: Path, tmp_path: Path, capsys, where: str, damage, message: str) -> None:
+def test_a_faulty_file_is_named_and_the_others_are_converted(
+    data_set: Path, tmp_path: Path, capsys, where: str, damage, message: str
+) -> None:
     path = data_set / where / f"{NAMES[0]}.png"
     damage(path)
     assert convert(data_set, tmp_path / "working") == 1

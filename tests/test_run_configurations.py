@@ -1,4 +1,4 @@
-"""The shared PyCharm run configurations in .run/: relative paths, arguments that parse, and files that the README makes."""
+"""The PyCharm run configurations in .run/: relative paths, arguments that parse, and files that the README makes."""
 
 from __future__ import annotations
 
