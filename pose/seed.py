@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed_prompt_file_path", type=Path, nargs="+", metavar="FILE", help="JSON with the prompt, instead of masks"
     )
     group.add_argument(
+        "--seed_window", nargs="+", metavar="NAME|LEVEL WIDTH",
+        help="CT window that the seeds are shown with, where the volumes need another one to look alike (default: the "
+        "volumes')",
+    )
+    group.add_argument(
         "--save_seed_memory", type=Path, metavar="FILE",
         help="write what the network remembers of the seeds to a small file; needs no --image_file_path",
     )
@@ -76,6 +81,7 @@ def is_seeded(arguments: argparse.Namespace) -> bool:
         "--seed_masks_file_path": arguments.seed_masks_file_path,
         "--seed_slice": arguments.seed_slice,
         "--seed_prompt_file_path": arguments.seed_prompt_file_path,
+        "--seed_window": arguments.seed_window,
         "--save_seed_memory": arguments.save_seed_memory,
     }
     if not images:
@@ -166,10 +172,11 @@ def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]
             raise UserError(f"{flag}: {len(values)} given for {count} seeds; give 1 or {count}")
     loaded: dict[tuple[Path, Path | None], Case] = {}
     cases = []
+    seed_arguments = _shown_as_seeds(arguments)
     for number in range(count):
         image, masks, where, prompt_file = (values[number % len(values)] for values in lists.values())
         if (image, masks) not in loaded:
-            loaded[image, masks] = load_case(Job(image, masks, Path(), Path()), arguments)
+            loaded[image, masks] = load_case(Job(image, masks, Path(), Path()), seed_arguments)
         case = loaded[image, masks]
         if prompt_file is not None:
             prompts = read_prompts(prompt_file, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
@@ -177,6 +184,21 @@ def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]
             prompts = prompts_from_truth(case, prompt_slice(case.required_truth(), where, source=masks), arguments)
         cases.append((case, prompts))
     return cases
+
+
+def _shown_as_seeds(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Return the command line as it would be if the volumes were shown as the seeds are."""
+    if arguments.seed_window is None:
+        return arguments
+    return argparse.Namespace(**{**vars(arguments), "apply_windowing": False, "window": arguments.seed_window})
+
+
+def _how_shown(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what decides how a model sees slices; the lung window, which has two flags, by one of them."""
+    shown = {key: getattr(arguments, key) for key in SHOWN_BY}
+    if shown["window"] and [word.lower() for word in shown["window"]] == ["lung"]:
+        shown.update(apply_windowing=True, window=None)
+    return shown
 
 
 def make_or_load(
@@ -187,7 +209,7 @@ def make_or_load(
     Raises:
         UserError: a file that cannot be read or written, or belongs to another model.
     """
-    shown = {key: getattr(arguments, key) for key in SHOWN_BY}
+    shown = _how_shown(_shown_as_seeds(arguments))
     if arguments.seed_memory is not None:
         return load_seeds(arguments.seed_memory, segmenter, shown, arguments.objects)
     seeds = make_seeds(segmenter, cases, arguments.crop)

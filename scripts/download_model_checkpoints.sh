@@ -17,10 +17,8 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 configs=$root/sam2_configs
 folder=${CHECKPOINTS_FOLDER:-$root/model_checkpoints}
-
-error() {
-    printf 'error: %s\n' "$1" >&2
-}
+mirror=${MODEL_CHECKPOINTS_URL_PREFIX:-}
+. "$root/scripts/download.sh"
 
 # Sets name, checkpoint, url, sha256, size_bytes and packaged to what the YAML file $1 says at its first level; empty
 # where it says nothing.
@@ -45,16 +43,8 @@ read_config() {
     done <"$1"
 }
 
-megabytes() {
-    if [ -n "$1" ]; then echo "$((($1 + 500000) / 1000000)) MB"; else echo "size unknown"; fi
-}
-
 sha256_of() {
     if command -v sha256sum >/dev/null; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -d ' ' -f 1
-}
-
-bytes_of() {
-    wc -c <"$1" | tr -d ' '
 }
 
 # Sets sha256 to what the record beside the checkpoint says, where the configuration read last knows no hash; it stays
@@ -81,64 +71,10 @@ write_record() {
     return 1
 }
 
-# The address that the configuration read last is taken from.
-address_of() {
-    local path=${url#*://}
-    if [ -n "${MODEL_CHECKPOINTS_URL_PREFIX:-}" ]; then
-        echo "${MODEL_CHECKPOINTS_URL_PREFIX%/}/${path#*/}"
-    else
-        echo "$url"
-    fi
-}
-
-host_of() {
-    local host=${1#*://}
-    echo "${host%%/*}"
-}
-
-# Fetches $1 into $2, going on after what $2 holds already. On a failure, reason says why, and offline whether no other
-# address of the same host is worth trying.
-fetch() {
-    local status=0 http=
-    reason='' offline=
-    if command -v curl >/dev/null; then
-        local progress=(--silent)
-        [ ! -t 2 ] || progress=(--progress-bar)
-        http=$(curl --fail --location "${progress[@]}" --continue-at - --output "$2" --write-out '%{http_code}' \
-            --connect-timeout 20 --speed-limit 1000 --speed-time 60 --retry 2 "$1") || status=$?
-        case $status in
-            0) return 0 ;;
-            5 | 6) reason="the host is not found" offline=yes ;;
-            7) reason="no connection" offline=yes ;;
-            18 | 52 | 55 | 56) reason="the connection broke" ;;
-            22) reason="the server answered $http" ;;
-            23) reason="$2 cannot be written" ;;
-            28) reason="no answer in time" offline=yes ;;
-            33) reason="the server cannot resume" ;;
-            35 | 51 | 60) reason="no secure connection" offline=yes ;;
-            *) reason="curl ended with code $status" ;;
-        esac
-        [ "$http" != 416 ] || reason="the server cannot resume"
-    else
-        local progress=(-q)
-        if [ -t 2 ] && wget --help 2>&1 | grep -q -e --show-progress; then progress=(-q --show-progress); fi
-        wget "${progress[@]}" -c -T 30 -O "$2" "$1" || status=$?
-        case $status in
-            0) return 0 ;;
-            3) reason="$2 cannot be written" ;;
-            4) reason="no connection" offline=yes ;;
-            5) reason="no secure connection" offline=yes ;;
-            8) reason="the server answered with an error" ;;
-            *) reason="wget ended with code $status" ;;
-        esac
-    fi
-    return 1
-}
-
 # Downloads the checkpoint of the configuration read last. Returns 1 where it cannot be had.
 download() {
     local file=$folder/$checkpoint part=$folder/$checkpoint.part resumed digest address
-    address=$(address_of)
+    address=$(address_of "$url" "$mirror")
     # without a hash nothing would show that the rest of a download belongs to its beginning
     [ -n "$sha256" ] || rm -f "$part"
     while :; do
@@ -220,14 +156,14 @@ for wanted in "$@"; do
     [ -n "$found" ] || { error "$wanted: no such model or file; known are $known"; exit 2; }
 done
 
-command -v curl >/dev/null || command -v wget >/dev/null || { error "neither curl nor wget is there"; exit 1; }
+has_downloader || exit 1
 command -v sha256sum >/dev/null || command -v shasum >/dev/null || { error "no sha256sum, no shasum"; exit 1; }
 mkdir -p "$folder" 2>/dev/null || { error "$folder: cannot be created"; exit 1; }
 
 downloaded=0 sound=0 failed=0 untried=0 offline='' unreachable=' '
 for config in ${chosen[@]+"${chosen[@]}"}; do
     read_config "$config"
-    host=$(host_of "$(address_of)")
+    host=$(host_of "$(address_of "$url" "$mirror")")
     if [[ $unreachable == *" $host "* ]]; then
         untried=$((untried + 1))
         continue

@@ -90,7 +90,7 @@ class Project:
         server.files = {"/a/one.pt": self.small, "/b/other.pt": self.other}
         self.prefix = f"http://127.0.0.1:{server.server_port}"
         (folder / "scripts").mkdir()
-        for name in ("download_model_checkpoints.sh", "download_checkpoints.sh"):
+        for name in ("download_model_checkpoints.sh", "download_checkpoints.sh", "download.sh", "flags.sh"):
             shutil.copy(PROJECT_ROOT / "scripts" / name, folder / "scripts")
         (folder / "sam2_configs").mkdir()
         self.write_config("small_one", "a/one.pt", self.small, size_bytes=len(self.small))

@@ -133,6 +133,27 @@ def test_a_memory_says_how_its_slices_were_shown_and_numbered(patients, model, t
     assert [line.split("was made with ")[1].split(" ")[0] for line in warned] == ["apply_windowing", "window", "swap_axes"]
 
 
+def test_a_seed_is_shown_in_a_window_of_its_own(patients, model, tmp_path, caplog):
+    """Grey levels 0 to 255 that went through the lung window are the scan in Hounsfield units in that window."""
+    scan, labels = two_blocks()
+    grey = np.floor((np.clip(scan.astype(float), -1400, 100) + 1400) * 255 / 1500 + 0.5).astype(np.int16)
+    image = write_nifti(tmp_path / "grey.nii.gz", grey)
+    masks = write_nifti(tmp_path / "grey_mask.nii.gz", labels)
+    volumes = [*flags_of(patients, "b"), *model]
+    seed = ["--seed_image_file_path", patients["a"][0], "--seed_masks_file_path", patients["a"][1]]
+    grey_seed = ["--seed_image_file_path", image, "--seed_masks_file_path", masks, "--seed_window", "127.5", "255"]
+    assert run(*volumes, *seed, "-w", "-r", tmp_path / "hounsfield") == 0
+    assert run(*volumes, *grey_seed, "-w", "-r", tmp_path / "grey") == 0
+    np.testing.assert_array_equal(masks_of(tmp_path / "grey" / "b"), masks_of(tmp_path / "hounsfield" / "b"))
+    assert manifest_of(tmp_path / "grey" / "b")["seed"]["seeds"][0]["grey_limits"] == [0, 255]
+    assert run(*volumes, *grey_seed[:4], "-w", "-r", tmp_path / "other") == 0
+    assert manifest_of(tmp_path / "other" / "b")["seed"]["seeds"][0]["grey_limits"] == [-1400, 100]
+    memory = tmp_path / "lungs.safetensors"
+    assert run(*model, *seed, "--seed_window", "lung", "--save_seed_memory", memory) == 0
+    assert run(*volumes, "--seed_memory", memory, "-w", "-r", tmp_path / "memory") == 0
+    assert not [line for line in caplog.messages if "masks may be poor" in line]
+
+
 def test_the_seed_patient_is_known_with_its_axes_swapped(patients, model, tmp_path):
     image, masks = patients["a"]
     memory = tmp_path / "lungs.safetensors"
@@ -205,6 +226,8 @@ MASKS = ["--seed_masks_file_path", "A_MASK"]
         ([*SEED], "give its prompt by either --seed_masks_file_path or --seed_prompt_file_path"),
         ([*MASKS], "needs --seed_image_file_path"),
         (["--seed_slice", "3"], "--seed_slice 3: needs --seed_image_file_path"),
+        (["--seed_window", "40", "400"], "--seed_window 40 400: needs --seed_image_file_path"),
+        ([*SEED, *MASKS, "--seed_window", "chest"], "--window chest: expected one of lung,"),
         (["--save_seed_memory", "x"], "--save_seed_memory x: needs --seed_image_file_path"),
         ([*SEED, *MASKS, "--seed_memory", "x"], "--seed_memory x: not together with --seed_image_file_path"),
         (["--seed_memory", "x"], "x: no such file"),
