@@ -19,6 +19,7 @@ import numpy as np
 
 from pose.atomic import reserved_stamp, timestamp, write_all_atomically, write_atomically
 from pose.cli import UserError
+from pose.statistics import describe
 from pose.tables import COUNT_COLUMNS, write_table
 from pose.tables import read_table as read_table
 
@@ -87,13 +88,8 @@ def is_slice_metric(metric: str) -> bool:
 
 def statistics(values: pd.Series) -> dict[str, float | int]:
     """Return min, max, avg, std (of the sample, n - 1) and n of the values that are there; nan where undefined."""
-    known = values.dropna().to_numpy(dtype=np.float64)
-    if known.size == 0:
-        return {**dict.fromkeys(("min", "max", "avg", "std"), math.nan), "n": 0}
-    # The spread of values of which one is infinite is undefined, and no reason to warn.
-    with np.errstate(invalid="ignore"):
-        std = known.std(ddof=1) if known.size > 1 else math.nan
-    return {"min": known.min(), "max": known.max(), "avg": known.mean(), "std": std, "n": known.size}
+    described = describe(values.to_numpy(dtype=np.float64, na_value=math.nan))
+    return {name: described[name] for name in SUMMARY_COLUMNS[1:]}
 
 
 def summarise(raw_data: pd.DataFrame, volume_metrics: Mapping[str, float | None] | None = None) -> pd.DataFrame:

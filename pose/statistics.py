@@ -14,6 +14,21 @@ CONFIDENCE = 0.95
 _VALUES_AT_ONCE = 1 << 20
 
 
+def describe(values: np.ndarray) -> dict[str, float | int]:
+    """Return min, max, avg, std (of the sample, n - 1), n, q1, median and q3 of the values that are not nan.
+
+    What is undefined is nan: all but n where there are none, and the std of a single value or of infinite ones.
+    """
+    known = values[~np.isnan(values)]
+    if known.size == 0:
+        return {**dict.fromkeys(("min", "max", "avg", "std"), math.nan), "n": 0, **quartiles(known)}
+    # The spread of values of which one is infinite is undefined, and no reason to warn.
+    with np.errstate(invalid="ignore"):
+        std = known.std(ddof=1) if known.size > 1 else math.nan
+        average = known.mean()
+    return {"min": known.min(), "max": known.max(), "avg": average, "std": std, "n": known.size, **quartiles(known)}
+
+
 def quartiles(values: np.ndarray) -> dict[str, float]:
     """Return q1, median and q3 of (n,) numbers, interpolated as numpy does; nan where there are none.
 
@@ -88,6 +103,8 @@ def mean_intervals(
     """
     names, unit = np.unique(np.asarray(units), return_inverse=True)
     values = np.asarray(values, dtype=np.float64)
+    if values.shape[1] == 0:
+        return []
     there = ~np.isnan(values)
     counts = np.stack([np.bincount(unit, column, minlength=len(names)) for column in there.T], axis=1)
     filled = np.where(there, values, 0)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COUNT_COLUMNS = frozenset((
     "slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n",
     "needs_review", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed", "failed_volumes",
+    "volumes",
 ))  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def read_table(path: Path, columns: Iterable[str], text_columns: Iterable[str] =
     cells = dict(zip(header, zip(*lines, strict=True) if lines else [()] * len(header), strict=True))
     return pd.DataFrame(
         {
-            name: list(column) if name in text_columns else _numbers(path, name, column, numbers)
+            name: np.array(column, object) if name in text_columns else _numbers(path, name, column, numbers)
             for name, column in cells.items()
         }
     )

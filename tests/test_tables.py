@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from pose import tables
@@ -38,3 +37,44 @@ class TestReadTable:
         table = tables.read_table(path, ("metric", "avg"), text_columns=("metric",))
         assert table["metric"].tolist() == ["jaccard", "hd95_mm"]
         assert math.isnan(table["avg"][0]) and table["avg"][1] == math.inf
+
+    def test_every_way_to_write_a_number_is_read_as_python_does(self, tmp_path):
+        path = tmp_path / "raw.csv"
+        cells = ["0.1", " 2.5 ", "-1e-3", "Infinity", "-inf", "1_000", "+.5", "9007199254740993", "4.9e-324"]
+        path.write_text("slice,jaccard\n" + "".join(f"{index},{cell}\n" for index, cell in enumerate(cells)))
+        assert tables.read_table(path, ("slice",))["jaccard"].tolist() == [float(cell) for cell in cells]
+
+    def test_blank_cells_are_missing(self, tmp_path):
+        path = tmp_path / "raw.csv"
+        path.write_text("slice,jaccard\n0, \n ,1\nnan,nan\n")
+        table = tables.read_table(path, ("slice",))
+        assert table["slice"].isna().tolist() == [False, True, True]
+        assert table["jaccard"].isna().tolist() == [True, False, True]
+        assert table.dtypes.astype(str).tolist() == ["Int64", "float64"]
+
+    def test_blank_lines_are_skipped_and_lines_counted(self, tmp_path):
+        path = tmp_path / "raw.csv"
+        path.write_text("slice,jaccard\n0,1\n\n\n2.5,1\n")
+        with pytest.raises(UserError, match="line 5: slice '2.5' is not a whole number"):
+            tables.read_table(path, ("slice",))
+
+    def test_counts_to_the_last_that_is_exact(self, tmp_path):
+        path = tmp_path / "raw.csv"
+        path.write_text(f"slice,jaccard\n{2**53},1\n{-(2**53)},1\n")
+        assert tables.read_table(path, ("slice",))["slice"].tolist() == [2**53, -(2**53)]
+        for cell in (str(2**53 + 2), "inf", "1e300"):
+            path.write_text(f"slice,jaccard\n0,1\n{cell},1\n")
+            with pytest.raises(UserError, match=f"line 3: slice '{cell}' is not a whole number"):
+                tables.read_table(path, ("slice",))
+
+    def test_a_column_that_comes_twice(self, tmp_path):
+        path = tmp_path / "raw.csv"
+        path.write_text("slice,dice,dice\n0,1\n")
+        with pytest.raises(UserError, match="has the column 'dice' twice"):
+            tables.read_table(path, ("slice",))
+
+    def test_only_a_header(self, tmp_path):
+        path = tmp_path / "raw.csv"
+        path.write_text("slice,dice,image\n")
+        table = tables.read_table(path, ("slice",), text_columns=("image",))
+        assert len(table) == 0 and table.dtypes.astype(str).tolist() == ["Int64", "float64", "object"]
