@@ -141,7 +141,7 @@ def data_sets(arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[str, s
             )
         sets = read_result_set(first_folder), read_result_set(second_folder)
         for pattern in arguments.images:
-            label = pattern.strip("*_") or "all"
+            label = pattern if set("*?[") & set(pattern.strip("*")) else pattern.strip("*_-") or "all"
             whole = name if pattern == "*" else label if len(pairs) == 1 else f"{name}, {label}"
             yield whole, (first_name, second_name), *(only_matching(one, pattern) for one in sets)
 
@@ -302,7 +302,8 @@ def draw(figure: Any, table: pd.DataFrame) -> None:
         axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), names)
     figure.supxlabel(f"mean difference, {what}, with 95 % bootstrap interval", fontsize="medium")
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False,
+                  fontsize="small", columnspacing=1.2, handletextpad=0.2)  # fmt: skip
 
 
 if __name__ == "__main__":
