@@ -1,8 +1,8 @@
 """Measure seconds and peak memory of join_results.py on 20, 200 and 2,000 volumes: is its time linear in their number?
 
-The results are synthetic: random scores in files as a run writes them, 200 slices a volume, empty slices among them. The
-program runs as a process of its own. The exit code is 1 where a volume costs more than twice as much in the largest
-folder as in the one before it.
+The results are synthetic: random scores in files as a run writes them, 200 slices a volume, empty slices among them.
+The program runs as a process of its own. The exit code is 1 where a volume costs more than twice as much in the
+largest folder as in the one before it.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Rows are paired by image and slice; what only one set has is listed, and so are pairs of which a value is undefined or
 infinite; neither counts. Differences are the second set's values minus the first's. There are a paired t-test and
-Wilcoxon's signed-rank test, over slices as in the paper and over the means of volumes, and bootstrap intervals of the mean
-difference that draw slices, or volumes with all their slices. Slices of one volume are not independent: what follows is
-told from the tests over volumes. p-values are corrected by Holm's method across all metrics and data sets, each level and
-test apart. Writes hypothesis_test.csv, .pdf and .png, and hypothesis_test_left_out.csv.
+Wilcoxon's signed-rank test, over slices as in the paper and over the means of volumes, and bootstrap intervals of the
+mean difference that draw slices, or volumes with all their slices. Slices of one volume are not independent: what
+follows is told from the tests over volumes. p-values are corrected by Holm's method across all metrics and data sets,
+each level and test apart. Writes hypothesis_test.csv, .pdf and .png, and hypothesis_test_left_out.csv.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-r", "--results_folder_path", type=cli.named_folder, nargs=2, action="append", required=True,
         metavar=("FIRST=FOLDER", "SECOND=FOLDER"),
-        help="the two sets, each a folder that holds a folder of results for each image; repeated for further data sets",
+        help="the two sets, each a folder that holds a folder of results for each image; again for more data sets",
     )
     parser.add_argument(
         "--data_set", nargs="+", default=[], metavar="NAME",
@@ -90,8 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
     rows: list[dict[str, Any]] = []
-    left_out = []
+    left_out, failures = [], []
     for name, names, first, second in data_sets(arguments):
+        for called, one in zip(names, (first, second), strict=True):
+            failures += [f"{name}, {called}: {image} failed and has no scores: {why}" for image, why in one.failures.items()]
         for metric in arguments.metrics:
             tested, not_counted = test_metric(first, second, metric, names, arguments.resamples)
             facts = {"data_set": name, "metric": metric, "first": names[0], "second": names[1]}
@@ -109,8 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_all_atomically((path, partial(results.write_table, table=value)) for path, value in files.items())
     print(as_text(printable(table)))
     print()
-    for count_line in left_out_lines(listed):
-        print(count_line)
+    for line in (*failures, *left_out_lines(listed)):
+        print(line)
     for _, group in table.groupby(["data_set", "metric"], sort=False):
         print(sentence(group.to_dict("records"), arguments.alpha))
     print()
@@ -156,9 +158,13 @@ def only_matching(one: ResultSet, pattern: str) -> ResultSet:
 
     images = [image for image in one.volume_metrics.index if fnmatchcase(image, pattern)]
     if not images:
-        raise cli.UserError(f"--images {pattern}: matches no image of {one.folder}, such as {one.volume_metrics.index[0]}")
+        there = one.volume_metrics.index[0]
+        raise cli.UserError(f"--images {pattern}: matches no image of {one.folder}, which has such as {there}")
     return replace(
-        one, raw_data=one.raw_data[one.raw_data["image"].isin(images)], volume_metrics=one.volume_metrics.loc[images]
+        one,
+        raw_data=one.raw_data[one.raw_data["image"].isin(images)],
+        volume_metrics=one.volume_metrics.loc[images],
+        failures={image: why for image, why in one.failures.items() if fnmatchcase(image, pattern)},
     )
 
 
@@ -182,7 +188,9 @@ def test_metric(
             known = [name for name in (*one.raw_data, *one.volume_metrics) if name not in ("image", "slice")]
             raise cli.UserError(f"{one.folder}: has no metric {metric}; it has {', '.join(known)}")
     key = ["image", "slice"] if of_slices else ["image"]
-    tables = [one.raw_data if of_slices else one.volume_metrics.rename_axis("image").reset_index() for one in (first, second)]
+    tables = (
+        one.raw_data if of_slices else one.volume_metrics.rename_axis("image").reset_index() for one in (first, second)
+    )
     pairs = paired.pair_up(*tables, key, metric, names)
     usable, not_usable = pairs.usable(), pairs.not_usable(names)
     unpaired = pairs.unpaired.rename(columns={"only_in": "why"})
@@ -213,7 +221,7 @@ def test_metric(
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with p-values after Holm's correction beside the plain ones: each level and each test a family."""
+    """Return the table with p-values after Holm's correction beside the plain ones; each level and test is a family."""
     for name in ("t_p", "wilcoxon_p"):
         table.insert(table.columns.get_loc(name) + 1, f"{name}_holm", np.nan)
         for level in table["level"].unique():
@@ -254,8 +262,8 @@ def sentence(rows: Sequence[dict[str, Any]], alpha: float) -> str:
     difference = widest["mean_difference"]
     what = f"slices of {volumes} volumes" if widest["level"] == "slice" else "volumes"
     start = (
-        f"{start} {second} is {'higher' if difference >= 0 else 'lower'} than {first} by {abs(difference):.4f} on average "
-        f"over {widest['n']} {what}"
+        f"{start} {second} is {'higher' if difference >= 0 else 'lower'} than {first} by {abs(difference):.4f} "
+        f"on average over {widest['n']} {what}"
     )
     if volumes < 2:
         return f"{start}; they are of one volume, so that nothing follows for others."

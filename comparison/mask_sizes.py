@@ -1,9 +1,9 @@
 """Tell how large the masks are on the slices of each volume, and how a metric depends on it.
 
 Sizes come from results (ground truth and prediction of each slice), in voxels, and in square millimetres where the
-manifest of a run knows the spacing, or from mask files. Slices without a mask do not count. Spearman's rank correlation and
-the quartiles of the metric in each tenth of the sizes tell whether small masks are segmented worse. Writes
-mask_sizes.csv, .pdf and .png, and with results mask_sizes_metric.csv.
+manifest of a run knows the spacing, or from mask files. Slices without a mask do not count. Spearman's rank
+correlation and the quartiles of the metric in each tenth of the sizes tell whether small masks are segmented worse.
+Writes mask_sizes.csv, .pdf and .png, and with results mask_sizes_metric.csv.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TENTHS = 10
+MOST_NAMED = 60  # volumes with a box each; of more, each data set has one
 FROM_FILES = "mask files"
 STATISTICS = ("n", "min", "q1", "median", "q3", "max", "avg", "std")
 
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not names:
         raise cli.UserError("give --results_folder_path, --masks_file_path, or both")
     if len(set(names)) < len(names):
-        raise cli.UserError(f"--results_folder_path: two sets are called {max(names, key=names.count)}; give NAME=FOLDER")
+        twice = max(names, key=names.count)
+        raise cli.UserError(f"--results_folder_path: two sets are called {twice}; give NAME=FOLDER")
     parts = [slices_of_results(name, folder, arguments.metric) for name, folder in arguments.results_folder_path]
     if arguments.masks_file_path:
         parts.append(slices_of_files(arguments.masks_file_path, arguments.labels))
@@ -83,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with failure_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
     images = slices[["data_set", "image"]].drop_duplicates()
-    with new_plot(160, max(70, 25 + 5 * len(images))) as figure:
+    with new_plot(160, max(70, 25 + 5 * len(images) if len(images) <= MOST_NAMED else 0)) as figure:
         draw(figure, slices, arguments.metric)
         pictures = save_plot(figure, folder / "mask_sizes")
     write_all_atomically((folder / name, partial(results.write_table, table=table)) for name, table in files.items())
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def slices_of_results(name: str, folder: Path, metric: str) -> pd.DataFrame:
-    """Return a row for each slice and mask: data_set, image, slice, mask, voxels, mm2 and value, the metric of the slice.
+    """Return a row for each slice and mask: data_set, image, slice, mask, voxels, mm2 and value, the slice's metric.
 
     Raises:
         UserError: the results do not tell voxels, or lack the metric.
@@ -119,8 +121,9 @@ def slices_of_results(name: str, folder: Path, metric: str) -> pd.DataFrame:
     value = raw_data[metric].astype("float64")
     parts = [
         raw_data[["image", "slice"]].assign(
-            data_set=name, mask=mask, voxels=raw_data[column], mm2=raw_data[column].astype("float64") * area, value=value
-        )
+            data_set=name, mask=mask, voxels=raw_data[column], mm2=raw_data[column].astype("float64") * area,
+            value=value,
+        )  # fmt: skip
         for mask, column in masks.items()
     ]
     return pd.concat(parts, ignore_index=True)
@@ -153,9 +156,8 @@ def slices_of_files(paths: Sequence[Path], labels: Sequence[int] | None) -> pd.D
     parts: dict[str, pd.DataFrame] = {}
     for path in paths:
         volume = read_volume(path)
-        counts = [
-            np.count_nonzero(part if labels is None else np.isin(part, labels)) for part in np.moveaxis(volume.voxels, 2, 0)
-        ]
+        slices = np.moveaxis(volume.voxels, 2, 0)
+        counts = [np.count_nonzero(part if labels is None else np.isin(part, labels)) for part in slices]
         area = math.nan if volume.spacing_mm is None else float(volume.spacing_mm[0] * volume.spacing_mm[1])
         if stem_of(path) in parts:
             raise cli.UserError(f"{path}: has the same name as another of --masks_file_path")
@@ -188,8 +190,8 @@ def metric_table(slices: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return how the metric depends on the size of the ground truth, or of the prediction where there is none.
 
     Returns:
-        For each data set a row "all", with Spearman's rank correlation of metric and size, and one for each tenth of the
-        slices by size: voxels_from, voxels_to, n, and q1, median and q3 of the metric.
+        For each data set a row "all", with Spearman's rank correlation of metric and size, and one for each tenth of
+        the slices by size: voxels_from, voxels_to, n, and q1, median and q3 of the metric.
     """
     import pandas as pd
     from scipy import stats
@@ -234,6 +236,8 @@ def draw(figure: Any, slices: pd.DataFrame, metric: str) -> None:
     scored = with_value(slices)
     boxes, *rest = np.atleast_1d(figure.subplots(1, 1 if scored.empty else 2))
     groups = list(masked.groupby(["data_set", "image"], sort=False))
+    if len(groups) > MOST_NAMED:
+        groups = [((name, name), group) for name, group in masked.groupby("data_set", sort=False)]
     drawn = boxes.boxplot(
         [group[unit].to_numpy(dtype=np.float64) for _, group in groups], orientation="horizontal", widths=0.6,
         patch_artist=True, flierprops={"marker": ".", "markersize": 2}, medianprops={"color": "black"},
@@ -249,8 +253,9 @@ def draw(figure: Any, slices: pd.DataFrame, metric: str) -> None:
         for data_set, part in scored.groupby("data_set", sort=False):
             sizes = part[unit].to_numpy(dtype=np.float64)
             axes.scatter(sizes, part["value"], s=5, color=colours[data_set], alpha=0.35, linewidths=0)
-            order = np.array_split(np.argsort(sizes, kind="stable"), TENTHS)
-            middle = [(np.median(sizes[place]), np.median(part["value"].to_numpy()[place])) for place in order if len(place)]
+            values = part["value"].to_numpy()
+            tenths = [place for place in np.array_split(np.argsort(sizes, kind="stable"), TENTHS) if len(place)]
+            middle = [(np.median(sizes[place]), np.median(values[place])) for place in tenths]
             axes.plot(*zip(*middle, strict=True), "o-", color=colours[data_set], markersize=4, label=data_set,
                       markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
         axes.set_xscale("log")

@@ -1,10 +1,10 @@
 """Tell what prompting once saves: the masked slices of each volume against the prompts that were given.
 
-A prompt on every masked slice is what segmenting slice by slice takes. Beside the prompts as they were given, where runs
-have manifests that know of them, the table has one prompt for each volume, and one for the whole data set. Masked slices come
-from the manifest, else from the column ground_truth_voxels, else (published results) from the slices that have a Dice. A
-volume that the seed of a data set came from is left out of the sums. Writes prompts_saved.csv (volumes), .pdf and .png,
-and prompts_saved_total.csv (data sets).
+A prompt on every masked slice is what segmenting slice by slice takes. Beside the prompts as they were given, where
+runs have manifests that know of them, the table has one prompt for each volume, and one for the whole data set.
+Masked slices come from the manifest, else from the column ground_truth_voxels, else (published results) from the
+slices that have a Dice. A volume that the seed of a data set came from is left out of the sums. Writes
+prompts_saved.csv (volumes), .pdf and .png, and prompts_saved_total.csv (data sets).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pose.result_set import ResultSet
 
 AS_GIVEN = "as given"
+MOST_NAMED = 60  # volumes; more have bars without names, on one page
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -59,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.configure_logging()
     names = [name for name, _ in arguments.results_folder_path]
     if len(set(names)) < len(names):
-        raise cli.UserError(f"--results_folder_path: two folders are called {max(names, key=names.count)}; give NAME=FOLDER")
+        twice = max(names, key=names.count)
+        raise cli.UserError(f"--results_folder_path: two sets are called {twice}; give NAME=FOLDER")
     tables, sums = [], []
     for name, folder in arguments.results_folder_path:
         one = read_result_set(folder)
@@ -73,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with failure_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files = {folder / "prompts_saved.csv": volumes, folder / "prompts_saved_total.csv": total}
-    with new_plot(160, 30 + 5.5 * len(volumes)) as figure:
+    with new_plot(160, 30 + 5.5 * min(len(volumes), MOST_NAMED)) as figure:
         draw(figure, volumes, total)
         pictures = save_plot(figure, folder / "prompts_saved")
     write_all_atomically((path, partial(results.write_table, table=value)) for path, value in files.items())
@@ -142,7 +144,7 @@ def sentence(row: dict[str, Any]) -> str:
 
 
 def draw(figure: Any, volumes: pd.DataFrame, total: pd.DataFrame) -> None:
-    """Draw the masked slices of each volume as bars, those of a data set in one colour, and the prompts given on them."""
+    """Draw the masked slices of each volume as bars, a colour for each data set, and the prompts given on them."""
     from pose.plots import SERIES
 
     axes = figure.add_subplot()
@@ -154,12 +156,15 @@ def draw(figure: Any, volumes: pd.DataFrame, total: pd.DataFrame) -> None:
             rows.index, rows["masked_slices"], color=SERIES[number % len(SERIES)], height=0.7, alpha=0.75,
             label=sentence(way.to_dict()),
         )  # fmt: skip
-        for place, masked in rows["masked_slices"].items():
+        for place, masked in rows["masked_slices"].items() if len(volumes) <= MOST_NAMED else ():
             axes.text(masked, place, f" {masked}", va="center", fontsize="small")
     if prompted.any():
         given = volumes[prompted]
         axes.barh(given.index, given["prompted_slices"], color="black", height=0.25, label="prompted slices")
-    axes.set_yticks(range(len(volumes)), volumes["image"])
+    if len(volumes) <= MOST_NAMED:
+        axes.set_yticks(range(len(volumes)), volumes["image"])
+    else:
+        axes.set_ylabel("volumes")
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xlabel("masked slices")

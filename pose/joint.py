@@ -20,7 +20,7 @@ TIMES = ("set_image_time", "predict_image_time")
 
 
 def joint_metrics(raw_data: pd.DataFrame) -> list[str]:
-    """Return which columns of ``raw_data`` the tables summarise: those of each run, then the times where there are any."""
+    """Return which columns of ``raw_data`` the tables summarise: those of each run, then times where there are any."""
     times = [name for name in TIMES if name in raw_data and raw_data[name].notna().any()]
     return [*results.summarised_columns(raw_data), *times]
 

@@ -65,7 +65,9 @@ def pair_up(
         UserError: no row of one is a row of the other.
     """
     columns = [*key, metric]
-    joint = first[columns].merge(second[columns], on=key, how="outer", suffixes=("_first", "_second"), indicator="only_in")
+    joint = first[columns].merge(
+        second[columns], on=key, how="outer", suffixes=("_first", "_second"), indicator="only_in"
+    )
     joint = joint.rename(columns={f"{metric}_first": "first", f"{metric}_second": "second"})
     in_both = joint["only_in"] == "both"
     if not in_both.any():

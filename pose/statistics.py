@@ -50,8 +50,9 @@ def bootstrap_means(
 ) -> np.ndarray:
     """Return the mean over all slices of each of ``resamples`` draws of as many units as there are, with replacement.
 
-    The units are what is independent: volumes, each of which brings all its slices along. With one value for a unit,
-    this is the plain bootstrap of the mean. The same seed gives the same numbers; memory does not grow with ``resamples``.
+    The units are what is independent: volumes, each of which brings all its slices along. With one value for a
+    unit, this is the plain bootstrap of the mean. The same seed gives the same numbers; memory hardly grows with
+    ``resamples``.
 
     Args:
         sums: (units, columns) sum of the values of each unit.
@@ -83,9 +84,19 @@ def bootstrap_means(
     return means
 
 
-def interval(estimates: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return what holds the middle ``confidence`` of (n,) bootstrap estimates: the percentile interval."""
-    low, high = np.quantile(estimates, ((1 - confidence) / 2, (1 + confidence) / 2), method="inverted_cdf")
+def interval(estimates: np.ndarray, units: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the bootstrap interval of a mean: percentiles of (n,) estimates, each of a draw of ``units`` (2 or more).
+
+    The percentiles are further out than (1 - confidence) / 2 for few units, where plain ones hold the true mean less
+    often than they claim: as far as Student's t is beyond the normal distribution, and the standard deviation of the
+    sample beyond that of the draws (the expanded percentile interval of Hesterberg, The American Statistician 69, 2015). Of simulated intervals of ten
+    volumes, 94 % hold the true mean and not 90 %; for fewer than five volumes no draws can tell enough.
+    """
+    from scipy import special
+
+    t = special.stdtrit(units - 1, (1 + confidence) / 2)
+    tail = special.ndtr(-math.sqrt(units / (units - 1)) * t)
+    low, high = np.quantile(estimates, (tail, 1 - tail), method="inverted_cdf")
     return float(low), float(high)
 
 
@@ -122,14 +133,14 @@ def mean_intervals(
             ends = [(math.nan, math.nan)] * len(columns)
         else:
             means = bootstrap_means(sums[known][:, columns], counts[known][:, columns], resamples, seed)
-            ends = [interval(means[:, place]) for place in range(len(columns))]
+            ends = [interval(means[:, place], number) for place in range(len(columns))]
         for column, (low, high) in zip(columns, ends, strict=True):
             found[column] = (low, high, number)
     return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values of a family of tests after Holm's correction; a nan stays one and is no test of the family."""
+    """Return the p-values of a family of tests after Holm's correction; a nan stays one and counts for nothing."""
     p = np.asarray(p_values, dtype=np.float64)
     corrected = np.full(p.shape, math.nan)
     order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]

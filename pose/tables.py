@@ -65,7 +65,7 @@ def read_table(path: Path, columns: Iterable[str], text_columns: Iterable[str] =
 
 
 def _numbers(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) -> np.ndarray | pd.arrays.IntegerArray:
-    """Return the column ``name`` as float64, or Int64 where it holds counts, from its cells and the lines they are on."""
+    """Return the column ``name`` as float64, or Int64 where it holds counts, from its cells and their lines."""
     import pandas as pd
 
     try:

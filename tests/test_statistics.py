@@ -44,11 +44,20 @@ class TestBootstrap:
         assert np.unique(means).tolist() == [1.0, 21 / 11, 2.0]
         assert [np.mean(means == value) for value in (1.0, 21 / 11, 2.0)] == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
-    def test_one_value_a_unit_is_the_bootstrap_of_scipy(self):
-        values = np.random.default_rng(1).gamma(2.0, size=40)
-        ours = interval(bootstrap_means(values[:, None], np.ones((40, 1)))[:, 0])
-        theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(2))
-        assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=0.02 * values.std())
+    @pytest.mark.parametrize("size", [40, 4000])
+    def test_one_value_a_unit_is_the_bootstrap_of_scipy(self, size):
+        values = np.random.default_rng(1).gamma(2.0, size=size)
+        ours = interval(bootstrap_means(values[:, None], np.ones((size, 1)))[:, 0], size)
+        tail = stats.norm.cdf(-math.sqrt(size / (size - 1)) * stats.t.ppf(0.975, size - 1))
+        assert tail == pytest.approx({40: 0.0203, 4000: 0.0249}[size], abs=1e-4)
+        theirs = stats.bootstrap(
+            (values,), np.mean, method="percentile", n_resamples=10_000, batch=500, rng=2, confidence_level=1 - 2 * tail
+        ).confidence_interval
+        assert ours == pytest.approx(tuple(theirs), abs=0.15 * values.std() / math.sqrt(size))
+
+    def test_few_units_are_not_trusted(self):
+        estimates = np.arange(1000.0)
+        assert interval(estimates, 2) == (0, 999) and interval(estimates, 10**6) == (24, 975)
 
     def test_seeded(self):
         values, units = np.random.default_rng(1).random((30, 2)), np.repeat(range(10), 3)
@@ -78,20 +87,22 @@ class TestBootstrap:
         assert math.isnan(third[0]) and math.isnan(third[1]) and third[2] == 1
         assert mean_intervals(np.empty((3, 0)), np.arange(3)) == []
 
-    def test_covers_the_truth_where_slices_of_a_volume_are_alike(self):
+    @pytest.mark.parametrize("volumes", [6, 10, 40])
+    def test_covers_the_truth_where_slices_of_a_volume_are_alike(self, volumes):
         """Of intervals that draw volumes, as many as claimed hold the true mean; of those that draw slices, half."""
         generator = np.random.default_rng(0)
-        volumes, slices, trials = 40, 25, 300
+        slices, trials = 25, 300
         units = np.repeat(range(volumes), slices)
         by_volume = by_slice = 0
         for _ in range(trials):
             values = (generator.normal(size=(volumes, 1)) + generator.normal(size=(volumes, slices))).reshape(-1, 1)
-            low, high, _ = mean_intervals(values, units, 400)[0]
+            low, high, _ = mean_intervals(values, units, 1000)[0]
             by_volume += low <= 0 <= high
             low, high, _ = mean_intervals(values, np.arange(len(values)), 200)[0]
             by_slice += low <= 0 <= high
-        assert 0.90 <= by_volume / trials <= 0.98
+        assert 0.92 <= by_volume / trials <= 0.98
         assert by_slice / trials < 0.6
+
 
 
 class TestHolm:
