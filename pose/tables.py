@@ -48,8 +48,7 @@ def read_table(path: Path, columns: Iterable[str], text_columns: Iterable[str] =
     if missing:
         raise UserError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(header) or 'none'}")
     if len(set(header)) < len(header):
-        repeated = next(name for name in header if header.count(name) > 1)
-        raise UserError(f"{path}: has the column {repeated!r} twice")
+        raise UserError(f"{path}: two of its columns have one name; they are {', '.join(header)}")
     numbers = [number for number, line in enumerate(lines, start=2) if line]
     lines = [line for line in lines if line]
     for number, line in zip(numbers, lines, strict=True):
