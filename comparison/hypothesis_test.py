@@ -82,12 +82,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Test, write the tables and the plot, print what follows; see ``--help``."""
+    arguments = make_parser().parse_args(argv)
     import pandas as pd
 
     from join_results import as_text
     from pose.plots import new_plot, save_plot
 
-    arguments = make_parser().parse_args(argv)
     cli.configure_logging()
     rows: list[dict[str, Any]] = []
     left_out, failures = [], []
@@ -305,7 +305,7 @@ def draw(figure: Any, table: pd.DataFrame) -> None:
                 (mark,) = axes.plot(row["mean_difference"], place, marker, color=colour, markersize=5)
                 handles.setdefault(label, mark)
         axes.axvline(0, color="#444444", linewidth=0.8, linestyle=":")
-        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="x", nbins=4 if len(metrics) < 3 else 2)
         axes.set_title(metric, fontsize="medium")
         axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), names)

@@ -59,12 +59,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write the tables and the plot, print them; see ``--help``."""
+    arguments = make_parser().parse_args(argv)
     import pandas as pd
 
     from join_results import as_text
     from pose.plots import new_plot, save_plot
 
-    arguments = make_parser().parse_args(argv)
     cli.configure_logging()
     names = [name for name, _ in arguments.results_folder_path] + [FROM_FILES] * bool(arguments.masks_file_path)
     if not names:

@@ -50,13 +50,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Count, write the tables and the plot, print the sums; see ``--help``."""
+    arguments = make_parser().parse_args(argv)
     import pandas as pd
 
     from join_results import as_text
     from pose.plots import new_plot, save_plot
     from pose.result_set import read_result_set
 
-    arguments = make_parser().parse_args(argv)
     cli.configure_logging()
     names = [name for name, _ in arguments.results_folder_path]
     if len(set(names)) < len(names):

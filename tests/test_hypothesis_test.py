@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -159,6 +161,18 @@ def test_mistakes(tmp_path, capsys, flags, message):
 def test_two_sets_of_one_name(tmp_path):
     with pytest.raises(UserError, match="are called results; name them, such as SAM=FOLDER"):
         hypothesis_test.main(["-r", str(tmp_path / "a" / "results"), str(tmp_path / "b" / "results")])
+
+
+@pytest.mark.parametrize("script", ["hypothesis_test", "mask_sizes", "prompts_saved", "benchmark_join"])
+def test_help_loads_nothing_heavy(script):
+    code = (
+        "import sys\nfrom comparison import %s as script\ntry: script.main(['--help'])\nexcept SystemExit: pass\n"
+        "print('loaded:', *sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code % script], capture_output=True, text=True, check=True)
+    help_text, loaded = run.stdout.split("loaded: ")
+    assert help_text.startswith("usage:")
+    assert not {"pandas", "scipy", "matplotlib", "torch", "nibabel"} & set(loaded.split())
 
 
 def test_published_means_come_out_again(real_data, tmp_path):
