@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from pose import cli, results
 from pose.atomic import reserved_stamp, timestamp, write_all_atomically
 from pose.cli import UserError
-from pose.prompts_saved import PromptsSaved, VolumePrompts, prompts_saved
+from pose.joint import prompt_columns, table_of_all, table_per_volume
+from pose.prompts_saved import prompts_saved
 from pose.result_set import read_result_set
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STATISTICS = ("min", "max", "avg", "std")
 PRINTED_COLUMNS = (
     "slices", "jaccard_avg", "jaccard_std", "dice_avg", "sam_score_avg", "volume_dice", "volume_hd95_mm",
     "missed_slices", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed",
@@ -31,8 +31,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Reads the newest run of every volume (<folder>/<image>/raw_data_*.csv and results_*.csv), writes "
         "joint_raw_data_*.csv (every slice of every volume), joint_results_*.csv (a row per volume) and results_*.csv "
-        "(statistics over all slices, and over volumes for the metrics of a whole volume) into the folder, and prints "
-        "the tables. Folders written by the code of the published paper are read as well."
+        "(statistics over all slices, and over volumes for the metrics of a whole volume, with a bootstrap interval of "
+        "each mean that draws volumes) into the folder, and prints the tables. Folders written by the code of the "
+        "published paper are read as well."
     )
     parser.add_argument(
         "-r", "--results_folder_path", type=Path, required=True, metavar="FOLDER",
@@ -44,65 +45,6 @@ def make_parser() -> argparse.ArgumentParser:
         "default, because its masks show less than those of the volumes that were never prompted",
     )
     return parser
-
-
-def table_per_volume(raw_data: pd.DataFrame, volume_metrics: pd.DataFrame, failed: Sequence[str] = ()) -> pd.DataFrame:
-    """Return a row per image: its slices, the statistics of each metric over them, and the metrics of the volume.
-
-    Where volumes ``failed``, each has a row too, empty but for its name and a 1 in the column ``failed``.
-    """
-    import pandas as pd
-
-    rows = []
-    for image in volume_metrics.index:
-        slices = raw_data[raw_data["image"] == image]
-        row = {"image": image, "slices": len(slices)}
-        for metric in results.summarised_columns(raw_data):
-            values = results.statistics(slices[metric])
-            row.update({f"{metric}_{statistic}": values[statistic] for statistic in STATISTICS})
-        rows.append({**row, **volume_metrics.loc[image], **({"failed": 0} if failed else {})})
-    rows += [{"image": image, "failed": 1} for image in failed]
-    table = pd.DataFrame(rows).sort_values("image", ignore_index=True)
-    return table.astype({name: "Int64" for name in table if name in results.COUNT_COLUMNS})
-
-
-def table_of_all(
-    raw_data: pd.DataFrame, volume_metrics: pd.DataFrame, columns: pd.DataFrame, saved: PromptsSaved, failed: int = 0
-) -> pd.DataFrame:
-    """Return statistics over the slices of all volumes, then over volumes for the metrics of a whole volume.
-
-    Where runs have manifests, so that something is known of prompts (``columns`` of :func:`prompt_columns`), rows on
-    what ``failed`` and on prompts come last: statistics over volumes, and one value each for all volumes together.
-    """
-    import pandas as pd
-
-    over_volumes = dict(volume_metrics.items())
-    if "prompted_slices" in columns or failed:
-        over_volumes["failed_volumes"] = pd.Series([failed], dtype="float64")
-    if "prompted_slices" in columns:
-        over_volumes.update(masked_slices=columns["masked_slices"], prompted_slices=columns["prompted_slices"])
-        over_volumes["prompts_used"] = pd.Series([saved.used], dtype="float64")
-        over_volumes["prompts_saved_percent"] = pd.Series([saved.saved_percent], dtype="float64")
-    rows = [{"metric": name, **results.statistics(values)} for name, values in over_volumes.items()]
-    return pd.concat([results.summarise(raw_data), pd.DataFrame(rows)], ignore_index=True)
-
-
-def prompt_columns(prompts: Mapping[str, VolumePrompts]) -> pd.DataFrame:
-    """Return what is known of prompts, a row per image (the index): prompted_slices, masked_slices and seed_patient.
-
-    The columns are those of which something is known: the first two where a run has a manifest that names them,
-    ``seed_patient`` (0 or 1, missing where there is no manifest) where one of the runs had a seed.
-    """
-    import pandas as pd
-
-    table = pd.DataFrame(index=list(prompts))
-    if any(one.prompted_slices is not None for one in prompts.values()):
-        for name in ("prompted_slices", "masked_slices"):
-            table[name] = pd.array([getattr(one, name) for one in prompts.values()], dtype="Int64")
-    if any(one.seeds for one in prompts.values()):
-        marks = pd.array([one.seed_patient for one in prompts.values()], dtype="boolean")
-        table["seed_patient"] = marks.astype("Int64")
-    return table
 
 
 def as_text(table: pd.DataFrame) -> str:

@@ -48,7 +48,7 @@ def read_result_set(folder: Path) -> ResultSet:
     if not folder.is_dir():
         raise UserError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
     raw_data: dict[str, pd.DataFrame] = {}
-    volume_metrics: dict[str, pd.Series] = {}
+    volume_metrics: dict[str, dict[str, float]] = {}
     prompts: dict[str, VolumePrompts] = {}
     failures: dict[str, str] = {}
     for volume_folder in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name):
@@ -65,11 +65,11 @@ def read_result_set(folder: Path) -> ResultSet:
             continue
         raw_data[image] = _read_once_each(run.raw_data, ("slice", "jaccard", "dice"))
         prompts[image] = read_volume_prompts(run.run)
-        volume_metrics[image] = pd.Series(dtype="float64")
+        volume_metrics[image] = {}
         if run.results is not None:
             summary = _read_once_each(run.results, ("metric", "avg"), text_columns=("metric",))
-            values = summary.set_index("metric")["avg"]
-            volume_metrics[image] = values[[not results.is_slice_metric(metric) for metric in values.index]]
+            values = zip(summary["metric"], summary["avg"], strict=True)
+            volume_metrics[image] = {metric: value for metric, value in values if not results.is_slice_metric(metric)}
     if not raw_data and failures:
         image, reason = next(iter(failures.items()))
         raise UserError(f"{folder}: no volume has a result, {len(failures)} failed, such as {image}: {reason}")
@@ -79,15 +79,15 @@ def read_result_set(folder: Path) -> ResultSet:
     present = dict.fromkeys(name for table in raw_data.values() for name in table)
     columns = [name for name in results.ordered_columns(present) if name in present]
     joint = pd.concat(raw_data, names=["image"]).reset_index("image").reset_index(drop=True)
-    names = dict.fromkeys(name for values in volume_metrics.values() for name in values.index)
-    metrics = pd.DataFrame([values.reindex(list(names)) for values in volume_metrics.values()], index=list(raw_data))
+    names = dict.fromkeys(name for values in volume_metrics.values() for name in values)
+    metrics = pd.DataFrame(list(volume_metrics.values()), list(raw_data), list(names), dtype="float64")
     return ResultSet(folder, joint[["image", *columns]], metrics, prompts, failures)
 
 
 def _read_once_each(path: Path, columns: Sequence[str], text_columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table in which each value of the first of ``columns`` comes once."""
     table = results.read_table(path, columns, text_columns)
-    repeated = table.loc[table[columns[0]].duplicated(), columns[0]]
-    if len(repeated):
-        raise UserError(f"{path}: {columns[0]} {repeated.iloc[0]} comes twice")
+    repeated = table[columns[0]].duplicated()
+    if repeated.any():
+        raise UserError(f"{path}: {columns[0]} {table[columns[0]][repeated].iloc[0]} comes twice")
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -20,6 +19,9 @@ import numpy as np
 
 from pose.atomic import reserved_stamp, timestamp, write_all_atomically, write_atomically
 from pose.cli import UserError
+from pose.statistics import describe
+from pose.tables import COUNT_COLUMNS, write_table
+from pose.tables import read_table as read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +31,6 @@ RAW_DATA_COLUMNS = (
     "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm", "needs_review",
     "review_score",
 )  # fmt: skip
-COUNT_COLUMNS = frozenset((
-    "slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n",
-    "needs_review", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed", "failed_volumes",
-))  # fmt: skip
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
 RECORDED_PACKAGES = (
@@ -90,13 +88,8 @@ def is_slice_metric(metric: str) -> bool:
 
 def statistics(values: pd.Series) -> dict[str, float | int]:
     """Return min, max, avg, std (of the sample, n - 1) and n of the values that are there; nan where undefined."""
-    known = values.dropna().to_numpy(dtype=np.float64)
-    if known.size == 0:
-        return {**dict.fromkeys(("min", "max", "avg", "std"), math.nan), "n": 0}
-    # The spread of values of which one is infinite is undefined, and no reason to warn.
-    with np.errstate(invalid="ignore"):
-        std = known.std(ddof=1) if known.size > 1 else math.nan
-    return {"min": known.min(), "max": known.max(), "avg": known.mean(), "std": std, "n": known.size}
+    described = describe(values.to_numpy(dtype=np.float64, na_value=math.nan))
+    return {name: described[name] for name in SUMMARY_COLUMNS[1:]}
 
 
 def summarise(raw_data: pd.DataFrame, volume_metrics: Mapping[str, float | None] | None = None) -> pd.DataFrame:
@@ -111,52 +104,6 @@ def summarise(raw_data: pd.DataFrame, volume_metrics: Mapping[str, float | None]
     for name, value in (volume_metrics or {}).items():
         rows.append({"metric": name, **statistics(pd.Series([value], dtype="float64"))})
     return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV: every digit, missing values as empty cells, infinite ones as ``inf``."""
-    table.to_csv(path, index=False)
-
-
-def read_table(path: Path, columns: Iterable[str], text_columns: Iterable[str] = ()) -> pd.DataFrame:
-    """Read a CSV of numbers, bit for bit what was written.
-
-    Args:
-        columns: columns that must be there.
-        text_columns: columns that hold words; all others hold numbers, ``inf`` or nothing.
-
-    Raises:
-        UserError: the file cannot be read, lacks a column, or holds something that is no number.
-    """
-    import pandas as pd
-
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *lines = list(csv.reader(file)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as a CSV: {error}") from None
-    if missing := [name for name in columns if name not in header]:
-        raise UserError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(header) or 'none'}")
-    types = {name: "Int64" if name in COUNT_COLUMNS else "float64" for name in header if name not in text_columns}
-    cells: dict[str, list[Any]] = {name: [] for name in header}
-    if len(cells) < len(header):
-        raise UserError(f"{path}: two of its columns have one name; they are {', '.join(header)}")
-    for number, line in enumerate(lines, start=2):
-        if line and len(line) != len(cells):
-            raise UserError(f"{path}: line {number}: {len(line)} cells under {len(cells)} columns")
-        for name, cell in zip(header, line):
-            cells[name].append(cell if name in text_columns else _number(cell, name, f"{path}: line {number}"))
-    return pd.DataFrame(cells).astype(types)
-
-
-def _number(cell: str, name: str, place: str) -> float | None:
-    try:
-        value = float(cell) if cell.strip() else math.nan
-    except ValueError:
-        raise UserError(f"{place}: {name} {cell!r} is not a number") from None
-    if name in COUNT_COLUMNS and not (math.isnan(value) or (value.is_integer() and abs(value) <= 2**53)):
-        raise UserError(f"{place}: {name} {cell!r} is not a whole number")
-    return None if math.isnan(value) else value
 
 
 def write_results(

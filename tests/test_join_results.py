@@ -68,6 +68,7 @@ def test_joint_results(folder):
     assert list(table.columns) == [
         "image", "slices",
         *(f"{metric}_{name}" for metric in METRICS for name in statistics),
+        *(f"{metric}_{name}" for metric in METRICS for name in ("n", "q1", "median", "q3")),
         "volume_dice", "volume_hd95_mm", "false_positive_voxels", "missed_slices",
     ]  # fmt: skip
     assert table["image"].tolist() == ["a", "b"]
@@ -76,6 +77,9 @@ def test_joint_results(folder):
     assert table["dice_max"].tolist() == [0.75, 1.0]
     assert table["dice_avg"].tolist() == [0.5, 0.75]
     assert table["dice_std"].tolist() == [np.std([0.25, 0.75], ddof=1), np.std([0.5, 1.0], ddof=1)]
+    assert table[["dice_n", "dice_q1", "dice_median", "dice_q3"]].to_numpy().tolist() == [
+        [2, 0.375, 0.5, 0.625], [2, 0.625, 0.75, 0.875],
+    ]  # fmt: skip
     assert table["volume_dice"].tolist() == [0.6, 0.8]
     assert table["volume_hd95_mm"].tolist() == [math.inf, 2.0]
     (path,) = folder.glob("joint_results_*.csv")
@@ -84,16 +88,22 @@ def test_joint_results(folder):
 
 def test_results(folder):
     table = joined(folder)["results"].set_index("metric")
-    assert list(table.columns) == ["min", "max", "avg", "std", "n"]
+    further = ["q1", "median", "q3", "ci95_low", "ci95_high", "volumes"]
+    assert list(table.columns) == ["min", "max", "avg", "std", "n", *further]
     assert list(table.index) == [
         *METRICS,
         "volume_dice", "volume_hd95_mm", "false_positive_voxels", "missed_slices",
     ]  # fmt: skip
-    assert table.loc["dice"].tolist() == [0.25, 1.0, 0.625, np.std([0.25, 0.75, 0.5, 1.0], ddof=1), 4]
-    assert table.loc["volume_dice"].tolist() == pytest.approx([0.6, 0.8, 0.7, math.sqrt(0.02), 2], abs=1e-15)
+    assert table.loc["dice"].tolist() == [
+        0.25, 1.0, 0.625, np.std([0.25, 0.75, 0.5, 1.0], ddof=1), 4, 0.4375, 0.625, 0.8125, 0.5, 0.75, 2,
+    ]  # fmt: skip
+    assert table.loc["volume_dice"].tolist() == pytest.approx(
+        [0.6, 0.8, 0.7, math.sqrt(0.02), 2, 0.65, 0.7, 0.75, 0.6, 0.8, 2], abs=1e-15
+    )
+    assert table.loc["volume_hd95_mm", further].tolist() == [math.inf, math.inf, math.inf, 2.0, math.inf, 2]
     assert table.loc["volume_hd95_mm", ["min", "max", "avg"]].tolist() == [2.0, math.inf, math.inf]
     assert math.isnan(table.loc["volume_hd95_mm", "std"])
-    assert table.loc["false_positive_voxels"].tolist() == [7, 7, 7, 0, 2]
+    assert table.loc["false_positive_voxels"].tolist() == [7, 7, 7, 0, 2, 7, 7, 7, 7, 7, 2]
 
 
 def test_printed_tables_show_infinity_and_the_undefined(folder, capsys):
@@ -107,7 +117,7 @@ def test_printed_tables_show_infinity_and_the_undefined(folder, capsys):
     assert ["a", "2", "0.5000", "0.3536", "0.5000", "0.5000", "0.6000", "inf", "0"] in lines
     assert ["c", "1", "-", "-", "-", "0.5000", "-", "-", "-"] in lines
     assert ["3", "volumes,", "6", "slices"] in lines
-    assert ["dice", "0.2500", "1.0000", "0.6250", "0.3227", "4"] in lines
+    assert ["dice", *"0.2500 1.0000 0.6250 0.3227 4 0.4375 0.6250 0.8125 0.5000 0.7500 2".split()] in lines
     assert lines[-1][0].startswith(str(folder / "results_"))
 
 
@@ -136,7 +146,7 @@ def test_volumes_of_the_published_code_beside_ours(folder):
     assert per_volume["dice_label_1_avg"].fillna(-1).tolist() == [-1, -1, 0.125, -1]
     overall = tables["results"].set_index("metric")
     assert overall.loc["dice", "n"] == 6
-    assert overall.loc["object_score"].fillna(-1).tolist() == [3, 3, 3, -1, 1]
+    assert overall.loc["object_score"].fillna(-1).tolist() == [3, 3, 3, -1, 1, 3, 3, 3, -1, -1, 1]
     assert overall.loc["volume_dice", "n"] == 2
 
 
@@ -291,6 +301,14 @@ def test_slices_to_review_are_carried_on(tmp_path):
     assert tables["joint_raw_data"]["needs_review"].fillna(-1).tolist() == [1, -1, 0]
     assert tables["joint_results"]["slices_to_review"].fillna(-1).tolist() == [3, -1, 0]
     assert tables["results"].set_index("metric").loc["slices_to_review"].tolist()[:3] == [0, 3, 1.5]
+
+
+def test_times_have_rows_where_a_run_took_them(tmp_path):
+    write_run(tmp_path / "a", [0.5, 1.0], set_image_time=2.0, predict_image_time=0.25)
+    tables = joined(tmp_path)
+    assert list(tables["results"]["metric"]) == [*METRICS, "set_image_time", "predict_image_time"]
+    assert tables["results"].set_index("metric").loc["set_image_time", ["avg", "n"]].tolist() == [2.0, 2]
+    assert tables["joint_results"]["predict_image_time_median"].tolist() == [0.25]
 
 
 def test_failed_volumes_are_counted_and_named(tmp_path, capsys):
