@@ -56,6 +56,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="columns of raw_data (a value per slice), or metrics of a whole volume such as volume_dice "
         f"(default: {' '.join(METRICS)})",
     )
+    parser.add_argument(
+        "--name", default=NAME, metavar="NAME", help="what the names of the files begin with (default: %(default)s)"
+    )
     return parser
 
 
@@ -70,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     table, outliers = tables_of(boxes)
     plot = partial(draw, boxes, len(arguments.metrics), len(arguments.subsets))
-    written = write_outputs(
-        arguments.output_folder_path, {NAME: table, f"{NAME}_outliers": outliers}, {NAME: plot}
-    )
+    name = arguments.name
+    written = write_outputs(arguments.output_folder_path, {name: table, f"{name}_outliers": outliers}, {name: plot})
     print(as_text(table[list(PRINTED)]))
     for one in series:
         for image, reason in one.failures.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 
 from pose import results
 from pose.cli import UserError
+from pose.models import REPOSITORY_FOLDER
 from pose.result_series import ALL, Subset, as_text, check_subsets, read_series, subset, write_outputs
 from tests.result_runs import write_published_run, write_run
 
@@ -82,3 +85,18 @@ def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: cannot be written"):
         write_outputs(tmp_path / "file", {}, {})
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["create_comparison_boxplot", "segmentation_times", "center_slice_selection", "error_by_distance"],
+)
+def test_help_of_the_scripts_imports_nothing_heavy(script):
+    code = (
+        "import runpy, sys; sys.argv = ['x', '--help']\n"
+        "try: runpy.run_path('comparison/%s.py', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'pandas', 'matplotlib', 'scipy', 'nibabel')"
+        " if m in sys.modules])"
+    ) % script
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
+    assert done.stdout.strip().splitlines()[-1] == "0 []", done.stderr
