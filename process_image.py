@@ -29,15 +29,15 @@ def make_parser() -> argparse.ArgumentParser:
     cli.add_prompt_arguments(parser)
     cli.add_model_arguments(parser, sam_version=1)
     parser.add_argument(
+        "--repeat", type=cli.positive_whole_number, metavar="N",
+        help="to measure times: segment each slice once to warm up, which is not counted, and then N times; raw_data "
+        "holds the medians, times_*.csv every repetition",
+    )
+    parser.add_argument(
         "-o", "--multimask_output", action="store_true",
         help="let the model make three masks and take the best by its score (unsafe on chests: the score misleads)",
     )
     cli.add_embeddings_arguments(parser)
-    parser.add_argument(
-        "--repeat", type=cli.positive_whole_number, metavar="N",
-        help="to measure times: segment each slice once to warm up, which is not counted, and then N times; raw_data holds "
-        "the medians, times_*.csv every repetition",
-    )
     cli.add_run_arguments(parser, "results")
     return parser
 

@@ -1,4 +1,4 @@
-"""Where is the best slice to prompt? A metric against the place of the slice in its object, and what chosen slices have.
+"""Where is the best slice to prompt? A metric against the place of the slice in its object, and that of chosen slices.
 
 Takes results with a prompt on every slice, such as those of process_image.py. The place of a slice is 0 for the first
 slice that holds the object and 1 for the last. For each volume the best slice is compared with those that
@@ -99,7 +99,8 @@ def placed_slices(series: Series, metric: str) -> tuple[pd.DataFrame, list[str]]
     voxels = counted.astype("Float64").astype("float64")  # through a type that knows what is missing
     masked = (voxels > 0) | (voxels.isna() & raw_data["dice"].notna())
     table = pd.DataFrame({
-        "image": raw_data["image"], "slice": raw_data["slice"].astype("int64"), "voxels": voxels, "value": raw_data[metric],
+        "image": raw_data["image"], "slice": raw_data["slice"].astype("int64"), "voxels": voxels,
+        "value": raw_data[metric],
     })[masked]  # fmt: skip
     by_image = table.groupby("image")["slice"]
     enough = by_image.transform("size") >= LEAST_MASKED_SLICES
@@ -124,7 +125,8 @@ def choices_of_volumes(slices: pd.DataFrame) -> pd.DataFrame:
     for image, volume in slices.groupby("image", sort=False):
         volume = volume.sort_values("slice", ignore_index=True)
         off_middle = (volume["place"] - 0.5).abs()
-        best = volume.assign(off_middle=off_middle).sort_values(["value", "off_middle"], ascending=[False, True]).index[0]
+        ranked = volume.assign(off_middle=off_middle).sort_values(["value", "off_middle"], ascending=[False, True])
+        best = ranked.index[0]
         chosen: dict[str, int | None] = {"best": best, "centre": len(volume) // 2, "largest": None}
         if volume["voxels"].notna().all():
             chosen["largest"] = int(volume["voxels"].idxmax())

@@ -3,13 +3,13 @@
 The prompted slices are those of sam_prompts_*.json, the distance between slices that of run_*.json; for results without
 them, as the published ones, --prompted_slice and --slice_spacing_mm tell them. A slice belongs to the prompted slice
 that is nearest to it, whichever object that was prompted for. Every slice that has a score counts: one on which the
-object was missed with 0, and so does one beyond the object on which something is predicted (false_positive_slices in the
-tables). Volumes that have no distance are left out and counted: those without ground truth, with a prompt on every
+object was missed with 0, and so does one beyond the object on which something is predicted (false_positive_slices in
+the tables). Volumes that have no distance are left out and counted: those without ground truth, with a prompt on every
 slice, or whose masks came from a seed slice of another volume. Intervals are bootstrap ones that draw whole volumes, as
 slices of one are not independent.
 
-Writes error_by_distance.csv (bins of the distance), error_by_distance_signed.csv (with its sign: positive towards higher
-slice numbers), error_by_distance_volumes.csv (bins of each volume), and plots of the first two as .pdf and .png.
+Writes error_by_distance.csv (bins of the distance), error_by_distance_signed.csv (with its sign: positive towards
+higher slice numbers), error_by_distance_volumes.csv (bins of each volume), and plots of the first two as .pdf and .png.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def distances_of_series(
     series: Series, metric: str = "dice", slice_spacing_mm: float | None = None, prompted_slice: str | int | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return the slices that have a score, with their distance from the prompt, and the images left out with the reason.
+    """Return the slices that have a score, with their distance from the prompt, and why images are left out.
 
     Args:
         series: the results.
@@ -165,10 +165,12 @@ def prompted_slices_of(run: results.RunFiles, volume: pd.DataFrame, otherwise: s
         prompts = results.read_manifest(run.sam_prompts).get("prompts")
         slices = [one.get("slice") if isinstance(one, dict) else None for one in prompts or ()]
         if not slices or not all(type(one) is int and one >= 0 for one in slices):
-            raise cli.UserError(f"{run.sam_prompts}: prompts must be a list with the 'slice' of each, got {prompts!r:.60}")
+            problem = f"prompts must be a list with the 'slice' of each, got {prompts!r:.60}"
+            raise cli.UserError(f"{run.sam_prompts}: {problem}")
         return sorted(set(slices))
     if otherwise is None:
-        raise cli.UserError(f"{run.raw_data}: no sam_prompts_*.json tells the prompted slice; say --prompted_slice centre")
+        problem = "no sam_prompts_*.json tells the prompted slice; say --prompted_slice centre"
+        raise cli.UserError(f"{run.raw_data}: {problem}")
     if isinstance(otherwise, int):
         if otherwise not in set(volume["slice"]):
             raise cli.UserError(f"{run.raw_data}: slice {otherwise} (--prompted_slice) has no score")
@@ -177,7 +179,7 @@ def prompted_slices_of(run: results.RunFiles, volume: pd.DataFrame, otherwise: s
     masked = volume if voxels is None or voxels.isna().any() else volume[voxels > 0]
     if otherwise == "largest":
         if voxels is None or voxels.isna().any():
-            raise cli.UserError(f"{run.raw_data}: has no ground_truth_voxels to find the largest slice by (--prompted_slice)")
+            raise cli.UserError(f"{run.raw_data}: has no ground_truth_voxels to tell --prompted_slice largest by")
         return [int(volume.loc[voxels.idxmax(), "slice"])]
     return [int(masked["slice"].iloc[len(masked) // 2])] if len(masked) else []
 
@@ -201,7 +203,7 @@ def slice_spacing_of(run: results.RunFiles, record: dict, otherwise: float | Non
 
 
 def signed_distances(slices: np.ndarray, prompted: Sequence[int], spacing_mm: float) -> np.ndarray:
-    """Return the way in mm from the nearest of the ``prompted`` slices to each of (n,) slices; of two the lower counts."""
+    """Return the way in mm from the nearest of the ``prompted`` slices to each of (n,) slices; of two, the lower one's."""
     away = slices[:, None] - np.sort(np.asarray(prompted))[None, :]
     nearest = np.abs(away).argmin(axis=1)
     return away[np.arange(len(slices)), nearest] * spacing_mm
@@ -214,7 +216,8 @@ def binned(slices: pd.DataFrame, bin_mm: float, by: Sequence[str]) -> pd.DataFra
 
     Returns:
         Those columns, from_mm, to_mm, slices, volumes, false_positive_slices, q1, median, q3, mean and, for groups that
-        hold volumes, mean_low and mean_high: the 95 % bootstrap interval of the mean over volumes, nan for fewer than two.
+        hold volumes, mean_low and mean_high: the 95 % bootstrap interval of the mean, drawing volumes; nan for fewer
+        than two.
     """
     import pandas as pd
 
@@ -240,7 +243,7 @@ def binned(slices: pd.DataFrame, bin_mm: float, by: Sequence[str]) -> pd.DataFra
 
 
 def mean_interval(values: np.ndarray, units: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of (n,) values, drawing whole ``units``; nan for fewer than two."""
+    """Return the 95 % bootstrap interval of the mean of (n,) values, drawing whole ``units``; nan for less than two."""
     names, unit = np.unique(units, return_inverse=True)
     if len(names) < 2:
         return np.nan, np.nan
@@ -257,7 +260,8 @@ def reach_of(bins: pd.DataFrame, metric: str, score: float) -> str:
     if not len(below):
         return f"the median {metric} is at least {score:g} in every bin, up to {beyond['to_mm'].max():g} mm"
     reach = beyond["from_mm"].iloc[below[0]]
-    return f"the median {metric} is at least {score:g} up to {reach:g} mm from the prompted slice, and less in the next bin"
+    near = f"the median {metric} is at least {score:g} up to {reach:g} mm from the prompted slice"
+    return f"{near}, and less in the next bin"
 
 
 def draw(bins: pd.DataFrame, per_volume: pd.DataFrame, metric: str, path: Path) -> list[Path]:
@@ -291,7 +295,8 @@ def draw(bins: pd.DataFrame, per_volume: pd.DataFrame, metric: str, path: Path) 
         side = " (positive: towards higher slice numbers)" if signed else ""
         below.set_xlabel(f"distance from the prompted slice, mm{side}")
         figure.supxlabel(
-            "thick: median and quartiles of slices; thin: medians of volumes; diamonds: mean, 95 % interval over volumes",
+            "thick: median and quartiles of slices; thin: medians of volumes; "
+            "diamonds: mean, 95 % interval over volumes",
             fontsize=7,
         )
         return save_plot(figure, path)

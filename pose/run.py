@@ -164,9 +164,9 @@ def segment_and_write(
         prompts_json=prompts_json(case, prompts),
         masks_suffix=".npz" if volume.affine is None else ".nii.gz",
         masks_writer=lambda path: write_mask(path, labels, volume),
+        times=times,
         manifest=manifest,
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
-        times=times,
     )
 
 

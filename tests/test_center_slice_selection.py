@@ -34,8 +34,8 @@ def test_choices_and_curve(folder, capsys):
     out = folder / "out"
     assert run("-r", folder / "SAM", folder / "old", "--bins", 2, "--output_folder_path", out) == 0
     choices = pd.read_csv(out / "center_slice_selection_volumes.csv")
-    names = ["results", "image", "masked_slices", "best_slice", "best_place", "best_value", "centre_slice", "centre_place",
-             "centre_value", "largest_slice", "largest_place", "largest_value"]  # fmt: skip
+    names = ["results", "image", "masked_slices", "best_slice", "best_place", "best_value", "centre_slice",
+             "centre_place", "centre_value", "largest_slice", "largest_place", "largest_value"]  # fmt: skip
     assert choices.columns.tolist() == names
     rows = choices.astype(object).where(choices.notna(), None).to_numpy().tolist()
     # of slices 3 and 5 of equal Dice, equally far from the middle, the first; of b's largest slices the first

@@ -48,7 +48,7 @@ def test_boxes_of_both_models_in_all_subsets(working_data, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sam2", "tiny"], "results_tiny: no such folder; scripts/process_covid_images.sh --model tiny --results_folder_path"),
+        (["--sam2", "tiny"], "results_tiny: no such folder; scripts/process_covid_images.sh --model tiny"),
         (["--sam"], "--sam: needs a value"),
     ],
 )

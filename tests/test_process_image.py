@@ -299,7 +299,7 @@ def test_out_of_memory_on_the_device_goes_to_the_cpu(real_model_files, tmp_path,
         (["-m", "{mask}", "--window", "moon", "--model", "lite_medsam"], "--window moon"),
         (["-m", "{mask}", "--image_size", "512", "--model", "lite_medsam"], "lite_medsam sees slices at 256 pixels"),
         (["-m", "{mask}", "--image_size", "500", "--model", "tiny"], "--image_size 500: not a multiple of 32"),
-        (["-m", "{mask}", "--repeat", "2", "--embeddings_cache", "cache", "--model", "lite_medsam"], "--repeat 2: times the"),
+        (["-m", "{mask}", "--repeat", "2", "--embeddings_cache", "x", "--model", "lite_medsam"], "--repeat 2: times"),
         (["-m", "{mask}", "--device", "abacus", "--model", "lite_medsam"], "--device abacus"),
     ],
 )

