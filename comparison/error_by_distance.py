@@ -203,7 +203,7 @@ def slice_spacing_of(run: results.RunFiles, record: dict, otherwise: float | Non
 
 
 def signed_distances(slices: np.ndarray, prompted: Sequence[int], spacing_mm: float) -> np.ndarray:
-    """Return the way in mm from the nearest of the ``prompted`` slices to each of (n,) slices; of two, the lower one's."""
+    """Return the way in mm from the nearest of the ``prompted`` slices to each of (n,) slices; of two the lower one's."""
     away = slices[:, None] - np.sort(np.asarray(prompted))[None, :]
     nearest = np.abs(away).argmin(axis=1)
     return away[np.arange(len(slices)), nearest] * spacing_mm

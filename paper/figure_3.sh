@@ -4,7 +4,7 @@
 #   paper/figure_3.sh [--sam NAME] [--sam2 NAME] [--working_data_folder_path FOLDER] [--output_folder_path FOLDER]
 #                     [FLAGS OF comparison/create_comparison_boxplot.py...]
 #
-# Reads results_NAME in the folder of the working data (default: working_data/covid) of the models --sam (default: vit_l)
+# Reads results_NAME in the working data folder (default: working_data/covid) of the models --sam (default: vit_l)
 # and --sam2 (default: large), such as scripts/process_covid_images.sh writes with --results_folder_path. Writes
 # figure_3.pdf and .png, figure_3.csv (the statistics) and figure_3_outliers.csv (slices beyond the whiskers) to
 # paper_results.

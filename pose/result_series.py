@@ -125,7 +125,7 @@ def add_series_arguments(parser: argparse.ArgumentParser, subsets: bool = True) 
         "are shown by (default: the folder's own); folders of the same name are taken together",
     )
     parser.add_argument(
-        "--output_folder_path", type=Path, default=Path("comparison_results"), metavar="FOLDER",
+        "-o", "--output_folder_path", type=Path, default=Path("comparison_results"), metavar="FOLDER",
         help="where tables and plots go (default: %(default)s/)",
     )
     if subsets:
