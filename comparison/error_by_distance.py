@@ -255,11 +255,12 @@ def mean_interval(values: np.ndarray, units: np.ndarray) -> tuple[float, float]:
 
 def reach_of(bins: pd.DataFrame, metric: str, score: float) -> str:
     """Return in a sentence how far the median score is at least ``score`` in every bin."""
-    beyond = bins[bins["to_mm"] > 0]
-    below = np.flatnonzero(beyond["median"] < score)
+    below = np.flatnonzero(bins["median"] < score)
     if not len(below):
-        return f"the median {metric} is at least {score:g} in every bin, up to {beyond['to_mm'].max():g} mm"
-    reach = beyond["from_mm"].iloc[below[0]]
+        return f"the median {metric} is at least {score:g} in every bin, up to {bins['to_mm'].max():g} mm"
+    if below[0] == 0:
+        return f"the median {metric} is less than {score:g} in the bin nearest to the prompt already"
+    reach = bins["to_mm"].iloc[below[0] - 1]
     near = f"the median {metric} is at least {score:g} up to {reach:g} mm from the prompted slice"
     return f"{near}, and less in the next bin"
 

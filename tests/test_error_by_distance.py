@@ -93,9 +93,12 @@ def test_the_interval_draws_volumes_and_not_slices():
 
 
 def test_how_far_a_prompt_reaches():
-    bins = pd.DataFrame({"from_mm": [0, 0, 10, 20], "to_mm": [0, 10, 20, 30], "median": [0.9, 0.95, 0.9, 0.91]})
+    bins = pd.DataFrame({"from_mm": [0, 0, 10, 20], "to_mm": [0, 10, 20, 30], "median": [0.93, 0.95, 0.9, 0.92]})
     assert reach_of(bins, "dice", 0.9) == "the median dice is at least 0.9 in every bin, up to 30 mm"
     assert "at least 0.91 up to 10 mm from the prompted slice, and less in the next bin" in reach_of(bins, "dice", 0.91)
+    assert reach_of(bins, "dice", 0.94) == "the median dice is less than 0.94 in the bin nearest to the prompt already"
+    coarse = bins.iloc[[0, 2]]  # no slice in the first 10 mm
+    assert "at least 0.91 up to 0 mm" in reach_of(coarse, "dice", 0.91)
 
 
 def test_results_that_do_not_tell_are_refused_until_told(tmp_path, capsys):
