@@ -29,6 +29,11 @@ def make_parser() -> argparse.ArgumentParser:
     cli.add_prompt_arguments(parser)
     cli.add_model_arguments(parser, sam_version=1)
     parser.add_argument(
+        "--repeat", type=cli.positive_whole_number, metavar="N",
+        help="to measure times: segment each slice once to warm up, which is not counted, and then N times; raw_data "
+        "holds the medians, times_*.csv every repetition",
+    )
+    parser.add_argument(
         "-o", "--multimask_output", action="store_true",
         help="let the model make three masks and take the best by its score (unsafe on chests: the score misleads)",
     )
@@ -48,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pose.intensity import intensity_from_arguments
 
     intensity_from_arguments(arguments)  # a mistake here is no volume's
+    if arguments.repeat is not None and arguments.embeddings_cache is not None:
+        raise cli.UserError(f"--repeat {arguments.repeat}: times the encoder, so not together with --embeddings_cache")
     jobs = plan_jobs(arguments, "results")
     spec = models.at_image_size(models.find_model(arguments.model, arguments.sam_version), arguments.image_size)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
@@ -74,22 +81,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         manifest = models.describe(spec, checkpoint, segmenter.checkpoint_sha256, device, precision)
         return segmenter, manifest, embeddings
 
+    warm: set[str] = set()
+
     def process(job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
         case = load_case(job, arguments)
         prompts = prompts_of_slices(case, arguments)
         slices = range(len(case.grey)) if arguments.slice is None else [arguments.slice]
-        segmenter, manifest, embeddings = load("cpu" if less_memory else arguments.device)
+        device_name = "cpu" if less_memory else arguments.device
+        segmenter, manifest, embeddings = load(device_name)
         prompts = usable_prompts(prompts, segmenter.prompt_kinds, spec.name)
         crop = crop_volume(arguments.crop, case.grey, prompts)
         predictions = segmenters.segment_slices(
-            segmenter, crop.grey, crop.prompts(prompts), slices, arguments.multimask_output
+            segmenter, crop.grey, crop.prompts(prompts), slices, arguments.multimask_output, arguments.repeat
         )
         manifest = {**manifest, "crop": crop.describe(), "made_from": made_from, "less_memory": less_memory}
+        manifest["timing"] = describe_timing(arguments.repeat, first_of_process=device_name not in warm)
+        warm.add(device_name)
         return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings)
 
     if arguments.dry_run:
         return batch.check_jobs(jobs, describe)
     return batch.run_jobs(jobs, process, made_from_of, arguments.resume)
+
+
+def describe_timing(repeat: int | None, first_of_process: bool) -> dict[str, Any]:
+    """Return what a run manifest says of how times were taken, and of the warm-up in them.
+
+    Args:
+        repeat: how often each slice was segmented and counted; None for once, without a warm-up.
+        first_of_process: whether the model had not segmented anything before this volume.
+    """
+    if repeat is not None:
+        warm_up = "each slice was segmented once before, which is not counted in raw_data and is repetition 0 in times"
+    elif first_of_process:
+        warm_up = "the first slice segmented is the model's first of this process, and is counted in raw_data"
+    else:
+        warm_up = "none needed: other volumes were segmented before in this process"
+    return {"repeat": repeat, "first_of_process": first_of_process, "warm_up": warm_up}
 
 
 def prompts_of_slices(case: Case, arguments: argparse.Namespace) -> list[Prompt]:

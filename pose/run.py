@@ -99,6 +99,7 @@ def segment_and_write(
     labels = np.zeros((len(case.grey), *case.grey.shape[:2]), np.uint8).transpose(1, 2, 0)  # a slice lies in one piece
     rows: dict[int, dict[str, Any]] = {}
     estimates: dict[int, dict[int, Estimate]] = {}
+    times: list[tuple[float, ...]] = []
     per_label = arguments.objects == "per_label" and case.truth is not None
     if arguments.debug:
         with failure_named(case.job.debug_folder, "pictures cannot be written here"):
@@ -107,6 +108,7 @@ def segment_and_write(
         if max(found.objects, default=0) > np.iinfo(labels.dtype).max:
             labels = labels.astype(np.uint16)
         labels[:, :, found.slice] = label_map(found.objects, labels.shape[:2])
+        times += [(found.slice, number, *pair, sum(pair)) for number, pair in enumerate(found.repetitions)]
         rows[found.slice] = slice_row(case, found, labels[:, :, found.slice], per_label)
         estimates[found.slice] = {
             object_id: Estimate(bool(one.mask.any()), one.score, one.object_score)
@@ -162,6 +164,7 @@ def segment_and_write(
         prompts_json=prompts_json(case, prompts),
         masks_suffix=".npz" if volume.affine is None else ".nii.gz",
         masks_writer=lambda path: write_mask(path, labels, volume),
+        times=times,
         manifest=manifest,
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
     )

@@ -16,6 +16,7 @@ import nifti_to_numpy
 import process_image
 from pose import cli, models, segmenters
 from pose.models import REPOSITORY_FOLDER
+from pose.results import newest_run
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
 
@@ -177,6 +178,58 @@ def test_a_crop_changes_nothing_but_what_the_model_sees(files, tmp_path, monkeyp
     ]
 
 
+def test_repetitions_are_written_and_the_medians_of_those_counted(files, tmp_path, monkeypatch):
+    calls = []
+
+    class Slower(DarkInBox):
+        """Its k-th call takes k milliseconds by the clock of the test."""
+
+        def set_image(self, grey):
+            calls.append("set_image")
+            super().set_image(grey)
+
+        def predict(self, prompt, multimask_output=False):
+            calls.append("predict")
+            return super().predict(prompt, multimask_output)
+
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: Slower())
+    monkeypatch.setattr(segmenters, "perf_counter", lambda: len(calls) * (len(calls) + 1) / 2000)
+    image, masks = files
+    other, other_masks = write_two_blocks(tmp_path, "other")
+    assert run("-i", image, other, "-m", masks, other_masks, "--swap_axes", "-w", "-b", "--model", "lite_medsam",
+               "--repeat", 3, "-r", tmp_path / "results") == 0  # fmt: skip
+    assert calls == ["set_image", "predict"] * 4 * 8
+    folder = tmp_path / "results" / "case"
+    times = pd.read_csv(only(folder, "times_*.csv"))
+    assert times["slice"].tolist() == [slice_index for slice_index in (2, 3, 4, 5) for _ in range(4)]
+    assert times["repetition"].tolist() == [0, 1, 2, 3] * 4
+    first = times[times["slice"] == 2]
+    assert first["set_image_time"].tolist() == pytest.approx([0.001, 0.003, 0.005, 0.007])
+    assert first["predict_image_time"].tolist() == pytest.approx([0.002, 0.004, 0.006, 0.008])
+    assert first["process_image_time"].tolist() == pytest.approx([0.003, 0.007, 0.011, 0.015])
+    raw_data = pd.read_csv(only(folder, "raw_data_*.csv")).set_index("slice")
+    assert raw_data.loc[2, TIMES].tolist() == pytest.approx([0.005, 0.006, 0.011])
+    assert raw_data["dice"].dropna().tolist() == [1.0] * 4
+    timings = [json.loads(only(folder.parent / name, "run_*.json").read_text())["timing"] for name in ("case", "other")]
+    assert [timing["repeat"] for timing in timings] == [3, 3]
+    assert [timing["first_of_process"] for timing in timings] == [True, False]
+    assert newest_run(folder).times == only(folder, "times_*.csv")
+
+
+def test_without_repetitions_the_manifest_tells_where_the_warm_up_is(files, tmp_path):
+    image, masks = files
+    other, other_masks = write_two_blocks(tmp_path, "other")
+    assert run("-i", image, other, "-m", masks, other_masks, "-w", "-b", "--model", "lite_medsam") == 0
+    folder = tmp_path / "results"
+    timings = [json.loads(only(folder / name, "run_*.json").read_text())["timing"] for name in ("case", "other")]
+    assert timings[0] == {
+        "repeat": None, "first_of_process": True,
+        "warm_up": "the first slice segmented is the model's first of this process, and is counted in raw_data",
+    }  # fmt: skip
+    assert timings[1]["first_of_process"] is False
+    assert not list(folder.rglob("times_*"))
+
+
 def test_dry_run_writes_nothing(files, tmp_path, capsys):
     image, masks = files
     before = sorted(tmp_path.rglob("*"))
@@ -246,6 +299,7 @@ def test_out_of_memory_on_the_device_goes_to_the_cpu(real_model_files, tmp_path,
         (["-m", "{mask}", "--window", "moon", "--model", "lite_medsam"], "--window moon"),
         (["-m", "{mask}", "--image_size", "512", "--model", "lite_medsam"], "lite_medsam sees slices at 256 pixels"),
         (["-m", "{mask}", "--image_size", "500", "--model", "tiny"], "--image_size 500: not a multiple of 32"),
+        (["-m", "{mask}", "--repeat", "2", "--embeddings_cache", "x", "--model", "lite_medsam"], "--repeat 2: times"),
         (["-m", "{mask}", "--device", "abacus", "--model", "lite_medsam"], "--device abacus"),
     ],
 )

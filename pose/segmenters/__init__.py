@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,12 +60,14 @@ class SlicePredictions:
         objects: predictions by object id.
         set_image_time: seconds to prepare and encode the slice.
         predict_image_time: seconds to turn the prompts (or the memory) into masks.
+        repetitions: both times of each repetition, the warm-up first, where the slice was segmented again and again.
     """
 
     slice: int
     objects: dict[int, Prediction] = field(default_factory=dict)
     set_image_time: float | None = None
     predict_image_time: float | None = None
+    repetitions: tuple[tuple[float, float], ...] = ()
 
 
 class SliceSegmenter(Protocol):
@@ -99,8 +102,13 @@ def segment_slices(
     prompts: Sequence[Prompt],
     slices: Sequence[int],
     multimask_output: bool = False,
+    repeat: int | None = None,
 ) -> Iterator[SlicePredictions]:
-    """Segment each of ``slices`` from its own prompts; a slice without any is not shown to the model."""
+    """Segment each of ``slices`` from its own prompts; a slice without any is not shown to the model.
+
+    With ``repeat``, each slice is segmented once to warm up and then so many times more, all from the beginning; its
+    times are the medians of the latter.
+    """
     by_slice: dict[int, list[Prompt]] = {}
     for prompt in prompts:
         by_slice.setdefault(prompt.slice, []).append(prompt)
@@ -108,11 +116,17 @@ def segment_slices(
         if index not in by_slice:
             yield SlicePredictions(index)
             continue
-        start = perf_counter()
-        segmenter.set_image(grey[index])
-        encoded = perf_counter()
-        objects = {prompt.object_id: segmenter.predict(prompt, multimask_output) for prompt in by_slice[index]}
-        yield SlicePredictions(index, objects, encoded - start, perf_counter() - encoded)
+        times = []
+        for _ in range(1 if repeat is None else 1 + repeat):
+            start = perf_counter()
+            segmenter.set_image(grey[index])
+            encoded = perf_counter()
+            objects = {prompt.object_id: segmenter.predict(prompt, multimask_output) for prompt in by_slice[index]}
+            times.append((encoded - start, perf_counter() - encoded))
+        counted = times if repeat is None else times[1:]
+        set_image_time, predict_image_time = map(median, zip(*counted))
+        repetitions = () if repeat is None else tuple(times)
+        yield SlicePredictions(index, objects, set_image_time, predict_image_time, repetitions)
 
 
 def build_slice_segmenter(
