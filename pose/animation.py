@@ -32,8 +32,8 @@ FONT_PIXELS = 13
 
 
 def predictions_gif(
-    grey: GreySlices | Sequence[np.ndarray], labels: np.ndarray, *, prompts: Sequence[Prompt] = (), filled: bool = True,
-    turn: Turn = Turn(), spacing_mm: Sequence[float] | None = None,
+    grey: GreySlices | Sequence[np.ndarray], labels: np.ndarray, slices: Sequence[int] | None = None, *,
+    prompts: Sequence[Prompt] = (), filled: bool = True, turn: Turn = Turn(), spacing_mm: Sequence[float] | None = None,
 ) -> bytes:  # fmt: skip
     """Return a GIF of the slices on which something is predicted, and one more at either end.
 
@@ -43,6 +43,7 @@ def predictions_gif(
     Args:
         grey: uint8 slices of (rows, columns).
         labels: (rows, columns, slices) what was predicted; each label is outlined on its own.
+        slices: those that were worked on, if not all.
         prompts: drawn on their slices.
         filled: tint what was predicted, not only outline it.
         turn: how to lay the slices.
@@ -50,6 +51,8 @@ def predictions_gif(
     """
     filled_slices = np.array([labels[:, :, index].any() for index in range(labels.shape[2])])
     shown = choose_slices(filled_slices, [prompt.slice for prompt in prompts], MOST_FRAMES)
+    if slices is not None:
+        shown = [index for index in shown if index in slices] or slices[:1]
     for side, levels in SIZES:
         size = _size(turn.slice(labels[:, :, 0]).shape, turn.spacing(spacing_mm), side)
         frames = _frames(grey, labels, shown, prompts, filled, turn, size, levels)
@@ -104,10 +107,10 @@ def _palette(levels: int) -> list[int]:
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:
-    """Return where a label has a neighbour of another value; the picture's own edge counts as one."""
+    """Return where a neighbour has another value: lines of two pixels, of one at the edge of the picture."""
     padded = np.pad(labels, 1)
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    return (labels > 0) & np.any([labels != neighbour for neighbour in neighbours], axis=0)
+    return np.any([labels != neighbour for neighbour in neighbours], axis=0)
 
 
 def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: Prompt, scale: tuple[float, float], colour: dict[str, int]) -> None:

@@ -151,15 +151,15 @@ def _slices_to_draw(
 
 
 def gif_of(
-    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, arguments: argparse.Namespace
+    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, slices: Sequence[int], arguments: argparse.Namespace
 ) -> bytes | None:
-    """Return the GIF of a volume's predictions, or None where none is asked for."""
+    """Return the GIF of a volume's predictions, or None where none is asked for; see :func:`write_figures`."""
     if arguments.gif is None:
         return None
     from pose.animation import predictions_gif
 
     return predictions_gif(
-        case.grey, labels, prompts=prompts, filled=arguments.gif == "filled", turn=turn_of(case, arguments),
+        case.grey, labels, slices, prompts=prompts, filled=arguments.gif == "filled", turn=turn_of(case, arguments),
         spacing_mm=case.volume.spacing_mm,
     )  # fmt: skip
 

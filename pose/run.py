@@ -125,7 +125,7 @@ def segment_and_write(
         contact_sheet = contact_sheet_png(case, labels, rows, prompts)
         volume_metrics.update(measured.result() if measured is not None else {})
     figure_files.write_figures(case, prompts, labels, slices, arguments)
-    animation = figure_files.gif_of(case, prompts, labels, arguments)
+    animation = figure_files.gif_of(case, prompts, labels, slices, arguments)
     chained = manifest.get("method") == "chain"
     reviews = review(estimates, prompted_slices(prompts), review_below=arguments.review_below, chained=chained)
     for index, one in reviews.items():
