@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Figure 5: a prompt improved in four steps on slice 177 of coronacases_001.
 #
-#   paper/figure_5.sh [--working_data_folder_path FOLDER] [--output_folder_path FOLDER] [flags of process_image.py]
+#   paper/figure_5.sh [--working_data_folder_path FOLDER] [--output_folder_path FOLDER] [FLAGS OF process_image.py]
 #
 # A positive point per label; with the negative point; with a positive point per contour; with the box. Writes
 # figure_5_STEP.png, prompt and prediction of each step, and figure_5.csv, their metrics, to paper_results.
-# Without flags the model is SAM ViT-L; one that takes points.
+# Without flags the model is SAM ViT-L; it must be one that takes points.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 read_flags "$@"
@@ -20,4 +20,4 @@ step 1_points --no_negative_point
 step 2_negative_point
 step 3_contours --use_masks_contours
 step 4_box --use_masks_contours --use_bounding_box
-"$python" "$root/paper/metrics_table.py" --output_folder_path "$output" --name figure_5 --results_folder_path "${steps[@]}"
+tabulate figure_5 "${steps[@]}"
