@@ -45,9 +45,14 @@ def prediction():
 PROMPTS = [Prompt(1, 1, ((20, 20),), ((7, 30),), (13, 8, 26, 31))]
 
 
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
 def has(path, name: str) -> bool:
     """Whether a picture holds a pixel of the colour."""
-    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    picture = pixels(path)
     return bool((np.abs(picture - np.round(np.array(to_rgb(name)) * 255)).max(axis=2) < 12).any())
 
 
@@ -66,7 +71,7 @@ def test_what_is_drawn_is_what_was_asked_for(tmp_path, case, prediction):
     assert colours == {
         "prompt": prompt, "prediction": {PREDICTION}, "truth": {TRUTH}, "none": set(), "default": {*prompt, PREDICTION}
     }
-    assert {Image.open(path).size for path in files.values()} == {(770, 770)}
+    assert {pixels(path).shape for path in files.values()} == {(770, 770, 3)}
 
 
 def test_slices_with_something_on_them_each_have_a_file(tmp_path, case, prediction):
@@ -83,7 +88,7 @@ def test_pictures_are_turned_and_keep_their_proportions(tmp_path, case, predicti
     path = tmp_path / "f.png"
     arguments = arguments_of("--figure", str(path), "none", "--rotate", "90", "--figure_size", "400")
     figure_files.write_figures(case, [], prediction, [1], arguments)
-    picture = np.asarray(Image.open(path)).astype(int)
+    picture = pixels(path)
     # 40 columns become rows, counter-clockwise: what was right is at the top; black beside the narrower picture
     assert picture.shape == (400, 400, 3)
     assert picture[10, 200, 0] > 190 and picture[390, 200, 0] < 50
