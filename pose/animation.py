@@ -94,10 +94,16 @@ def _frames(
         for prompt in prompts:
             if prompt.slice == index:
                 _draw_prompt(draw, turn.prompt(prompt, labels.shape[:2]), scale, colour)
-        font = ImageFont.load_default(FONT_PIXELS)
-        where = {"anchor": "ls", "font": font, "stroke_width": 1, "stroke_fill": colour["black"]}
-        draw.text((6, size[1] - 6), f"slice {index}", fill=colour["white"], **where)
+        _write(draw, f"slice {index}", (6, size[1] - 6), colour)
         yield frame
+
+
+def _write(draw: ImageDraw.ImageDraw, text: str, where: tuple[int, int], colour: dict[str, int]) -> None:
+    """Write white on black with the lower left corner at ``where``."""
+    look = {"font": ImageFont.load_default(FONT_PIXELS), "anchor": "ls"}
+    left, top, right, bottom = draw.textbbox(where, text, **look)
+    draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=colour["black"])
+    draw.text(where, text, fill=colour["white"], **look)
 
 
 def _palette(levels: int) -> list[int]:
