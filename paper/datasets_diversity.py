@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_all_atomically(writers.items())
     with plot_of(patients) as figure:
         plots = save_plot(figure, folder / "datasets_diversity")
-    print(table.set_index("data_set").astype(object).T.rename_axis(columns=None).to_string(float_format="{:.1f}".format), end="\n\n")
+    upright = table.set_index("data_set").astype(object).T.rename_axis(columns=None)
+    print(upright.to_string(float_format="{:.1f}".format), end="\n\n")
     print(*writers, *plots, sep="\n")
     return cli.EXIT_OK
 
@@ -140,7 +141,7 @@ def read_clinical_readings(folder: Path, data_set: str = "Montgomery") -> list[P
 def read_metadata(
     path: Path, columns: dict[str, str | None], file_contains: Sequence[str] = (), data_set: str = "COVID-19"
 ) -> list[Patient]:
-    """Read a CSV with a row per volume; a patient with several volumes counts once, by the first word on sex and on age.
+    """Read a CSV with a row per volume; a patient of several rows counts once, by the first word on sex and age.
 
     Args:
         columns: names of the columns for sex, age, patient and file; None finds one by its usual names.
@@ -174,15 +175,17 @@ def read_metadata(
             age = age if before.age is None else before.age
         patients[name] = Patient(data_set, name, sex, age)
     if not patients:
-        raise cli.UserError(f"{path}: no row" + (f" with a file of {' or '.join(file_contains)}" if file_contains else ""))
+        which = f" with a file of {' or '.join(file_contains)}" if file_contains else ""
+        raise cli.UserError(f"{path}: no row{which}")
     return list(patients.values())
 
 
 def column_of(path: Path, header: Sequence[str], what: str, name: str | None) -> int | None:
     """Return which column holds ``what``; None where there is none and it may be missing."""
+    there = ", ".join(header) or "none"
     if name is not None:
         if name not in header:
-            raise cli.UserError(f"{path}: has no column {name!r} (--{what}_column); it has {', '.join(header) or 'none'}")
+            raise cli.UserError(f"{path}: has no column {name!r} (--{what}_column); it has {there}")
         return header.index(name)
     plain = [re.sub(r"[^a-z]", "", column.lower()) for column in header]
     for word in COLUMN_NAMES[what]:
@@ -192,7 +195,7 @@ def column_of(path: Path, header: Sequence[str], what: str, name: str | None) ->
         return None
     usual = ", ".join(COLUMN_NAMES[what])
     raise cli.UserError(
-        f"{path}: has no column called {usual}; name that of the {what} by --{what}_column, one of {', '.join(header) or 'none'}"
+        f"{path}: has no column called {usual}; name that of the {what} by --{what}_column, one of {there}"
     )
 
 

@@ -4,7 +4,8 @@
 #   paper/figure_2.sh [--working_data_folder_path FOLDER] [--output_folder_path FOLDER] [FLAGS OF process_image.py]
 #
 # Reads image_coronacases_001 and masks_coronacases_001 in working_data/covid; writes figure_2_outside.png and
-# figure_2_inside.png to paper_results, the prompt alone. Without flags the model is SAM ViT-L; it must be one that takes points.
+# figure_2_inside.png to paper_results, the prompt alone. Without flags the model is SAM ViT-L; it must be one that takes
+# points.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 read_flags "$@"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Figure 4: what the negative point does on slice 85 of coronacases_001: where the rule puts it, and displaced.
 #
-#   paper/figure_4.sh [--rows ROWS] [--working_data_folder_path FOLDER] [--output_folder_path FOLDER] [FLAGS OF process_image.py]
+#   paper/figure_4.sh [--rows ROWS] [--working_data_folder_path FOLDER] [--output_folder_path FOLDER]
+#                     [FLAGS OF process_image.py]
 #
 # The point moves down by ROWS rows of the array, up where ROWS is negative (default: 40). Writes figure_4_centre.png and
 # figure_4_displaced.png, prompt and prediction, and figure_4.csv and .tex, their metrics, to paper_results. Without flags

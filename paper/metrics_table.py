@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Put the metrics of several results folders side by side: a table per data set and, if asked for, one per volume.
 
-Statistics are those of join_results.py: over the slices of all volumes, slices without a value left out and counted in n.
-A volume that the seed slice of a data set came from is left out of all folders, so that they are compared on the same
-volumes. Writes NAME.csv and NAME.tex; with --per_volume also NAME_volumes.csv, and a plot as NAME_volumes.pdf and .png.
+Statistics are those of join_results.py: over the slices of all volumes that have a value, n of them. A volume that the
+seed slice of a data set came from is left out of all folders, so that they are compared on the same volumes. Writes NAME.csv and NAME.tex; with --per_volume also NAME_volumes.csv, and a plot as NAME_volumes.pdf and .png.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in sets:
             raise cli.UserError(f"--results_folder_path: two folders are called {name}; name one NAME=FOLDER")
         sets[name] = read_result_set(folder)
-    seed_patients = sorted({image for one in sets.values() for image, known in one.prompts.items() if known.seed_patient})
+    known = {image: one.prompts[image] for one in sets.values() for image in one.prompts if one.prompts[image].seed_patient}
+    seed_patients = sorted(known)
     present = [metric for metric in METRICS if any(metric in one.raw_data for one in sets.values())]
     metrics = arguments.metrics or present
     table = table_of_sets(sets, metrics, arguments.data_sets, seed_patients)

@@ -13,8 +13,8 @@ fail() {
 python=${POSE_VENV:-$root/.venv}/bin/python
 [ -x "$python" ] || fail "${POSE_VENV:-$root/.venv}: is no virtual environment; run scripts/setup.sh first"
 
-# Sets working_data and output, and collects in options what other programs are to be given. Further flags of a script, named
-# in "own", set variables of their names.
+# Sets working_data and output, and collects in options what other programs are to be given. Further flags of a script,
+# named in "own", set variables of their names.
 own=
 read_flags() {
   local name
@@ -45,14 +45,15 @@ find_volume() {
   for part in image masks; do
     suffix=npy
     [ -f "$working_data/${part}_$1.npy" ] || suffix=npz
-    [ -f "$working_data/${part}_$1.$suffix" ] || fail "$working_data/${part}_$1.npy: no such file; nifti_to_numpy.py makes it"
+    [ -f "$working_data/${part}_$1.$suffix" ] ||
+      fail "$working_data/${part}_$1.npy: no such file; nifti_to_numpy.py makes it"
     printf -v "$part" %s "$working_data/${part}_$1.$suffix"
   done
   window=()
   case $1 in coronacases*) window=(--apply_windowing) ;; esac
 }
 
-# Prompts slice $2 of the volume found, with the arguments that follow, and writes results to the folder $1 of all results.
+# Prompts slice $2 of the volume found, with the arguments that follow; results go to the folder $1 of all results.
 process_slice() {
   "$python" "$root/process_image.py" --image_file_path "$image" --masks_file_path "$masks" --slice "$2" \
     ${window[@]+"${window[@]}"} --results_folder_path "$output/results/$1" "${@:3}" ${options[@]+"${options[@]}"}

@@ -1,7 +1,8 @@
 """Animation: the predictions of a volume slice by slice as a small GIF, for a talk.
 
 Each frame is made of few colours that all frames share: grey levels, the same grey levels tinted where something is
-predicted, and the colours of lines and text. So a frame needs no colours of its own and no dithering, which compress badly.
+predicted, and the colours of lines and text. So a frame needs no colours of its own and no dithering, which compress
+badly.
 """
 
 from __future__ import annotations

@@ -200,8 +200,8 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     negative.add_argument("--no_negative_point", action="store_true", help="leave the negative point out")
     negative.add_argument(
         "--displace_negative_point", type=int, default=0, metavar="ROWS",
-        help="move the negative point down by so many rows of the array (up where negative); it is left out where it then "
-        "lies in a label",
+        help="move the negative point down by so many rows of the array (up where negative); it is left out where it "
+        "then lies in a label",
     )
     group = parser.add_argument_group("prompts from you")
     group.add_argument(
@@ -269,12 +269,12 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--figure", nargs="+", action="append", default=[], metavar=("FILE.png", "WHAT"),
-        help="write a square picture without frame, title or legend, with prompt, prediction, truth or none drawn (default: "
-        "prompt prediction); may be repeated. {image} and {slice} in the name stand for those of the picture",
+        help="write a square picture without frame, title or legend, with prompt, prediction, truth or none drawn "
+        "(default: prompt prediction); may be repeated. {image} and {slice} in the name stand for those of the picture",
     )
     group.add_argument(
         "--figure_slices", type=whole_number, nargs="+", metavar="N",
-        help="only these slices (default: those with a prompt, a prediction or ground truth, or --slice of process_image.py)",
+        help="only these slices (default: those with a prompt, a prediction or truth, or --slice of process_image.py)",
     )
     group.add_argument(
         "--figure_size", type=positive_whole_number, default=770, metavar="PIXELS", help="side (default: %(default)s)"

@@ -113,7 +113,8 @@ def write_figures(
     if not asked:
         return []
     if case.truth is None and (needs := [figure.path for figure in asked if "truth" in figure.drawn]):
-        raise UserError(f"--figure {needs[0]}: {case.job.image_path} has no ground truth to draw; give --masks_file_path")
+        image = case.job.image_path
+        raise UserError(f"--figure {needs[0]}: {image} has no ground truth to draw; give --masks_file_path")
     turn, written = turn_of(case, arguments), []
     for index in _slices_to_draw(case, prompts, labels, slices, arguments.figure_slices):
         here = [turn.prompt(prompt, labels.shape[:2]) for prompt in prompts if prompt.slice == index]
@@ -146,7 +147,8 @@ def _slices_to_draw(
     for index in asked:
         if index not in slices:
             given = f"{slices[0]}" if len(slices) == 1 else f"{slices[0]} to {slices[-1]}"
-            raise UserError(f"{case.job.image_path}: --figure_slices {index} is not among the slices worked on, {given}")
+            image = case.job.image_path
+            raise UserError(f"{image}: --figure_slices {index} is not among the slices worked on, {given}")
     return sorted(set(asked))
 
 

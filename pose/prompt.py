@@ -103,10 +103,9 @@ def prompts_from_mask(
         positive = tuple(part.point(move_centroids) for part in pointed_at)
         centre = (rounded(box[0] + box[2], 2) + displace_negative_point, rounded(box[1] + box[3], 2))
         if not 0 <= centre[0] < labels.shape[0]:
-            raise UserError(
-                f"{source}, slice {slice}: --displace_negative_point {displace_negative_point} moves the negative point to "
-                f"row {centre[0]}, the slice has the rows 0 to {labels.shape[0] - 1}"
-            )
+            moved = f"--displace_negative_point {displace_negative_point} moves the negative point to row {centre[0]}"
+            last = labels.shape[0] - 1
+            raise UserError(f"{source}, slice {slice}: {moved}, the slice has the rows 0 to {last}")
         # A centre of mass that was not moved may lie outside its label, and just where the negative point would.
         negative = (centre,) if negative_point and not labels[centre] and centre not in positive else ()
         prompts.append(Prompt(int(slice), object_id, positive, negative, box if use_bounding_box else None))

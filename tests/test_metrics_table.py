@@ -12,7 +12,8 @@ from pose.cli import run_main
 
 def write_run(folder, dices, manifest=None):
     rows = [{"slice": index, "jaccard": dice / 2, "dice": dice} for index, dice in enumerate(dices)]
-    results.write_results(folder, rows=rows, volume_metrics={"volume_dice": 0.9}, prompts_json={}, manifest=manifest or {})
+    metrics = {"volume_dice": 0.9}
+    results.write_results(folder, rows=rows, volume_metrics=metrics, prompts_json={}, manifest=manifest or {})
 
 
 @pytest.fixture
@@ -36,9 +37,10 @@ def test_table_of_data_sets(tmp_path, folders, capsys):
     assert metrics_table.main(arguments) == 0
     table = pd.read_csv(output / "one_prompt.csv").set_index(["data_set", "metric", "results"])
     columns = ["min", "max", "avg", "n", "volumes", "failed", "prompts_used", "prompts_saved_percent"]
-    assert table[columns].loc[("all", "dice", "every slice")].tolist() == pytest.approx([0.2, 0.8, 1.4 / 3, 3, 2, 0, 3, 0])
-    assert table[columns].loc[("all", "dice", "seed")].tolist() == pytest.approx([0.6, 0.6, 0.6, 1, 1, 1, 1, 75])
-    assert table[columns].loc[("coronacases", "jaccard", "seed")].tolist() == pytest.approx([0.3, 0.3, 0.3, 1, 1, 0, 1, 75])
+    rows = {key: row.tolist() for key, row in table[columns].iterrows()}
+    assert rows["all", "dice", "every slice"] == pytest.approx([0.2, 0.8, 1.4 / 3, 3, 2, 0, 3, 0])
+    assert rows["all", "dice", "seed"] == pytest.approx([0.6, 0.6, 0.6, 1, 1, 1, 1, 75])
+    assert rows["coronacases", "jaccard", "seed"] == pytest.approx([0.3, 0.3, 0.3, 1, 1, 0, 1, 75])
     assert table.loc[("all", "dice", "every slice"), "std"] == pytest.approx(pd.Series([0.8, 0.2, 0.4]).std())
     volumes = pd.read_csv(output / "one_prompt_volumes.csv").set_index("image")
     assert volumes["dice every slice"].tolist() == pytest.approx([0.75, 0.8, 0.3])
@@ -52,10 +54,11 @@ def test_table_of_data_sets(tmp_path, folders, capsys):
 
 def test_latex(tmp_path):
     rows = [
-        {"data_set": "all", "metric": "sam_score", "results": "A & B", "min": 0.25, "max": 1.0, "avg": 0.5, "std": float("nan"), "n": 2},
-        {"data_set": "all", "metric": "sam_score", "results": "C", "min": 0.25, "max": 1.0, "avg": 0.5, "std": 0.1, "n": 3},
-    ]  # fmt: skip
-    metrics_table.write_latex(tmp_path / "table.tex", pd.DataFrame(rows))
+        {"results": "A & B", "std": float("nan"), "n": 2},
+        {"results": "C", "std": 0.1, "n": 3},
+    ]
+    alike = {"data_set": "all", "metric": "sam_score", "min": 0.25, "max": 1.0, "avg": 0.5}
+    metrics_table.write_latex(tmp_path / "table.tex", pd.DataFrame([{**alike, **row} for row in rows]))
     assert (tmp_path / "table.tex").read_text().splitlines()[2:] == [
         r"Data set & Metric & Results & min & max & avg & std & n \\",
         r"\midrule",

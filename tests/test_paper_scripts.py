@@ -1,4 +1,4 @@
-"""The shell scripts of paper/, each run whole on phantoms under the names of the paper, by a SAM 2 of random weights."""
+"""The shell scripts of paper/, each run whole on phantoms under the paper's names, by a SAM 2 of random weights."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_one_prompt_beside_many_and_table_1(project, tmp_path):
     over_all = table.loc[("all", "dice")]
     # the seed's own volume is left out
     assert over_all["volumes"].to_dict() == {"every slice": 2, "one a volume": 2, "one in all": 2}
-    assert over_all["prompts_used"].to_dict()["one a volume"] == 2 and over_all["prompts_used"].to_dict()["one in all"] == 1
+    assert over_all["prompts_used"]["one a volume"] == 2 and over_all["prompts_used"]["one in all"] == 1
     volumes = pd.read_csv(output / "single_prompt_volumes.csv")
     assert len(volumes) == 3 and volumes["dice one in all"].notna().all()
 

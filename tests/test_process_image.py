@@ -76,8 +76,9 @@ def test_every_file_of_a_run_and_its_numbers(files, tmp_path):
 def test_flags_for_figures_change_prompts_and_write_pictures(files, tmp_path):
     image, masks = files
     figure = tmp_path / "figures" / "{slice}.png"
-    flags = ["--swap_axes", "-w", "--model", "lite_medsam", "--gif", "contour", "--figure", figure, "prediction", "truth"]
-    assert run("-i", image, "-m", masks, *flags, "--displace_negative_point", "-2") == 0
+    flags = ["--swap_axes", "-w", "--model", "lite_medsam"]
+    drawn = ["--gif", "contour", "--figure", figure, "prediction", "truth"]
+    assert run("-i", image, "-m", masks, *flags, *drawn, "--displace_negative_point", "-2") == 0
     assert sorted(path.name for path in figure.parent.iterdir()) == ["2.png", "3.png", "4.png", "5.png"]
     folder = tmp_path / "results" / "case"
     with Image.open(only(folder, "predictions_*.gif")) as gif:
@@ -91,7 +92,7 @@ def test_flags_for_figures_change_prompts_and_write_pictures(files, tmp_path):
         return [(point["row"], point["column"]) for point in prompts[0]["points"] if point["label"] == 0]
 
     assert negative_points(tmp_path / "results") == [(13, 20)]
-    assert run("-i", image, "-m", masks, "--swap_axes", "--model", "lite_medsam", "--no_negative_point", "-r", tmp_path / "r") == 0
+    assert run("-i", image, "-m", masks, *flags, "--no_negative_point", "-r", tmp_path / "r") == 0
     assert negative_points(tmp_path / "r") == []
 
 
