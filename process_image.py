@@ -38,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="let the model make three masks and take the best by its score (unsafe on chests: the score misleads)",
     )
     cli.add_embeddings_arguments(parser)
+    cli.add_figure_arguments(parser)
     cli.add_run_arguments(parser, "results")
     return parser
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
 
-    from pose import batch, models, resume, run, segmenters
+    from pose import batch, figure_files, models, resume, run, segmenters
     from pose.case import Job, load_case, plan_jobs, usable_prompts
     from pose.crop import crop_volume
     from pose.intensity import intensity_from_arguments
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.repeat is not None and arguments.embeddings_cache is not None:
         raise cli.UserError(f"--repeat {arguments.repeat}: times the encoder, so not together with --embeddings_cache")
     jobs = plan_jobs(arguments, "results")
+    figure_files.check_figures(arguments, len(jobs), one_slice=arguments.slice is not None)
     spec = models.at_image_size(models.find_model(arguments.model, arguments.sam_version), arguments.image_size)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
 

@@ -64,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     cli.add_prompt_arguments(parser)
     cli.add_model_arguments(parser, sam_version=2)
     cli.add_embeddings_arguments(parser)
+    cli.add_figure_arguments(parser)
     cli.add_run_arguments(parser, "results_video")
     return parser
 
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
 
-    from pose import batch, resume, run
+    from pose import batch, figure_files, resume, run
     from pose.case import Job, load_case, plan_jobs, usable_prompts
     from pose.crop import crop_volume
     from pose.intensity import intensity_from_arguments
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise cli.UserError("--image_file_path: needed, unless --save_seed_memory is all that is asked for")
     intensity_from_arguments(arguments)  # a mistake here is no volume's
     jobs = plan_jobs(arguments, "results_video")
+    figure_files.check_figures(arguments, len(jobs))
     spec, checkpoint, method = choose_method(arguments, seeded)
     seed_cases = seed.seed_cases(arguments)
 

@@ -144,6 +144,9 @@ def prompts_from_truth(case: Case, slice_index: int, arguments: argparse.Namespa
         objects=arguments.objects,
         use_bounding_box=arguments.use_bounding_box,
         use_masks_contours=arguments.use_masks_contours,
+        move_centroids=not arguments.no_move_centroids,
+        negative_point=not arguments.no_negative_point,
+        displace_negative_point=arguments.displace_negative_point,
         source=case.job.masks_path,
     )
 

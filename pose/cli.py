@@ -192,6 +192,17 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-c", "--use_masks_contours", action="store_true", help="one positive point per contour instead of per label"
     )
+    group.add_argument(
+        "--no_move_centroids", action="store_true",
+        help="leave a centre of mass that is outside its label where it is, instead of moving it inside",
+    )
+    negative = group.add_mutually_exclusive_group()
+    negative.add_argument("--no_negative_point", action="store_true", help="leave the negative point out")
+    negative.add_argument(
+        "--displace_negative_point", type=int, default=0, metavar="ROWS",
+        help="move the negative point down by so many rows of the array (up where negative); it is left out where it "
+        "then lies in a label",
+    )
     group = parser.add_argument_group("prompts from you")
     group.add_argument(
         "--prompt_file_path", type=Path, metavar="FILE",
@@ -248,6 +259,37 @@ def add_embeddings_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--embeddings_cache_gb", type=positive_number, default=20.0, metavar="GB",
         help="the folder may take as much; what was not used for longest is removed (default: %(default)g)",
+    )
+
+
+def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add pictures for print and for talks; :mod:`pose.figure_files` says what they mean."""
+    group = parser.add_argument_group(
+        "figures", "upright where the scan's orientation is known: anterior at the top, the patient's right at the left"
+    )
+    group.add_argument(
+        "--figure", nargs="+", action="append", default=[], metavar=("FILE.png", "WHAT"),
+        help="write a square picture without frame, title or legend, with prompt, prediction, truth or none drawn "
+        "(default: prompt prediction); may be repeated. {image} and {slice} in the name stand for those of the picture",
+    )
+    group.add_argument(
+        "--figure_slices", type=whole_number, nargs="+", metavar="N",
+        help="only these slices (default: those with a prompt, a prediction or truth, or --slice of process_image.py)",
+    )
+    group.add_argument(
+        "--figure_size", type=positive_whole_number, default=770, metavar="PIXELS", help="side (default: %(default)s)"
+    )
+    group.add_argument(
+        "--gif", nargs="?", choices=("filled", "contour"), const="filled",
+        help="write the predictions slice by slice as a GIF of at most 2 MB, beside the results; contour: outlines alone",
+    )
+    group.add_argument(
+        "--rotate", type=int, choices=(0, 90, 180, 270), metavar="DEGREES",
+        help="turn figures and GIF by 0, 90, 180 or 270 degrees counter-clockwise instead of by the scan's orientation",
+    )
+    group.add_argument(
+        "--flip", choices=("none", "vertical", "horizontal"),
+        help="then mirror them: vertical swaps top and bottom, horizontal left and right",
     )
 
 

@@ -39,7 +39,7 @@ STYLE = {
 
 def draw_slice(
     axes: Axes, grey: np.ndarray, prediction: np.ndarray | None, truth: np.ndarray | None, prompts: Sequence[Prompt],
-    size: tuple[int, int], tile: bool = False,
+    size: tuple[int, int], tile: bool = False, smooth: bool = False,
 ) -> None:  # fmt: skip
     """Fill the axes with a slice, what was found on it, what is true and what was asked.
 
@@ -51,6 +51,7 @@ def draw_slice(
         prompts: of this slice.
         size: width and height of the axes in pixels; what is larger is reduced before it is drawn.
         tile: draw finer lines and smaller marks.
+        smooth: enlarge grey levels smoothly, instead of pixels as squares.
     """
     (rows, columns), (width, height) = grey.shape, size
     look = {"extent": (-0.5, columns - 0.5, rows - 0.5, -0.5), "aspect": "auto", "interpolation": "nearest"}
@@ -60,11 +61,13 @@ def draw_slice(
     )
     if width < columns or height < rows:
         grey = np.asarray(Image.fromarray(grey).resize((len(column_at), len(row_at)), Image.Resampling.BOX))
+    elif smooth:
+        grey = np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC))
     # As RGB, because a colour map rounds some of the grey levels.
     axes.imshow(np.repeat(grey[:, :, None], 3, axis=2), **look)
     axes.set_axis_off()
     if prediction is not None:
-        fill = np.zeros((*grey.shape, 4), dtype=np.uint8)
+        fill = np.zeros((len(row_at), len(column_at), 4), dtype=np.uint8)
         colour = [round(255 * part) for part in (*to_rgb(PREDICTION), FILL_ALPHA)]
         fill[prediction[np.ix_(row_at, column_at)] > 0] = colour
         axes.imshow(fill, **look)

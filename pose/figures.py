@@ -74,6 +74,26 @@ def overlay(
     return figure
 
 
+def print_figure(
+    grey: np.ndarray, size: int, *, prediction: np.ndarray | None = None, truth: np.ndarray | None = None,
+    prompts: Sequence[Prompt] = (), spacing_mm: Sequence[float] | None = None,
+) -> Figure:  # fmt: skip
+    """Draw a slice for print: a square of ``size`` pixels without frame, title or legend, grey levels enlarged smoothly.
+
+    A slice that is no square lies in the middle of a black one. The other arguments are those of :func:`overlay`.
+    """
+    row_mm, column_mm = (1.0, 1.0) if spacing_mm is None else spacing_mm[:2]
+    lengths = grey.shape[1] * column_mm, grey.shape[0] * row_mm
+    width, height = (max(round(size * length / max(lengths)), 1) for length in lengths)
+    with matplotlib.rc_context(STYLE):
+        figure = _new_figure(size)
+        figure.set_facecolor("black")
+        _set_height(figure, size)
+        axes = _axes_at(figure, (size - width) // 2, (size - height) // 2, width, height)
+        draw_slice(axes, grey, prediction, truth, prompts, (width, height), smooth=True)
+    return figure
+
+
 def save_overlay(path: Path | str, grey: np.ndarray, **drawing: Any) -> None:
     """Write :func:`overlay`, which takes the same arguments, as PNG to ``path``; all or nothing."""
     save_png(path, overlay(grey, **drawing))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pose.cli import UserError, existing_file
+from pose.json_checks import check_keys, whole_number, whole_numbers
 from pose.regions import LAST_OBJECT_ID, regions_of_objects, rounded
 from pose.volume import read_mask
 
@@ -63,6 +64,7 @@ def prompts_from_mask(
     use_masks_contours: bool = False,
     move_centroids: bool = True,
     negative_point: bool = True,
+    displace_negative_point: int = 0,
     source: str | Path = "mask",
 ) -> list[Prompt]:
     """Prompts as a person would give them who sees the objects in the mask; the same mask gives the same prompts.
@@ -81,13 +83,15 @@ def prompts_from_mask(
         use_masks_contours: a positive point for each connected component (outer contour), not for each label.
         move_centroids: False leaves a centre of mass that is outside its label where it is.
         negative_point: False leaves the negative point out.
+        displace_negative_point: rows that it moves down (up where negative) before it is seen whether a label is there.
         source: names the mask in errors.
 
     Returns:
         One prompt for each object, in ascending order; none for a slice without labels.
 
     Raises:
-        UserError: labels that are not whole numbers, or below 1 where they would number objects.
+        UserError: labels that are not whole numbers, or below 1 where they would number objects; a negative point that
+            is moved out of the slice.
         ValueError: an array that is not two-dimensional, or an unknown word for ``objects``.
     """
     labels = np.asarray(labels_slice)
@@ -97,7 +101,11 @@ def prompts_from_mask(
         box = (min(tops), min(lefts), max(bottoms), max(rights))
         pointed_at = [part for region in regions for part in region.components()] if use_masks_contours else regions
         positive = tuple(part.point(move_centroids) for part in pointed_at)
-        centre = (rounded(box[0] + box[2], 2), rounded(box[1] + box[3], 2))
+        centre = (rounded(box[0] + box[2], 2) + displace_negative_point, rounded(box[1] + box[3], 2))
+        if not 0 <= centre[0] < labels.shape[0]:
+            moved = f"--displace_negative_point {displace_negative_point} moves the negative point to row {centre[0]}"
+            last = labels.shape[0] - 1
+            raise UserError(f"{source}, slice {slice}: {moved}, the slice has the rows 0 to {last}")
         # A centre of mass that was not moved may lie outside its label, and just where the negative point would.
         negative = (centre,) if negative_point and not labels[centre] and centre not in positive else ()
         prompts.append(Prompt(int(slice), object_id, positive, negative, box if use_bounding_box else None))
@@ -264,7 +272,7 @@ def read_prompts(path: str | Path, shape: Sequence[int] | None = None, swap_axes
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error
     document = {"prompts": document} if isinstance(document, list) else document
-    _check_keys(document, ("prompts",), ("format", "version", "image", "shape", "swap_axes"), f"{path}: the file")
+    check_keys(document, ("prompts",), ("format", "version", "image", "shape", "swap_axes"), f"{path}: the file")
     for key, right in (("format", JSON_FORMAT), ("version", JSON_VERSION)):
         value = document.get(key, right)
         if value != right or type(value) is not type(right):
@@ -274,7 +282,7 @@ def read_prompts(path: str | Path, shape: Sequence[int] | None = None, swap_axes
             raise UserError(f"{path}: {key} must be {name}, got {document[key]!r:.60}")
     made_swapped, made_for = document.get("swap_axes"), document.get("shape")
     if made_for is not None:
-        made_for = _whole_numbers(made_for, _SHAPE_KEYS, f"{path}: shape", least=1)
+        made_for = whole_numbers(made_for, _SHAPE_KEYS, f"{path}: shape", least=1)
         if shape is not None and made_for != tuple(shape):
             raise UserError(f"{path}: shape is {_by(made_for)} (rows x columns x slices), the image's is {_by(shape)}")
     if swap_axes is not None and made_swapped is not None and made_swapped != swap_axes:
@@ -293,18 +301,18 @@ def read_prompts(path: str | Path, shape: Sequence[int] | None = None, swap_axes
 def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_axes: bool | None, masks: dict) -> Prompt:
     """One prompt of a JSON file; ``masks`` keeps the (rows, columns, slices) of the mask files read so far."""
     where = f"{path}: prompts[{number}]"
-    _check_keys(entry, ("slice",), ("object_id", "points", "box", "mask_file_path"), where)
-    index = _whole(entry["slice"], 0, f"{where}.slice")
-    object_id = _whole(entry.get("object_id", 1), 1, f"{where}.object_id", LAST_OBJECT_ID)
+    check_keys(entry, ("slice",), ("object_id", "points", "box", "mask_file_path"), where)
+    index = whole_number(entry["slice"], 0, f"{where}.slice")
+    object_id = whole_number(entry.get("object_id", 1), 1, f"{where}.object_id", LAST_OBJECT_ID)
     if not isinstance(listed := entry.get("points", []), list):
         raise UserError(f"{where}.points must be a list, got {listed!r:.60}")
     points: tuple[list[Point], list[Point]] = ([], [])
     for i, point in enumerate(listed):
-        row, column, label = _whole_numbers(point, _POINT_KEYS, f"{where}.points[{i}]")
+        row, column, label = whole_numbers(point, _POINT_KEYS, f"{where}.points[{i}]")
         if label > 1:
             raise UserError(f"{where}.points[{i}].label must be 1 (object) or 0 (background), got {label}")
         points[label].append((row, column))
-    box = None if entry.get("box") is None else _whole_numbers(entry["box"], _BOX_KEYS, f"{where}.box")
+    box = None if entry.get("box") is None else whole_numbers(entry["box"], _BOX_KEYS, f"{where}.box")
     mask, mask_file_path = None, entry.get("mask_file_path")
     if not isinstance(mask_file_path, (str, type(None))):
         raise UserError(f"{where}.mask_file_path must be a path, got {mask_file_path!r:.60}")
@@ -321,29 +329,6 @@ def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_ax
             raise UserError(f"{where}: {mask_file_path} has {slices} slices, it needs 1 or {needed}")
         mask = masks[mask_file_path][:, :, min(index, slices - 1)] != 0
     return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, mask, mask_file_path)
-
-
-def _check_keys(value: object, required: Sequence[str], optional: Sequence[str], where: str) -> None:
-    known = ", ".join((*required, *optional))
-    if not isinstance(value, dict):
-        raise UserError(f"{where} must be an object with {known}, got {value!r:.60}")
-    for key in value:
-        if key not in (*required, *optional):
-            raise UserError(f"{where} has the unknown key {key!r}, known are {known}")
-    if missing := [key for key in required if key not in value]:
-        raise UserError(f"{where} has no {missing[0]!r}")
-
-
-def _whole_numbers(entry: object, keys: Sequence[str], where: str, least: int = 0) -> tuple[int, ...]:
-    _check_keys(entry, keys, (), where)
-    return tuple(_whole(entry[key], least, f"{where}.{key}") for key in keys)
-
-
-def _whole(value: object, least: int, where: str, most: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= (most or 2**53):  # floats' last
-        limits = f"from {least} to {most}" if most else f"from {least}"
-        raise UserError(f"{where} must be a whole number {limits}, got {value!r:.60}")
-    return value
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -117,6 +117,7 @@ def write_results(
     masks_writer: Callable[[Path], None] | None = None,
     masks_suffix: str = ".nii.gz",
     pictures: Mapping[str, Callable[[Path], None]] | None = None,
+    animations: Mapping[str, Callable[[Path], None]] | None = None,
     stamp: str | None = None,
     times: Sequence[Sequence[float]] = (),
 ) -> dict[str, Path]:
@@ -130,6 +131,7 @@ def write_results(
         masks_writer: writes the masks to the path it is given.
         masks_suffix: what the path of the masks ends in.
         pictures: writers of PNG pictures, by the name that goes before the time stamp.
+        animations: the same for GIFs.
         stamp: time stamp of the run, now by default; the next free second is taken where a run in ``folder`` has it.
         times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
 
@@ -152,6 +154,7 @@ def write_results(
     if masks_writer is not None:
         files["masks"] = (masks_suffix, masks_writer)
     files.update({name: (".png", draw) for name, draw in (pictures or {}).items()})
+    files.update({name: (".gif", draw) for name, draw in (animations or {}).items()})
     with reserved_stamp(folder, stamp or timestamp()) as stamp:
         paths = {kind: folder / f"{kind}_{stamp}{suffix}" for kind, (suffix, _) in files.items()}
         writers = [(paths[kind], write) for kind, (_, write) in files.items()]

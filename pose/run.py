@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose import metrics, results
+from pose import figure_files, metrics, results
 from pose.atomic import failure_named, write_atomically
 from pose.case import Case, Job
 from pose.prompt import Prompt, prompts_to_json
@@ -126,6 +126,8 @@ def segment_and_write(
             measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.spacing_mm)
         contact_sheet = contact_sheet_png(case, labels, rows, prompts)
         volume_metrics.update(measured.result() if measured is not None else {})
+    figure_files.write_figures(case, prompts, labels, slices, arguments)
+    animation = figure_files.gif_of(case, prompts, labels, slices, arguments)
     chained = manifest.get("method") == "chain"
     reviews = review(estimates, prompted_slices(prompts), review_below=arguments.review_below, chained=chained)
     for index, one in reviews.items():
@@ -167,6 +169,7 @@ def segment_and_write(
         times=times,
         manifest=manifest,
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
+        animations={} if animation is None else {"predictions": lambda path: path.write_bytes(animation)},
     )
 
 

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import nifti_to_numpy
 import process_image
@@ -71,6 +72,45 @@ def test_every_file_of_a_run_and_its_numbers(files, tmp_path):
     assert manifest["checkpoint"]["sha256"] == "0" * 64 and manifest["prompted_slices"] == 4
     assert manifest["arguments"]["use_bounding_box"] is True and len(manifest["image"]["sha256"]) == 64
     assert only(folder, "contact_sheet_*.png").stat().st_size > 10_000
+
+
+def test_flags_for_figures_change_prompts_and_write_pictures(files, tmp_path):
+    image, masks = files
+    figure = tmp_path / "figures" / "{slice}.png"
+    flags = ["--swap_axes", "-w", "--model", "lite_medsam"]
+    drawn = ["--gif", "contour", "--figure", figure, "prediction", "truth"]
+    assert run("-i", image, "-m", masks, *flags, *drawn, "--displace_negative_point", "-2") == 0
+    assert sorted(path.name for path in figure.parent.iterdir()) == ["2.png", "3.png", "4.png", "5.png"]
+    folder = tmp_path / "results" / "case"
+    with Image.open(only(folder, "predictions_*.gif")) as gif:
+        assert gif.n_frames == 6 and gif.size == (320, 320)
+    manifest = json.loads(only(folder, "run_*.json").read_text())
+    assert manifest["arguments"]["figure"] == [[str(figure), "prediction", "truth"]]
+    assert manifest["files"]["predictions"] == only(folder, "predictions_*.gif").name
+
+    def negative_points(results_folder: Path) -> list[tuple[int, int]]:
+        prompts = json.loads(only(results_folder / "case", "sam_prompts_*.json").read_text())["prompts"]
+        return [(point["row"], point["column"]) for point in prompts[0]["points"] if point["label"] == 0]
+
+    assert negative_points(tmp_path / "results") == [(13, 20)]
+    assert run("-i", image, "-m", masks, *flags, "--no_negative_point", "-r", tmp_path / "r") == 0
+    assert negative_points(tmp_path / "r") == []
+
+
+def test_a_centre_of_mass_stays_outside_where_asked(files, tmp_path):
+    labels = np.zeros((40, 30, 1), np.uint8)
+    labels[5:35, 5:25] = 1
+    labels[10:30, 10:30] = 0  # a corner, whose centre of mass is outside
+    image = write_nifti(tmp_path / "corner.nii.gz", np.where(labels, -800, 40).astype(np.int16))
+    masks = write_nifti(tmp_path / "corner_mask.nii.gz", labels)
+    points = []
+    for flags in ([], ["--no_move_centroids"]):
+        folder = tmp_path / f"results_{len(flags)}"
+        assert run("-i", image, "-m", masks, "-w", "--model", "lite_medsam", "-r", folder, *flags) == 0
+        prompts = json.loads(only(folder / "corner", "sam_prompts_*.json").read_text())["prompts"]
+        points.append([(point["row"], point["column"]) for point in prompts[0]["points"] if point["label"] == 1][0])
+    assert labels[points[0]] == 1
+    assert points[1] == tuple(np.argwhere(labels[:, :, 0]).mean(axis=0).round().astype(int)) and labels[points[1]] == 0
 
 
 @pytest.mark.parametrize("swap", [True, False])

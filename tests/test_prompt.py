@@ -67,6 +67,20 @@ def test_negative_point_can_be_left_out():
     assert prompts_from_mask(TWO_LUNGS, 46, negative_point=False) == [Prompt(46, 1, ((2, 2), (4, 8)))]
 
 
+@pytest.mark.parametrize(("rows", "point"), [(3, (7, 5)), (-4, (0, 5)), (0, (4, 5))])
+def test_negative_point_can_be_displaced(rows, point):
+    assert prompts_from_mask(TWO_LUNGS, 46, displace_negative_point=rows)[0].negative_points == (point,)
+
+
+def test_displaced_negative_point_keeps_the_rules():
+    # the middle of the ring is outside it, four rows below is in it
+    assert prompts_from_mask(RING, 0)[0].negative_points == ((6, 6),)
+    assert prompts_from_mask(RING, 0, displace_negative_point=4)[0].negative_points == ()
+    moved = "mask, slice 46: --displace_negative_point 4 moves the negative point to row 8, the slice has the rows 0 to 7"
+    with refused(moved):
+        prompts_from_mask(TWO_LUNGS, 46, displace_negative_point=4)
+
+
 def test_per_label_takes_the_labels_numbers_and_own_boxes():
     # both centres of boxes lie in their labels
     assert prompts_from_mask(2 * TWO_LUNGS, 3, objects="per_label", use_bounding_box=True) == [
