@@ -17,7 +17,8 @@ ESCAPED = {
 
 def escape(text: str) -> str:
     """Return text that LaTeX sets as it is; a space for what ends a line."""
-    return "".join(ESCAPED.get(letter, letter) for letter in " ".join(text.split()))
+    pieces = " ".join(text.split()).split("--")  # which would become a dash
+    return "-{}-".join("".join(ESCAPED.get(letter, letter) for letter in piece) for piece in pieces)
 
 
 def latex(tables: Sequence[Table]) -> str:

@@ -88,9 +88,7 @@ def _draw(one: Results, image: str, numbers: Sequence[int]) -> list[tuple[bytes 
     return [(draw_slice(case, prediction, prompts, number), word) for number in numbers]
 
 
-def read_drawn(
-    run: results.RunFiles, manifest: Mapping[str, Any]
-) -> tuple[Case, np.ndarray, list[Prompt], str]:
+def read_drawn(run: results.RunFiles, manifest: Mapping[str, Any]) -> tuple[Case, np.ndarray, list[Prompt], str]:
     """Read the scan, ground truth, masks and prompts of a run, if they are what the run was made from.
 
     Returns:
@@ -101,7 +99,7 @@ def read_drawn(
         UserError: a file is not recorded, not there, or not the one that the run read.
     """
     if run.masks is None or run.run is None:
-        raise UserError(f"{run.raw_data.parent}: the run wrote no masks or no manifest")
+        raise UserError("the run left no masks, or no manifest")
     arguments = manifest.get("arguments")
     if not isinstance(arguments, Mapping) or any(name not in arguments for name in ARGUMENTS):
         raise UserError(f"{run.run}: does not say how the slices were shown")

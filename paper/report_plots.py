@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from paper.report_data import Results, distance_edges, quartiles
 from pose.plots import SERIES, new_plot
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DPI = 150
 SCORES = (("jaccard", "Jaccard"), ("dice", "Dice"), ("sam_score", "SAM score"))
 # So many volumes have room for their names below a plot.
 MOST_NAMED_VOLUMES = 60
 BOX = {
-    "patch_artist": True, "widths": 0.62, "medianprops": {"color": "black", "linewidth": 1.4},
+    "patch_artist": True, "manage_ticks": False, "widths": 0.62, "medianprops": {"color": "black", "linewidth": 1.4},
     "flierprops": {"marker": ".", "markersize": 3, "markerfacecolor": "#444444", "markeredgecolor": "none", "alpha": 0.6},
 }  # fmt: skip
 
@@ -41,32 +47,43 @@ def scores(sets: Sequence[Results]) -> bytes:
             for number, one in enumerate(sets):
                 at = row * (len(sets) + 1) + number
                 if _has(one, metric):
-                    _box(axes, one.slices[metric].dropna(), at, SERIES[number % len(SERIES)], vertical=False)
+                    _boxes(axes, [one.slices[metric].dropna()], [at], SERIES[number % len(SERIES)])
         middle = (len(sets) - 1) / 2
         axes.set_yticks([row * (len(sets) + 1) + middle for row in range(len(shown))], [name for _, name in shown])
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("score of a slice")
-        _finish(figure, axes, sets, "x")
+        axes.set_xlim(_limits([one.slices[metric] for metric, _ in shown for one in sets if _has(one, metric)]))
+        axes.xaxis.grid(True, color="#DDDDDD", linewidth=0.8)
+        axes.set_axisbelow(True)
+        if len(sets) > 1:
+            handles = [Patch(facecolor=SERIES[number % len(SERIES)], edgecolor="black", alpha=0.75, label=one.name)
+                       for number, one in enumerate(sets)]  # fmt: skip
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(sets), 3), frameon=False)
         return png_of(figure)
 
 
 def volumes(sets: Sequence[Results]) -> bytes:
-    """Draw the Dice of the slices of each volume as a box, worst volume first; without names where there are many."""
-    with new_plot(160, 78 * len(sets)) as figure:
-        for number, (axes, one) in enumerate(zip(np.ravel(figure.subplots(len(sets), 1, squeeze=False)), sets)):
-            grouped = {image: table["dice"].dropna() for image, table in one.slices.groupby("image")}
-            ordered = sorted((name for name in grouped if len(grouped[name])), key=lambda name: grouped[name].mean())
-            for at, image in enumerate(ordered):
-                _box(axes, grouped[image], at, SERIES[number % len(SERIES)], vertical=True)
-            if len(ordered) <= MOST_NAMED_VOLUMES:
-                size = 8.0 if len(ordered) <= 25 else 5.5
-                axes.set_xticks(range(len(ordered)), ordered, rotation=90, fontsize=size)
+    """Draw the Dice of the slices of each volume as a box, the lowest mean first; without names where there are many."""
+    grouped = [{image: table["dice"].dropna() for image, table in one.slices.groupby("image")} for one in sets]
+    means = [{image: values.mean() for image, values in group.items() if len(values)} for group in grouped]
+    ordered = [sorted(group, key=group.__getitem__) for group in means]
+    heights = [16 + min(5.0 * max(len(names), 1), 240.0) for names in ordered]
+    with new_plot(160, 6 + sum(heights)) as figure:
+        panels = np.ravel(figure.subplots(len(sets), 1, squeeze=False, height_ratios=heights, sharex=True))
+        for number, axes in enumerate(panels):
+            names, colour = ordered[number], SERIES[number % len(SERIES)]
+            _boxes(axes, [grouped[number][image] for image in names], range(len(names)), colour)
+            if len(names) <= MOST_NAMED_VOLUMES:
+                axes.set_yticks(range(len(names)), names, fontsize=8.0 if len(names) <= 48 else 6.5)
             else:
-                axes.set_xticks([])
-                axes.set_xlabel(f"{len(ordered)} volumes by their mean Dice")
-            axes.set(ylabel="Dice", title=one.name, xlim=(-0.7, max(len(ordered), 1) - 0.3))
-            _scale(axes, "y")
+                axes.set_yticks([])
+                axes.set_ylabel(f"{len(names)} volumes by their mean Dice")
+            axes.tick_params(axis="y", length=0)
+            axes.set(title=sets[number].name, ylim=(max(len(names), 1) - 0.3, -0.7))
+            axes.xaxis.grid(True, color="#DDDDDD", linewidth=0.8)
+            axes.set_axisbelow(True)
+        panels[-1].set(xlabel="Dice of a slice", xlim=_limits([one.slices["dice"] for one in sets]))
         return png_of(figure)
 
 
@@ -89,8 +106,10 @@ def by_distance(sets: Sequence[Results]) -> bytes:
         axes.set_xlabel("distance from the nearest prompted slice (mm)")
         axes.set_ylabel("Dice")
         axes.set_xlim(-edges[-1] * 0.015, edges[-1] * 1.015 or 1.0)
-        _scale(axes, "y")
-        axes.legend(loc="lower left", frameon=False)
+        axes.set_ylim(_limits([table["dice"] for table in tables]))
+        axes.yaxis.grid(True, color="#DDDDDD", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.legend(loc="lower center", frameon=False)
         return png_of(figure)
 
 
@@ -98,25 +117,16 @@ def _has(one: Results, metric: str) -> bool:
     return metric in one.slices and bool(one.slices[metric].notna().any())
 
 
-def _box(axes: Axes, values: Sequence[float], at: float, colour: str, vertical: bool) -> None:
-    drawn = axes.boxplot(np.asarray(values, dtype=np.float64), positions=[at], manage_ticks=False,
-                         orientation="vertical" if vertical else "horizontal", **BOX)  # fmt: skip
-    for box in drawn["boxes"]:
+def _boxes(axes: Axes, groups: Sequence[pd.Series], at: Sequence[int], colour: str) -> None:
+    values = [group.to_numpy(dtype=np.float64) for group in groups]
+    for box in axes.boxplot(values, positions=at, orientation="horizontal", **BOX)["boxes"]:
         box.set(facecolor=colour, alpha=0.75)
 
 
-def _scale(axes: Axes, axis: str) -> None:
-    """Scores lie within 0 to 1: the whole of it is shown, so that a small difference looks small."""
-    (axes.set_xlim if axis == "x" else axes.set_ylim)(-0.02, 1.02)
-    axes.grid(axis=axis, color="#DDDDDD", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _finish(figure: Figure, axes: Axes, sets: Sequence[Results], axis: str) -> None:
-    from matplotlib.patches import Patch
-
-    _scale(axes, axis)
-    if len(sets) > 1:
-        handles = [Patch(facecolor=SERIES[number % len(SERIES)], alpha=0.75, edgecolor="black", label=one.name)
-                   for number, one in enumerate(sets)]  # fmt: skip
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(sets), 3), frameon=False)
+def _limits(groups: Sequence[pd.Series]) -> tuple[float, float]:
+    """Return the ends of an axis of scores: the tenth below the least of them, and 1 or the largest (of SAM's own)."""
+    known = [group for group in groups if group.notna().any()]
+    low = math.floor(10 * min((group.min() for group in known), default=0.0) + 1e-9) / 10
+    high = max((group.max() for group in known), default=1.0)
+    margin = 0.02 * (max(high, 1.0) - min(low, 0.9))
+    return min(low, 0.9) - margin, max(high, 1.0) + margin

@@ -24,7 +24,7 @@ NAMES = {
     "volume_hd95_mm": "HD95 of the volume (mm)", "volume_surface_dice_1mm": "Surface Dice at 1 mm",
     "volume_surface_dice_2mm": "Surface Dice at 2 mm", "false_positive_voxels": "False-positive voxels",
     "missed_slices": "Missed slices", "slices_to_review": "Slices to review", "hd95_mm": "HD95 of the slice (mm)",
-    "set_image_time": "set image", "predict_image_time": "predict", "process_image_time": "both",
+    "set_image_time": "set image", "predict_image_time": "predict", "process_image_time": "set image and predict",
 }  # fmt: skip
 TIMES = ("set_image_time", "predict_image_time", "process_image_time")
 VOLUME_COLUMNS = ("volume_dice", "volume_hd95_mm", "missed_slices", "false_positive_voxels", "slices_to_review")
@@ -91,7 +91,7 @@ def overview(sets: Sequence[Results]) -> Table:
         counts = (len(one.images), failed, len(one.left_out), len(one.slices))
         rows.append((one.name, model, *map(number, counts), newest))
     header = ("Results", "Model or method", "Volumes", "Failed", "Left out", "Slices", "Newest run")
-    return Table("overview", "What was read", header, tuple(rows), 2)
+    return Table("overview", "Folders of results: their models, volumes and slices", header, tuple(rows), 2)
 
 
 def summary(sets: Sequence[Results]) -> Table:
@@ -186,9 +186,9 @@ def times(sets: Sequence[Results]) -> Table:
 
 def _times_row(name: str, what: str, values: pd.Series) -> tuple[str, ...]:
     facts, (first, median, third) = results.statistics(values), quartiles(values)
-    mean, median, least, most = (number(value, 3) for value in (facts["avg"], median, facts["min"], facts["max"]))
+    mean, median, least, most = (number(value) for value in (facts["avg"], median, facts["min"], facts["max"]))
     n, total = number(int(facts["n"])), number(float(values.sum()), 1)
-    return name, what, n, mean, median, span(first, third, 3), least, most, total
+    return name, what, n, mean, median, span(first, third), least, most, total
 
 
 def _numbers(one: Results, key: str) -> pd.Series:
