@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Make one HTML page of a folder of results, or of several side by side, and a LaTeX file of the same tables.
 
-The page needs no other file and no network: scores with 95 % intervals (a bootstrap that draws whole volumes), box plots,
-every volume, the worst slices with pictures, Dice by the distance from the prompt, times, prompts saved, failures,
-settings and versions. A picture is drawn where the scan is still where the run found it, and is the same file; relative
-paths count from the current folder. Folders written by the code of the published paper are read as well.
+The page needs no other file and no network: scores with 95 % intervals (a bootstrap that draws whole volumes), box
+plots, every volume, the worst slices with pictures, Dice by the distance from the prompt, times, prompts saved,
+failures, settings and versions. A picture is drawn where the scan is still where the run found it, and is the same
+file; relative paths count from the current folder. Folders written by the code of the published paper are read as well.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from paper.report_tables import Table
 
 TEMPLATE = "report.html.j2"
+SCORES_CAPTION = "Scores of slices. Line: median; box: quartiles; whiskers: to the last within 1.5 box lengths of it."
 SEED = "the volume that a seed slice came from is left out of the statistics (--include_seed_patient counts it)"
 
 
@@ -125,7 +126,7 @@ def sections(sets: Sequence[Results], worst: int) -> list[Section]:
     boxes = tuple(
         Plot(name, caption, f"Box plots for {names}: {caption}", draw(sets))
         for name, caption, draw, wanted in (
-            ("scores", "Scores of slices. Line: median; box: quartiles; whiskers: up to 1.5 times its length.", plots.scores, True),
+            ("scores", SCORES_CAPTION, plots.scores, True),
             ("dice-by-volume", "Dice of the slices of each volume, the lowest mean first.", plots.volumes, scored),
         )
         if wanted
@@ -157,7 +158,7 @@ def worst_section(sets: Sequence[Results], count: int) -> Section:
     pictures = tuple(picture for one in sets for picture in pictures_of_worst(one, count))
     if not pictures:
         return Section("worst", "Worst slices", ("None were asked for.",) if not count else ("No slice has a score.",))
-    text = f"The {count} slices of each folder with the least Dice, worst first; of equal ones, the larger object first."
+    text = f"The {count} slices of each folder with the least Dice, worst first; of equal ones, larger objects first."
     unscored = [one.name for one in sets if ranking(one) not in ("dice", None)]
     without = f"Without ground truth, {', '.join(unscored)} is ranked by the model's own score." if unscored else ""
     return Section("worst", "Worst slices", tuple(filter(None, (text, without))), pictures=pictures)
@@ -173,8 +174,8 @@ def distance_section(sets: Sequence[Results], names: str) -> Section:
         unknown = len(scored) - one.distances["image"].nunique()
         if unknown:
             text.append(
-                f"{one.name}: {unknown} of {len(scored)} volumes with ground truth are left out: no slice of theirs was "
-                "prompted, or the prompts or the millimetres between slices were not recorded."
+                f"{one.name}: {unknown} of {len(scored)} volumes with ground truth are left out: no slice of theirs "
+                "was prompted, or the prompts or the millimetres between slices were not recorded."
             )
         elif len(scored) and not one.distances["distance_mm"].any():
             text.append(f"{one.name}: every slice with a Dice was prompted, so that all distances are 0.")

@@ -8,6 +8,7 @@ from paper.report_tables import Table
 
 # A float is one page at most; longer tables run over pages.
 MOST_ROWS = 40
+HEAD = "% needs \\usepackage[T1]{fontenc} and \\usepackage{textcomp,booktabs,longtable}\n"
 ESCAPED = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "∞": r"$\infty$", "<": r"\textless{}",
@@ -23,8 +24,7 @@ def escape(text: str) -> str:
 
 def latex(tables: Sequence[Table]) -> str:
     """Return a file to be read by \\input: every table that has rows."""
-    head = "% needs \\usepackage[T1]{fontenc}, \\usepackage{textcomp,booktabs,longtable}; wide tables: \\small or landscape\n"
-    return head + "".join(_table(table) for table in tables if table.rows)
+    return HEAD + "".join(_table(table) for table in tables if table.rows)
 
 
 def _table(table: Table) -> str:
@@ -32,8 +32,9 @@ def _table(table: Table) -> str:
     caption = f"\\caption{{{escape(table.caption)}}}\\label{{tab:{table.name}}}"
     header, rows = _row(table.header), "\n".join(map(_row, table.rows))
     if len(table.rows) <= MOST_ROWS:
-        inside = f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{header}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}"
-        return f"\n\\begin{{table}}[htbp]\n\\centering\n{caption}\n{inside}\n\\end{{table}}\n"
+        lines = (r"\begin{table}[htbp]", r"\centering", caption, f"\\begin{{tabular}}{{{columns}}}", r"\toprule", header,
+                 r"\midrule", rows, r"\bottomrule", r"\end{tabular}", r"\end{table}")  # fmt: skip
+        return "\n" + "\n".join(lines) + "\n"
     above = f"{caption}\\\\\n\\toprule\n{header}\n\\midrule\n\\endfirsthead\n\\toprule\n{header}\n\\midrule\n\\endhead"
     return f"\n\\begin{{longtable}}{{{columns}}}\n{above}\n\\bottomrule\n\\endfoot\n{rows}\n\\end{{longtable}}\n"
 

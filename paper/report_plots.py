@@ -18,13 +18,15 @@ from pose.plots import SERIES, new_plot
 if TYPE_CHECKING:
     import pandas as pd
 
-DPI = 150
+DPI = 200
+# Narrow, so that letters stay readable on a narrow screen.
+WIDTH_MM = 130
 SCORES = (("jaccard", "Jaccard"), ("dice", "Dice"), ("sam_score", "SAM score"))
 # So many volumes have room for their names below a plot.
 MOST_NAMED_VOLUMES = 60
 BOX = {
     "patch_artist": True, "manage_ticks": False, "widths": 0.62, "medianprops": {"color": "black", "linewidth": 1.4},
-    "flierprops": {"marker": ".", "markersize": 3, "markerfacecolor": "#444444", "markeredgecolor": "none", "alpha": 0.6},
+    "flierprops": {"marker": ".", "markersize": 3, "markerfacecolor": "#444444", "markeredgecolor": "none"},
 }  # fmt: skip
 
 
@@ -41,7 +43,7 @@ def png_of(figure: Figure) -> bytes:
 def scores(sets: Sequence[Results]) -> bytes:
     """Draw a box for each score and folder, over the slices of all its volumes; slices that score 0 are in them."""
     shown = [(metric, name) for metric, name in SCORES if any(_has(one, metric) for one in sets)]
-    with new_plot(160, 42 + 7 * len(shown) * len(sets)) as figure:
+    with new_plot(WIDTH_MM, 30 + 6 * len(shown) * len(sets)) as figure:
         axes = figure.add_subplot()
         for row, (metric, _) in enumerate(shown):
             for number, one in enumerate(sets):
@@ -64,12 +66,12 @@ def scores(sets: Sequence[Results]) -> bytes:
 
 
 def volumes(sets: Sequence[Results]) -> bytes:
-    """Draw the Dice of the slices of each volume as a box, the lowest mean first; without names where there are many."""
+    """Draw the Dice of the slices of each volume as a box, lowest mean first; without names where there are many."""
     grouped = [{image: table["dice"].dropna() for image, table in one.slices.groupby("image")} for one in sets]
     means = [{image: values.mean() for image, values in group.items() if len(values)} for group in grouped]
     ordered = [sorted(group, key=group.__getitem__) for group in means]
     heights = [16 + min(5.0 * max(len(names), 1), 240.0) for names in ordered]
-    with new_plot(160, 6 + sum(heights)) as figure:
+    with new_plot(WIDTH_MM, 6 + sum(heights)) as figure:
         panels = np.ravel(figure.subplots(len(sets), 1, squeeze=False, height_ratios=heights, sharex=True))
         for number, axes in enumerate(panels):
             names, colour = ordered[number], SERIES[number % len(SERIES)]
@@ -91,7 +93,7 @@ def by_distance(sets: Sequence[Results]) -> bytes:
     """Draw the median of Dice, and the range between its quartiles, over the distance from the prompted slice."""
     tables = [one.distances for one in sets]
     edges = distance_edges(max((table["distance_mm"].max() for table in tables if len(table)), default=0.0))
-    with new_plot(160, 90) as figure:
+    with new_plot(WIDTH_MM, 75) as figure:
         axes = figure.add_subplot()
         for number, (one, table) in enumerate(zip(sets, tables)):
             if not len(table):

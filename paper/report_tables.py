@@ -31,8 +31,9 @@ VOLUME_COLUMNS = ("volume_dice", "volume_hd95_mm", "missed_slices", "false_posit
 # What a run says of itself that has a place elsewhere in the report, or is of no use to a reader.
 NOT_SETTINGS = frozenset((
     "image_file_path", "masks_file_path", "results_folder_path", "checkpoint_file_path", "prompt_file_path", "debug",
-    "dry_run", "resume", "embeddings_cache", "embeddings_cache_gb", "save_seed_memory", "seed_memory", "method", "model",
-    "device", "precision", "seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path", "image_size",
+    "dry_run", "resume", "embeddings_cache", "embeddings_cache_gb", "save_seed_memory", "seed_memory", "method",
+    "model", "device", "precision", "seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path",
+    "image_size",
 ))  # fmt: skip
 FACTS = ("method", "model", "image_size", "device", "device_name", "threads", "instructions", "precision")
 MOST_VALUES = 4
@@ -87,9 +88,9 @@ def overview(sets: Sequence[Results]) -> Table:
     for one in sets:
         failed = len(one.result_set.failures)
         model = " / ".join(_values(one, lambda manifest: manifest.get("model") or manifest.get("method"))) or UNKNOWN
-        newest = max(run.stamp for run in one.runs.values()).replace("_", " ", 1)
+        date, time = max(run.stamp for run in one.runs.values()).split("_")
         counts = (len(one.images), failed, len(one.left_out), len(one.slices))
-        rows.append((one.name, model, *map(number, counts), newest))
+        rows.append((one.name, model, *map(number, counts), f"{date} {time.replace('-', ':')}"))
     header = ("Results", "Model or method", "Volumes", "Failed", "Left out", "Slices", "Newest run")
     return Table("overview", "Folders of results: their models, volumes and slices", header, tuple(rows), 2)
 
@@ -243,8 +244,9 @@ def versions(sets: Sequence[Results]) -> Table:
 
 
 def _facts_table(
-    name: str, caption: str, first: str, sets: Sequence[Results], rows: Sequence[tuple[str, Fact]], keep_all: bool = False
-) -> Table:
+    name: str, caption: str, first: str, sets: Sequence[Results], rows: Sequence[tuple[str, Fact]],
+    keep_all: bool = False,
+) -> Table:  # fmt: skip
     cells = [(label, *(_joined(one, get) for one in sets)) for label, get in rows]
     kept = [row for row in cells if keep_all or any(cell != UNKNOWN for cell in row[1:])]
     return Table(name, caption, (first, *(one.name for one in sets)), tuple(kept), 1 + len(sets))
