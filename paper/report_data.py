@@ -104,8 +104,8 @@ def mean_interval(values: pd.Series, volumes: pd.Series, seed: int = 0) -> tuple
     """
     known = values.notna().to_numpy()
     numbers = values[known].to_numpy(dtype=np.float64)
-    _, codes = np.unique(volumes.to_numpy(dtype=str)[known], return_inverse=True)
-    count = int(codes.max(initial=-1)) + 1
+    codes, names = volumes[known].factorize()
+    count = len(names)
     if count < 2 or not np.isfinite(numbers).all():
         return math.nan, math.nan
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)

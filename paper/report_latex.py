@@ -32,8 +32,10 @@ def _table(table: Table) -> str:
     caption = f"\\caption{{{escape(table.caption)}}}\\label{{tab:{table.name}}}"
     header, rows = _row(table.header), "\n".join(map(_row, table.rows))
     if len(table.rows) <= MOST_ROWS:
-        lines = (r"\begin{table}[htbp]", r"\centering", caption, f"\\begin{{tabular}}{{{columns}}}", r"\toprule", header,
-                 r"\midrule", rows, r"\bottomrule", r"\end{tabular}", r"\end{table}")  # fmt: skip
+        lines = (
+            r"\begin{table}[htbp]", r"\centering", caption, f"\\begin{{tabular}}{{{columns}}}", r"\toprule", header,
+            r"\midrule", rows, r"\bottomrule", r"\end{tabular}", r"\end{table}",
+        )  # fmt: skip
         return "\n" + "\n".join(lines) + "\n"
     above = f"{caption}\\\\\n\\toprule\n{header}\n\\midrule\n\\endfirsthead\n\\toprule\n{header}\n\\midrule\n\\endhead"
     return f"\n\\begin{{longtable}}{{{columns}}}\n{above}\n\\bottomrule\n\\endfoot\n{rows}\n\\end{{longtable}}\n"
