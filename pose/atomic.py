@@ -48,7 +48,7 @@ def write_all_atomically(writers: Iterable[tuple[Path, Callable[[Path], None]]])
         staged = []
         for path, write in writers:
             with failure_named(path):
-                temporary = stack.enter_context(_held(path.with_name(f"{_PART}{uuid.uuid4().hex[:12]}-{path.name}")))
+                temporary = stack.enter_context(temporary_beside(path))
                 write(temporary)
             staged.append((temporary, path))
         for temporary, path in staged:
@@ -57,7 +57,14 @@ def write_all_atomically(writers: Iterable[tuple[Path, Callable[[Path], None]]])
 
 
 @contextmanager
-def failure_named(path: Path, what: str = "cannot be written") -> Iterator[None]:
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Yield an empty file beside ``path`` to be filled and moved into its place; it is removed if it is still there."""
+    with _held(path.with_name(f"{_PART}{uuid.uuid4().hex[:12]}-{path.name}")) as temporary:
+        yield temporary
+
+
+@contextmanager
+def failure_named(path: Path | str, what: str = "cannot be written") -> Iterator[None]:
     """Turn an error of the file system into a :class:`UserError` that names ``path``, or a :class:`DiskFullError`."""
     try:
         yield

@@ -135,11 +135,12 @@ def read_table(path: Path, columns: Iterable[str], text_columns: Iterable[str] =
             header, *lines = list(csv.reader(file)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a CSV: {error}") from None
-    missing = [name for name in columns if name not in header]
-    if missing:
+    if missing := [name for name in columns if name not in header]:
         raise UserError(f"{path}: has no column {missing[0]!r}; its columns are {', '.join(header) or 'none'}")
     types = {name: "Int64" if name in COUNT_COLUMNS else "float64" for name in header if name not in text_columns}
     cells: dict[str, list[Any]] = {name: [] for name in header}
+    if len(cells) < len(header):
+        raise UserError(f"{path}: two of its columns have one name; they are {', '.join(header)}")
     for number, line in enumerate(lines, start=2):
         if line and len(line) != len(cells):
             raise UserError(f"{path}: line {number}: {len(line)} cells under {len(cells)} columns")
@@ -153,11 +154,9 @@ def _number(cell: str, name: str, place: str) -> float | None:
         value = float(cell) if cell.strip() else math.nan
     except ValueError:
         raise UserError(f"{place}: {name} {cell!r} is not a number") from None
-    if math.isnan(value):
-        return None
-    if name in COUNT_COLUMNS and not (value.is_integer() and abs(value) <= 2**53):
+    if name in COUNT_COLUMNS and not (math.isnan(value) or (value.is_integer() and abs(value) <= 2**53)):
         raise UserError(f"{place}: {name} {cell!r} is not a whole number")
-    return value
+    return None if math.isnan(value) else value
 
 
 def write_results(

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pose import nifti, npy
+from pose.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
 from pose.cli import UserError, existing_file
 from pose.geometry import affine_text, check_same_grid, geometry_of_facts, is_geometry
 
@@ -133,10 +134,13 @@ def write_volume(path: Path | str, volume: Volume) -> None:
     """
     path = Path(path)
     suffix = volume_suffix(path)
-    try:
-        {".npz": _write_npz, ".npy": _write_npy}.get(suffix, _write_nifti)(path, volume)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with failure_named(path):
+        remove_leftovers(path.parent)
+        if suffix == ".npy":
+            _write_npy_and_geometry(path, volume)
+        else:
+            write = _write_npz if suffix == ".npz" else _write_nifti
+            write_atomically(path, lambda temporary: write(temporary, volume))
 
 
 def write_mask(path: Path | str, labels: np.ndarray, like: Volume) -> None:
@@ -272,19 +276,6 @@ def _native(voxels: np.ndarray) -> np.ndarray:
     return voxels.astype(dtype, copy=False)
 
 
-@contextmanager
-def _appearing_whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside ``path`` that takes its name when all is written, and vanishes when something is raised."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def _write_array(file: BinaryIO, voxels: np.ndarray) -> int:
     """Write in .npy format, slice after slice (Fortran order), whatever the order in memory; return their CRC-32."""
     description = {"descr": np.lib.format.dtype_to_descr(voxels.dtype), "fortran_order": True, "shape": voxels.shape}
@@ -303,10 +294,7 @@ def _write_npz(path: Path, volume: Volume) -> None:
         arrays["affine"] = np.asarray(volume.affine, dtype=np.float64)
     if volume.spacing_mm is not None:
         arrays["spacing_mm"] = np.array(volume.spacing_mm, dtype=np.float64)
-    with (
-        _appearing_whole(path) as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=DEFLATE_LEVEL) as archive,
-    ):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=DEFLATE_LEVEL) as archive:
         with archive.open("voxels.npy", "w", force_zip64=True) as member:
             _write_array(member, volume.voxels)
         for name, array in arrays.items():
@@ -314,7 +302,7 @@ def _write_npz(path: Path, volume: Volume) -> None:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _write_npy(path: Path, volume: Volume) -> None:
+def _write_npy_and_geometry(path: Path, volume: Volume) -> None:
     facts = {
         "shape": list(volume.voxels.shape),
         "affine": None if volume.affine is None else np.asarray(volume.affine).tolist(),
@@ -324,17 +312,18 @@ def _write_npy(path: Path, volume: Volume) -> None:
     geometry_path = path.with_suffix(".json")
     if geometry_path.exists() and _read_geometry_file(geometry_path) is None:
         raise UserError(f"{geometry_path}: exists and is no geometry; it would be overwritten by that of {path.name}")
-    with _appearing_whole(path) as file:
-        facts["crc32"] = _write_array(file, volume.voxels)
-        with _appearing_whole(geometry_path) as geometry_file:
-            geometry_file.write((json.dumps(facts, indent=1) + "\n").encode())
-            # between the two renamings there must be no old array with a new geometry: rather none
-            path.unlink(missing_ok=True)
+    with temporary_beside(path) as array, temporary_beside(geometry_path) as geometry:
+        with array.open("wb") as file:
+            facts["crc32"] = _write_array(file, volume.voxels)
+        geometry.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        # in this order: an array without its geometry would be read, an old one beside a new geometry is refused
+        os.replace(geometry, geometry_path)
+        os.replace(array, path)
 
 
 def _write_nifti(path: Path, volume: Volume) -> None:
     if volume.affine is None:
         raise ValueError(f"{path}: NIfTI needs a geometry, and that of {volume.path or 'the volume'} is unknown")
     voxels = volume.voxels.swapaxes(0, 1) if volume.swap_axes else volume.voxels
-    with _appearing_whole(path) as file:
+    with path.open("wb") as file:
         nifti.write_image(file, voxels, volume.affine, compressed=volume_suffix(path) == ".nii.gz")

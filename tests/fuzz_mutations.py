@@ -29,7 +29,7 @@ FLOATS = (
     0.0, -0.0, 0.5, 1.0, -1.0, 1e-320, 1e-30, 1e10, 1e30, 3.4e38, 1e300, float("inf"), -float("inf"), float("nan"),
 )  # fmt: skip
 TEXTS = (
-    "", " ", "a", "true", "null", "../x", "./", "\n", "two\nlines", "\0", "\ud800", "\u202e", "\x1b[31m", "NaN",
+    "", " ", "a", "true", "null", "sub/x", "./", "\n", "two\nlines", "\0", "\ud800", "\u202e", "\x1b[31m", "NaN",
     "1e999",
     "mask.npz", "mask.nii.gz", "case", "x" * 300, "x" * 5000 + ".npz", "é", "-1", "0x10", "1_000", "\u0661",
 )  # fmt: skip

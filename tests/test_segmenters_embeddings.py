@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import process_image
 import process_video
 from pose import cli, models
+from pose.atomic import temporary_beside
 from pose.cli import UserError
 from pose.models import ModelSpec
 from pose.prompt import Prompt
@@ -203,7 +204,8 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch, caplog):
     cache.put(GREY, kilobytes(1))
     assert list(tmp_path.iterdir()) == []
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"--embeddings_cache {tmp_path}: can take nothing more ([Errno 28] No space left on device)"
+        f"--embeddings_cache {tmp_path}: can take nothing more "
+        f"({cache.path_of(GREY)}: cannot be written: No space left on device)"
     ]
 
 
@@ -214,13 +216,11 @@ def test_a_file_of_another_user_is_a_hit_though_its_time_stays(tmp_path, monkeyp
     assert cache.get(GREY) is not None and caplog.records == []
 
 
-def test_parts_of_a_process_that_died_are_removed_later(tmp_path):
-    fresh, old = tmp_path / ".part-fresh", tmp_path / ".part-old"
-    for path in (fresh, old):
-        path.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    EmbeddingsCache(tmp_path, "model")
-    assert list(tmp_path.iterdir()) == [fresh]
+def test_parts_of_a_process_that_died_are_removed_and_no_others(tmp_path):
+    (tmp_path / ".part-old-slice.safetensors").write_bytes(b"half")
+    with temporary_beside(tmp_path / "slice.safetensors") as at_work:
+        assert EmbeddingsCache(tmp_path, "model", limit_bytes=1).folder == tmp_path
+        assert list(tmp_path.iterdir()) == [at_work]
 
 
 def test_files_of_others_are_left_alone(tmp_path):

@@ -469,8 +469,10 @@ def test_an_array_never_lies_beside_the_geometry_of_another(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "replace", replace_json_only)
     with pytest.raises(UserError, match="scan.npy: cannot be written"):
-        write_volume(tmp_path / "scan.npy", Volume(counted(), np.diag([2.0, 2, 2, 1]), (2.0, 2.0, 2.0)))
-    assert [path.name for path in tmp_path.iterdir()] == ["scan.json"]
+        write_volume(tmp_path / "scan.npy", Volume(counted() + 1, np.diag([2.0, 2, 2, 1]), (2.0, 2.0, 2.0)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.json", "scan.npy"]
+    with pytest.raises(UserError, match="scan.json: crc32 .* convert the scan again"):
+        read_volume(tmp_path / "scan.npy")
 
 
 def test_writing_where_it_cannot_be(tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import time
-import uuid
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,16 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from pose.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
 from pose.cli import UserError
 
 # part of every name: raise it where slices are prepared or tensors are stored in another way
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
-PART_PREFIX = ".part-"
 DEFAULT_LIMIT_BYTES = 20 * 10**9
 # another process may write as much, unseen, before this one looks again at what the folder holds
 SHARE_WRITTEN_UNSEEN = 0.05
-SECONDS_UNTIL_A_PART_IS_ABANDONED = 3600
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +73,10 @@ class EmbeddingsCache:
         self.hits = 0
         self.misses = 0
         self._may_write = True
-        probe = self._part_path()
-        try:
+        with failure_named(f"--embeddings_cache {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
-            probe.touch(exist_ok=False)
-            probe.unlink()
-        except OSError as error:
-            raise UserError(f"--embeddings_cache {folder}: cannot be written ({error.strerror})") from None
+            with temporary_beside(folder / "probe"):
+                remove_leftovers(folder)
         self._bytes = self._shrink()
         self._written_unseen = 0
 
@@ -138,15 +132,11 @@ class EmbeddingsCache:
                 self.folder, len(content) / 1e9, self.limit_bytes / 1e9,
             )  # fmt: skip
             return
-        part = self._part_path()
         try:
-            part.write_bytes(content)
-            os.replace(part, path)
-        except OSError as error:
+            write_atomically(path, lambda part: part.write_bytes(content))
+        except UserError as error:
             self._may_write = False
             logger.warning("--embeddings_cache %s: can take nothing more (%s)", self.folder, error)
-            with contextlib.suppress(OSError):
-                part.unlink()
             return
         self._bytes += len(content)
         self._written_unseen += len(content)
@@ -162,21 +152,15 @@ class EmbeddingsCache:
         """Return what a run manifest says of the cache."""
         return {"folder": str(self.folder), "hits": self.hits, "misses": self.misses}
 
-    def _part_path(self) -> Path:
-        return self.folder / f"{PART_PREFIX}{uuid.uuid4().hex}"
-
     def _shrink(self) -> int:
         """Remove what was not used for longest until the rest is within the limit; return the bytes that are left."""
         files = []
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 try:
-                    if entry.name.endswith(SUFFIX):
+                    if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
                         status = entry.stat()
                         files.append((status.st_mtime_ns, entry.path, status.st_size))
-                    elif entry.name.startswith(PART_PREFIX):
-                        if entry.stat().st_mtime < time.time() - SECONDS_UNTIL_A_PART_IS_ABANDONED:
-                            os.unlink(entry.path)
                 except FileNotFoundError:
                     continue  # another process removed it
         total = sum(size for _, _, size in files)
