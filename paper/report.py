@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "report.html.j2"
 SCORES_CAPTION = "Scores of slices. Line: median; box: quartiles; whiskers: to the last within 1.5 box lengths of it."
+VOLUMES_CAPTION = "Dice of the slices of each volume, the lowest mean first."
 SEED = "the volume that a seed slice came from is left out of the statistics (--include_seed_patient counts it)"
 
 
@@ -127,7 +128,7 @@ def sections(sets: Sequence[Results], worst: int) -> list[Section]:
         Plot(name, caption, f"Box plots for {names}: {caption}", draw(sets))
         for name, caption, draw, wanted in (
             ("scores", SCORES_CAPTION, plots.scores, True),
-            ("dice-by-volume", "Dice of the slices of each volume, the lowest mean first.", plots.volumes, scored),
+            ("dice-by-volume", VOLUMES_CAPTION, plots.volumes, scored),
         )
         if wanted
     )

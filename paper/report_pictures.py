@@ -13,6 +13,7 @@ from paper.report_data import Results
 from pose import results
 from pose.case import Case, Job, load_case
 from pose.cli import UserError, existing_file
+from pose.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, PREDICTION, TRUTH
 from pose.prompt import Prompt, read_prompts
 from pose.resume import sha256_once
 from pose.volume import read_mask
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-COLOURS = 128
+# What a picture is made of: greys, greys below a prediction, and marks with their soft edges.
+GREYS, SHADES = 100, 5
+MARKS = (PREDICTION, TRUTH, POSITIVE, NEGATIVE, BOX)
 ARGUMENTS = ("swap_axes", "allow_geometry_mismatch", "apply_windowing", "window", "intensity", "labels")
 
 
@@ -146,5 +149,19 @@ def draw_slice(case: Case, prediction: np.ndarray, prompts: Sequence[Prompt], nu
     )  # fmt: skip
     file = io.BytesIO()
     picture = Image.open(io.BytesIO(figures.png_of(figure)))
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
+    colours = Image.new("P", (1, 1))
+    colours.putpalette(palette().tobytes())
+    picture.quantize(palette=colours, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
     return file.getvalue()
+
+
+def palette() -> np.ndarray:
+    """Return (colours, 3) uint8, at most 256: a palette chosen by a picture would sacrifice its few marks to its greys."""
+    import numpy as np
+    from matplotlib.colors import to_rgb
+
+    black, white = np.zeros(3), np.ones(3)
+    greys = np.linspace(black, white, GREYS)
+    under_prediction = (1 - FILL_ALPHA) * greys + FILL_ALPHA * np.array(to_rgb(PREDICTION))
+    marks = [np.linspace(to_rgb(mark), end, SHADES + 1)[:-1] for mark in MARKS for end in (black, white)]
+    return np.unique((255 * np.concatenate([greys, under_prediction, *marks])).round().astype(np.uint8), axis=0)

@@ -31,13 +31,10 @@ BOX = {
 
 
 def png_of(figure: Figure) -> bytes:
-    """Return a plot as a PNG file of few colours; the same plot is the same file."""
-    from PIL import Image
-
-    file, reduced = io.BytesIO(), io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
-    Image.open(file).convert("RGB").quantize(128).save(reduced, format="PNG", optimize=True)
-    return reduced.getvalue()
+    """Return a plot as a PNG file; the same plot is the same file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()
 
 
 def scores(sets: Sequence[Results]) -> bytes:
@@ -66,19 +63,20 @@ def scores(sets: Sequence[Results]) -> bytes:
 
 
 def volumes(sets: Sequence[Results]) -> bytes:
-    """Draw the Dice of the slices of each volume as a box, lowest mean first; without names where there are many."""
+    """Draw the Dice of the slices of each volume, lowest mean first: a box, or where there are many, lines and a band."""
     grouped = [{image: table["dice"].dropna() for image, table in one.slices.groupby("image")} for one in sets]
     means = [{image: values.mean() for image, values in group.items() if len(values)} for group in grouped]
     ordered = [sorted(group, key=group.__getitem__) for group in means]
-    heights = [16 + min(5.0 * max(len(names), 1), 240.0) for names in ordered]
+    heights = [16 + (5.0 * max(len(names), 1) if len(names) <= MOST_NAMED_VOLUMES else 90.0) for names in ordered]
     with new_plot(WIDTH_MM, 6 + sum(heights)) as figure:
         panels = np.ravel(figure.subplots(len(sets), 1, squeeze=False, height_ratios=heights, sharex=True))
         for number, axes in enumerate(panels):
             names, colour = ordered[number], SERIES[number % len(SERIES)]
-            _boxes(axes, [grouped[number][image] for image in names], range(len(names)), colour)
             if len(names) <= MOST_NAMED_VOLUMES:
-                axes.set_yticks(range(len(names)), names, fontsize=8.0 if len(names) <= 48 else 6.5)
+                _boxes(axes, [grouped[number][image] for image in names], range(len(names)), colour)
+                axes.set_yticks(range(len(names)), names, fontsize=8.0)
             else:
+                _bands(axes, [grouped[number][image] for image in names], colour)
                 axes.set_yticks([])
                 axes.set_ylabel(f"{len(names)} volumes by their mean Dice")
             axes.tick_params(axis="y", length=0)
@@ -123,6 +121,15 @@ def _boxes(axes: Axes, groups: Sequence[pd.Series], at: Sequence[int], colour: s
     values = [group.to_numpy(dtype=np.float64) for group in groups]
     for box in axes.boxplot(values, positions=at, orientation="horizontal", **BOX)["boxes"]:
         box.set(facecolor=colour, alpha=0.75)
+
+
+def _bands(axes: Axes, groups: Sequence[pd.Series], colour: str) -> None:
+    first, median, third = np.array([quartiles(group) for group in groups]).T
+    at = np.arange(len(groups))
+    axes.fill_betweenx(at, first, third, step="mid", color=colour, alpha=0.35, linewidth=0, label="quartiles")
+    axes.plot(median, at, color=colour, linewidth=1.2, label="median")
+    axes.plot([group.min() for group in groups], at, ".", color="#444444", markersize=2.5, label="least")
+    axes.legend(loc="lower left", frameon=False)
 
 
 def _limits(groups: Sequence[pd.Series]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
 import json
@@ -20,10 +21,10 @@ import pytest
 from PIL import Image
 
 import process_video
-from paper import report, report_tables
+from paper import report, report_plots, report_tables
 from paper.report_data import distance_edges, mean_interval, quartiles, read_results, slice_spacing
 from paper.report_latex import escape, latex
-from paper.report_pictures import pictures_of_worst, worst_slices
+from paper.report_pictures import palette, pictures_of_worst, worst_slices
 from paper.report_tables import Table
 from pose import results
 from pose.cli import run_main
@@ -324,6 +325,22 @@ def test_pictures_are_drawn_only_of_files_that_are_as_they_were(segmented, tmp_p
         ("two", f"No picture: {copy / 'two.nii.gz'}: is not the file that the run read, by its SHA-256", True),
     }
     assert all(orange(picture.png) == 0 for picture in found if picture.image == "one")
+
+
+def test_the_palette_has_the_greys_and_the_marks():
+    colours = {tuple(colour) for colour in palette().tolist()}
+    assert len(colours) == len(palette()) <= 256
+    assert {(0, 0, 0), (255, 255, 255), (0xE6, 0x9F, 0x00), (0x56, 0xB4, 0xE9), (0x00, 0x9E, 0x73)} <= colours
+    greys = sorted(colour[0] for colour in colours if len(set(colour)) == 1)
+    assert np.diff(greys).max() <= 3
+
+
+def test_many_volumes_are_bands_without_names(tmp_path):
+    for number in range(61):
+        write_volume(tmp_path / "r" / f"volume_{number}", [0.5 + 0.005 * number, 0.9])
+    few = dataclasses.replace(one := read_results("r", tmp_path / "r"), left_out=("volume_0",))
+    sizes = [Image.open(io.BytesIO(report_plots.volumes([some]))).height for some in (one, few)]
+    assert sizes == [round((6 + 16 + 90) / 25.4 * 200 - 0.5), round((6 + 16 + 5 * 60) / 25.4 * 200 - 0.5)]
 
 
 def test_published_results(real_data, tmp_path):
