@@ -116,12 +116,13 @@ def sections(sets: Sequence[Results], worst: int) -> list[Section]:
     """Return the parts of the page for ``sets``, each with tables, or with a sentence that says why it has none."""
     from paper import report_plots as plots
     from paper import report_tables as tables
+    from paper.report_data import RESAMPLES
 
     scored = any(one.slices["dice"].notna().any() for one in sets)
     names = " and ".join(one.name for one in sets)
     interval = (
-        "A 95 % interval is that of the mean, by a bootstrap that draws whole volumes with their slices (2,000 times, "
-        "seeded): slices of one volume are alike. With fewer than two volumes there is none. Slices without ground "
+        f"A 95 % interval is that of the mean, by a bootstrap that draws whole volumes with their slices ({RESAMPLES:,} "
+        "times, seeded): slices of one volume are alike. With fewer than two volumes there is none. Slices without ground "
         "truth and without a prediction have no Jaccard and no Dice, and do not count; missed ones count as 0.",
     )
     boxes = tuple(
