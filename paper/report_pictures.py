@@ -156,7 +156,7 @@ def draw_slice(case: Case, prediction: np.ndarray, prompts: Sequence[Prompt], nu
 
 
 def palette() -> np.ndarray:
-    """Return (colours, 3) uint8, at most 256: a palette chosen by a picture would sacrifice its few marks to its greys."""
+    """Return (colours, 3) uint8, at most 256; one chosen for a picture would sacrifice its few marks to its greys."""
     import numpy as np
     from matplotlib.colors import to_rgb
 

@@ -63,7 +63,7 @@ def scores(sets: Sequence[Results]) -> bytes:
 
 
 def volumes(sets: Sequence[Results]) -> bytes:
-    """Draw the Dice of the slices of each volume, lowest mean first: a box, or where there are many, lines and a band."""
+    """Draw the Dice of the slices of each volume, lowest mean first: a box, or for many lines and a band."""
     grouped = [{image: table["dice"].dropna() for image, table in one.slices.groupby("image")} for one in sets]
     means = [{image: values.mean() for image, values in group.items() if len(values)} for group in grouped]
     ordered = [sorted(group, key=group.__getitem__) for group in means]
