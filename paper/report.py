@@ -123,7 +123,8 @@ def sections(sets: Sequence[Results], worst: int) -> list[Section]:
     interval = (
         "A 95 % interval is that of the mean, by a bootstrap that draws whole volumes with their slices "
         f"({RESAMPLES:,} times, seeded): slices of one volume are alike. With fewer than two volumes there is none. "
-        "Slices without ground truth and without a prediction have no Jaccard and no Dice, and do not count; missed ones count as 0.",
+        "Slices without ground truth and without a prediction have no Jaccard and no Dice, and do not count; "
+        "missed ones count as 0.",
     )
     boxes = tuple(
         Plot(name, caption, f"Box plots for {names}: {caption}", draw(sets))
