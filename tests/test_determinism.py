@@ -22,7 +22,8 @@ from pose.volume import write_mask, write_volume
 from tests.networks import TINY, save_random_weights
 
 TIMES = {"set_image_time", "predict_image_time", "process_image_time"}
-TIMES_JOINED = {f"process_image_time_{statistic}" for statistic in ("min", "max", "avg", "std", "n")}
+STATISTICS = ("min", "max", "avg", "std", "n", "q1", "median", "q3")
+TIMES_JOINED = {f"{time}_{statistic}" for time in TIMES for statistic in STATISTICS}
 # of a manifest, what tells when, by which command, how quickly, and what was edited meanwhile
 OF_THE_MOMENT = {
     "timestamp", "command", "arguments", "embeddings_cache", "files", "started", "segmentation_seconds", "total_seconds",
