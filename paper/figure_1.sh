@@ -7,7 +7,7 @@
 # figure_1_NAME_prediction.png to paper_results. Without flags the model is SAM ViT-L.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
-read_flags "$@"
+read_settings "" "$@"
 
 slices="coronacases_001:122 radiopaedia_10_85902_3:171"
 for slice in $slices; do find_volume "${slice%:*}"; done # all there, before any work is done

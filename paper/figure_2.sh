@@ -8,7 +8,7 @@
 # points.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
-read_flags "$@"
+read_settings "" "$@"
 
 find_volume coronacases_001
 process_slice figure_2/outside 98 --use_bounding_box --no_move_centroids --figure "$output/figure_2_outside.png" prompt

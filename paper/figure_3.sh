@@ -10,30 +10,10 @@
 # paper_results.
 set -euo pipefail
 
-fail() {
-  echo "error: $*" >&2
-  exit 2
-}
+. "$(dirname "$0")/settings.sh"
+sam=vit_l sam2=large
+read_settings "sam sam2" "$@"
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-sam=vit_l sam2=large working_data=$root/working_data/covid output=$root/paper_results options=()
-while [ "$#" -gt 0 ]; do
-  case $1 in
-    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    --sam | --sam2 | --working_data_folder_path | --output_folder_path)
-      [ "$#" -gt 1 ] || fail "$1: needs a value"
-      case $1 in
-        --sam) sam=$2 ;;
-        --sam2) sam2=$2 ;;
-        --working_data_folder_path) working_data=$2 ;;
-        --output_folder_path) output=$2 ;;
-      esac
-      shift 2 ;;
-    *) options+=("$1"); shift ;;
-  esac
-done
-python=${POSE_VENV:-$root/.venv}/bin/python
-[ -x "$python" ] || fail "${POSE_VENV:-$root/.venv}: no virtual environment; run scripts/setup.sh first"
 for model in "$sam" "$sam2"; do
   folder=$working_data/results_$model
   made="scripts/process_covid_images.sh --model $model --results_folder_path $folder"

@@ -9,8 +9,8 @@
 # the model is SAM ViT-L; it must be one that takes points.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
-rows=40 own=rows
-read_flags "$@"
+rows=40
+read_settings "rows" "$@"
 
 find_volume coronacases_001
 process_slice figure_4/centre 85 --use_bounding_box --figure "$output/figure_4_centre.png"

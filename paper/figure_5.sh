@@ -8,7 +8,7 @@
 # Without flags the model is SAM ViT-L; it must be one that takes points.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
-read_flags "$@"
+read_settings "" "$@"
 
 find_volume coronacases_001
 steps=()

@@ -1,41 +1,17 @@
 # What the scripts of this folder share: their flags, and where the working data lies. Sourced, not run.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-working_data=$root/working_data/covid
-output=$root/paper_results
-options=()
+. "$root/scripts/flags.sh"
 
-fail() {
-  echo "error: $*" >&2
-  exit 2
-}
-
-python=${POSE_VENV:-$root/.venv}/bin/python
-[ -x "$python" ] || fail "${POSE_VENV:-$root/.venv}: is no virtual environment; run scripts/setup.sh first"
-
-# Sets working_data and output, and collects in options what other programs are to be given. Further flags of a script,
-# named in "own", set variables of their names.
-own=
-read_flags() {
-  local name
-  while [ "$#" -gt 0 ]; do
-    name=${1#--}
-    case $1 in
-      -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;;
-      --working_data_folder_path) name=working_data ;;
-      --output_folder_path) name=output ;;
-      --*) case " $own " in *" $name "*) ;; *) name= ;; esac ;;
-      *) name= ;;
-    esac
-    if [ -z "$name" ]; then
-      options+=("$1")
-      shift
-    else
-      [ "$#" -gt 1 ] || fail "$1: needs a value"
-      printf -v "$name" %s "$2"
-      shift 2
-    fi
-  done
+# Sets working_data and output, what each of the flags named in $1 says, python, and options: what other programs are to be
+# given. The command line comes after $1.
+read_settings() {
+  local own=$1
+  shift
+  working_data_folder_path=$root/working_data/covid output_folder_path=$root/paper_results
+  read_flags "working_data_folder_path output_folder_path $own ..." "$@"
+  working_data=$working_data_folder_path output=$output_folder_path
+  find_python
 }
 
 # Sets image and masks to the working data of the volume $1, and window to what it needs to be seen: the volumes called

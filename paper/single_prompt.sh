@@ -10,8 +10,8 @@
 # prompt for the data set is left out of single_prompt.csv.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
-model=large own=model
-read_flags "$@"
+model=large
+read_settings "model" "$@"
 
 folders=()
 for way in images:results videos:results_video dataset_prompt:results_dataset_prompt; do

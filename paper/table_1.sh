@@ -8,8 +8,8 @@
 # vit_l) and --sam2 (default: large). Writes table_1.csv and .tex, and table_1_volumes.csv, .pdf and .png, to paper_results.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
-sam=vit_l sam2=large own="sam sam2"
-read_flags "$@"
+sam=vit_l sam2=large
+read_settings "sam sam2" "$@"
 
 for model in "$sam" "$sam2"; do
   "$root/scripts/process_covid_images.sh" --working_data_folder_path "$working_data" --model "$model" \

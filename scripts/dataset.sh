@@ -4,13 +4,6 @@
 
 status=0
 
-# Sets python to that of the project's environment.
-find_python() {
-    local venv=${POSE_VENV:-$root/.venv}
-    python=$venv/bin/python
-    [ -x "$python" ] || fail "$venv: is no virtual environment; run scripts/setup.sh first"
-}
-
 # Adds image_NAME.npy (or .npz) of the folder $1 to images, and masks_NAME to masks, for each NAME like the pattern $2;
 # to other_images and other_masks where it is not.
 find_pairs() {

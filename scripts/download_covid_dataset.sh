@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Downloads the COVID-19 CT Lung and Infection Segmentation Dataset (20 chest CTs, about 1 GB) and its lung masks.
+# Downloads the COVID-19 CT Lung and Infection Segmentation Dataset (20 chest CTs) and its lung masks.
 #
 #   scripts/download_covid_dataset.sh [--output_folder_path FOLDER] [--mirror URL]
 #

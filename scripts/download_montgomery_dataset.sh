@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Downloads the Montgomery County chest X-ray set (138 X-rays with lung masks and readings, about 0.6 GB).
+# Downloads the Montgomery County chest X-ray set (138 X-rays with lung masks and readings).
 #
 #   scripts/download_montgomery_dataset.sh [--output_folder_path FOLDER] [--mirror URL]
 #
