@@ -116,7 +116,7 @@ def sections(sets: Sequence[Results], worst: int) -> list[Section]:
     """Return the parts of the page for ``sets``, each with tables, or with a sentence that says why it has none."""
     from paper import report_plots as plots
     from paper import report_tables as tables
-    from paper.report_data import RESAMPLES
+    from pose.statistics import RESAMPLES
 
     scored = any(one.slices["dice"].notna().any() for one in sets)
     names = " and ".join(one.name for one in sets)

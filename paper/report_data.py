@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose import results
+from pose import results, statistics
 from pose.cli import UserError
 from pose.result_set import ResultSet, read_result_set
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RESAMPLES = 2000
 MOST_BINS = 12
 
 
@@ -89,40 +88,24 @@ def read_results(name: str, folder: Path, include_seed_patient: bool = False) ->
     return Results(name, result_set, runs, manifests, tuple(seeds))
 
 
-def mean_interval(values: pd.Series, volumes: pd.Series, seed: int = 0) -> tuple[float, float]:
+def mean_interval(values: pd.Series, volumes: pd.Series) -> tuple[float, float]:
     """Return the 95 % interval of the mean of ``values``, by a bootstrap that draws whole volumes.
-
-    Slices of one volume are alike: drawn one by one, they would make the interval too narrow.
 
     Args:
         values: one for each slice (or volume); missing ones do not count.
         volumes: which volume each belongs to, in the same order.
-        seed: of the random numbers.
 
     Returns:
-        Its ends; nan where fewer than two volumes have a value, or a value is infinite.
+        Its ends; nan where fewer than two volumes have a value.
     """
-    known = values.notna().to_numpy()
-    numbers = values[known].to_numpy(dtype=np.float64)
-    codes, names = volumes[known].factorize()
-    count = len(names)
-    if count < 2 or not np.isfinite(numbers).all():
-        return math.nan, math.nan
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    means = (drawn @ np.bincount(codes, numbers)) / (drawn @ np.bincount(codes))
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)
+    [(low, high, _)] = statistics.mean_intervals(values.to_numpy(dtype=np.float64, na_value=np.nan)[:, None], volumes)
+    return low, high
 
 
 def quartiles(values: pd.Series) -> tuple[float, float, float]:
     """Return the first quartile, the median and the third quartile of the values that are there; nan without any."""
-    known = values.dropna().to_numpy(dtype=np.float64)
-    if not known.size:
-        return math.nan, math.nan, math.nan
-    # between a finite and an infinite value lies nothing
-    method = "linear" if np.isfinite(known).all() else "nearest"
-    first, median, third = np.percentile(known, (25, 50, 75), method=method)
-    return float(first), float(median), float(third)
+    found = statistics.quartiles(values.dropna().to_numpy(dtype=np.float64))
+    return found["q1"], found["median"], found["q3"]
 
 
 def prompted_slices(path: Path | None) -> list[int]:

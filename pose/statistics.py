@@ -89,8 +89,9 @@ def interval(estimates: np.ndarray, units: int, confidence: float = CONFIDENCE) 
 
     The percentiles are further out than (1 - confidence) / 2 for few units, where plain ones hold the true mean less
     often than they claim: as far as Student's t is beyond the normal distribution, and the standard deviation of the
-    sample beyond that of the draws (the expanded percentile interval of Hesterberg, The American Statistician 69, 2015). Of simulated intervals of ten
-    volumes, 94 % hold the true mean and not 90 %; for fewer than five volumes no draws can tell enough.
+    sample beyond that of the draws (the expanded percentile interval of Hesterberg, The American Statistician 69,
+    2015). Of simulated intervals of ten volumes, 94 % hold the true mean and not 90 %; for fewer than five volumes no
+    draws can tell enough.
     """
     from scipy import special
 

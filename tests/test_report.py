@@ -70,7 +70,7 @@ def test_the_interval_draws_whole_volumes():
     assert mean_interval(pd.Series([0.0, 0.0, 1.0]), volumes) == (0.0, 1.0)
     assert mean_interval(pd.Series([0.2, 0.4, 0.3]), volumes) == pytest.approx((0.3, 0.3), abs=1e-12)
     assert mean_interval(pd.Series([0.2, 0.4, np.nan]), volumes) == pytest.approx((math.nan, math.nan), nan_ok=True)
-    assert mean_interval(pd.Series([0.2, 0.4, np.inf]), volumes) == pytest.approx((math.nan, math.nan), nan_ok=True)
+    assert mean_interval(pd.Series([0.2, 0.4, np.inf]), volumes) == pytest.approx((0.3, math.inf))
     assert all(math.isnan(end) for end in mean_interval(pd.Series([], dtype="float64"), pd.Series([], dtype=str)))
 
 
