@@ -226,7 +226,9 @@ sys.exit(cli.run_main(lambda argv: batch.run_jobs(jobs_in(Path(sys.argv[1]), "ab
 """
     command = [sys.executable, "-c", program, str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+    # a test run in the background of a shell has Ctrl-C switched off, and its children with it
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes, **heeding) as process:
         while "at work" not in process.stdout.readline():
             assert process.poll() is None
         time.sleep(0.1)
