@@ -16,6 +16,7 @@ from pose.cli import UserError
 from pose.joint import prompt_columns, table_of_all, table_per_volume
 from pose.prompts_saved import prompts_saved
 from pose.result_set import read_result_set
+from pose.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,16 +46,6 @@ def make_parser() -> argparse.ArgumentParser:
         "default, because its masks show less than those of the volumes that were never prompted",
     )
     return parser
-
-
-def as_text(table: pd.DataFrame) -> str:
-    """Return a table for the terminal: its first column as names at the left, four digits, "-" where undefined."""
-    import pandas as pd
-
-    def cell(value: float | int) -> str:
-        return "-" if pd.isna(value) else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-    return table.set_index(table.columns[0]).rename_axis(None).astype(object).map(cell).to_string()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli  # noqa: E402
-from pose.result_series import Series, add_series_arguments, as_text, read_series, write_outputs  # noqa: E402
+from pose.result_series import Series, add_series_arguments, read_series, write_outputs  # noqa: E402
+from pose.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,11 +26,11 @@ from pose.result_series import (  # noqa: E402
     Series,
     Subset,
     add_series_arguments,
-    as_text,
     check_subsets,
     read_series,
     write_outputs,
 )
+from pose.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,7 +27,9 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli, results  # noqa: E402
-from pose.result_series import Series, add_series_arguments, as_text, read_series, write_outputs  # noqa: E402
+from pose.result_series import Series, add_series_arguments, read_series, write_outputs  # noqa: E402
+from pose.statistics import mean_interval  # noqa: E402
+from pose.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +39,6 @@ LABELS = {"dice": "Dice coefficient", "jaccard": "Jaccard index"}
 SEEDED = "its masks came from a seed slice of another volume"
 ALL_PROMPTED = "every slice with a score was prompted"
 NO_SCORES, NO_OBJECT = "no slice has a score", "no slice holds the object, to take --prompted_slice from"
-RESAMPLES, SEED = 10_000, 0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -240,17 +241,6 @@ def binned(slices: pd.DataFrame, bin_mm: float, by: Sequence[str]) -> pd.DataFra
     order = {key: index for index, key in enumerate(slices.groupby(list(by), sort=False).groups)}
     rows.sort(key=lambda row: (order[tuple(row[name] for name in by) if len(by) > 1 else row[by[0]]], row["bin"]))
     return pd.DataFrame(rows).drop(columns="bin")
-
-
-def mean_interval(values: np.ndarray, units: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of (n,) values, drawing whole ``units``; nan for less than two."""
-    names, unit = np.unique(units, return_inverse=True)
-    if len(names) < 2:
-        return np.nan, np.nan
-    sums, counts = np.bincount(unit, values), np.bincount(unit)
-    drawn = np.random.default_rng(SEED).integers(len(names), size=(RESAMPLES, len(names)))
-    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (0.025, 0.975))
-    return float(low), float(high)
 
 
 def reach_of(bins: pd.DataFrame, metric: str, score: float) -> str:

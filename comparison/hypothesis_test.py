@@ -73,10 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--resamples", type=cli.positive_whole_number, default=RESAMPLES, metavar="N",
         help="draws of each bootstrap (default: %(default)s)",
     )
-    parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path("comparison_results"), metavar="FOLDER",
-        help="where the tables and the plot go (default: %(default)s)",
-    )
+    cli.add_output_argument(parser)
     return parser
 
 
@@ -85,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     import pandas as pd
 
-    from join_results import as_text
     from pose.plots import new_plot, save_plot
+    from pose.tables import as_text
 
     cli.configure_logging()
     rows: list[dict[str, Any]] = []

@@ -50,10 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="labels of the mask files that count as the object (default: all)",
     )
     parser.add_argument("--metric", default="dice", metavar="METRIC", help="column of raw_data (default: %(default)s)")
-    parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path("comparison_results"), metavar="FOLDER",
-        help="where the tables and the plot go (default: %(default)s)",
-    )
+    cli.add_output_argument(parser)
     return parser
 
 
@@ -62,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     import pandas as pd
 
-    from join_results import as_text
     from pose.plots import new_plot, save_plot
+    from pose.tables import as_text
 
     cli.configure_logging()
     names = [name for name, _ in arguments.results_folder_path] + [FROM_FILES] * bool(arguments.masks_file_path)

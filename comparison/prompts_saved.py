@@ -41,10 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--include_seed_patient", action="store_true", help="count the volume that a seed slice came from, too"
     )
-    parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path("comparison_results"), metavar="FOLDER",
-        help="where the tables and the plot go (default: %(default)s)",
-    )
+    cli.add_output_argument(parser)
     return parser
 
 
@@ -53,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     import pandas as pd
 
-    from join_results import as_text
     from pose.plots import new_plot, save_plot
     from pose.result_set import read_result_set
+    from pose.tables import as_text
 
     cli.configure_logging()
     names = [name for name, _ in arguments.results_folder_path]

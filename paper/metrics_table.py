@@ -48,10 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"columns of raw_data (default: {' '.join(METRICS)}, as far as one of the folders has them)",
     )
     parser.add_argument("--per_volume", action="store_true", help="a table and a plot of each volume's means as well")
-    parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path("paper_results"), metavar="FOLDER",
-        help="where the files go (default: %(default)s)",
-    )
+    cli.add_output_argument(parser, "paper_results")
     parser.add_argument("--name", default="metrics", help="what the files are called (default: %(default)s)")
     return parser
 

@@ -98,8 +98,7 @@ def mean_interval(values: pd.Series, volumes: pd.Series) -> tuple[float, float]:
     Returns:
         Its ends; nan where fewer than two volumes have a value.
     """
-    [(low, high, _)] = statistics.mean_intervals(values.to_numpy(dtype=np.float64, na_value=np.nan)[:, None], volumes)
-    return low, high
+    return statistics.mean_interval(values.to_numpy(dtype=np.float64, na_value=np.nan), volumes)
 
 
 def quartiles(values: pd.Series) -> tuple[float, float, float]:

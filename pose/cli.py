@@ -137,6 +137,14 @@ def named_folder(text: str) -> tuple[str, Path]:
     return (name, Path(folder)) if equals and name and folder else (Path(text).resolve().name, Path(text))
 
 
+def add_output_argument(parser: argparse.ArgumentParser, folder: str = "comparison_results") -> None:
+    """Add where tables and plots of results go."""
+    parser.add_argument(
+        "-o", "--output_folder_path", type=Path, default=Path(folder), metavar="FOLDER",
+        help="where tables and plots go (default: %(default)s/)",
+    )
+
+
 def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = True) -> None:
     """Add the images, their masks, and how grey levels are made of them."""
     group = parser.add_argument_group("input")

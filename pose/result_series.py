@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pose import results
 from pose.atomic import failure_named, write_atomically
-from pose.cli import UserError, named_folder
+from pose.cli import UserError, add_output_argument, named_folder
 from pose.result_set import ResultSet, read_result_set
 
 if TYPE_CHECKING:
@@ -124,10 +124,7 @@ def add_series_arguments(parser: argparse.ArgumentParser, subsets: bool = True) 
         help="folders that hold a folder of results for each volume, ours or of the published code, with the name they "
         "are shown by (default: the folder's own); folders of the same name are taken together",
     )
-    parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path("comparison_results"), metavar="FOLDER",
-        help="where tables and plots go (default: %(default)s/)",
-    )
+    add_output_argument(parser)
     if subsets:
         parser.add_argument(
             "--subsets", type=subset, nargs="+", default=[ALL], metavar="PREFIX",
@@ -154,13 +151,3 @@ def write_outputs(
     for name, draw in plots.items():
         written += draw(folder / name)
     return written
-
-
-def as_text(table: pd.DataFrame) -> str:
-    """Return a table for the terminal: four digits, "-" where undefined."""
-    import pandas as pd
-
-    def cell(value: object) -> str:
-        return "-" if pd.isna(value) else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-    return table.astype(object).map(cell).to_string(index=False)

@@ -140,6 +140,12 @@ def mean_intervals(
     return found
 
 
+def mean_interval(values: np.ndarray, units: np.ndarray) -> tuple[float, float]:
+    """Return the ends of :func:`mean_intervals` for one column, (n,) numbers."""
+    [(low, high, _)] = mean_intervals(np.asarray(values, dtype=np.float64)[:, None], units)
+    return low, high
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values of a family of tests after Holm's correction; a nan stays one and counts for nothing."""
     p = np.asarray(p_values, dtype=np.float64)

@@ -22,6 +22,16 @@ COUNT_COLUMNS = frozenset((
 ))  # fmt: skip
 
 
+def as_text(table: pd.DataFrame) -> str:
+    """Return a table for the terminal: its first column as names at the left, four digits, "-" where undefined."""
+    import pandas as pd
+
+    def cell(value: float | int) -> str:
+        return "-" if pd.isna(value) else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    return table.set_index(table.columns[0]).rename_axis(None).astype(object).map(cell).to_string()
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV: every digit, missing values as empty cells, infinite ones as ``inf``."""
     table.to_csv(path, index=False)
