@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pose import cli, results  # noqa: E402
+from pose.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,6 +188,8 @@ def plot_of_volumes(
 
 def write_latex(path: Path, table: pd.DataFrame) -> None:
     """Write a table for LaTeX, in the rules of the package booktabs: a block of rows per data set and metric."""
+    from paper.report_latex import escape
+
     lines = [r"\begin{tabular}{lll" + "r" * len(STATISTICS) + "}", r"\toprule"]
     lines += [" & ".join(["Data set", "Metric", "Results", *STATISTICS]) + r" \\"]
     block = None
@@ -195,30 +198,14 @@ def write_latex(path: Path, table: pd.DataFrame) -> None:
             lines.append(r"\midrule")
         head = ("", "") if (row["data_set"], row["metric"]) == block else (row["data_set"], row["metric"])
         block = (row["data_set"], row["metric"])
-        cells = [latex_text(text) for text in (*head, row["results"])]
+        cells = [escape(text) for text in (*head, row["results"])]
         lines.append(" & ".join([*cells, *(latex_number(row[name]) for name in STATISTICS)]) + r" \\")
     path.write_text("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n", encoding="utf-8")
-
-
-def latex_text(text: str) -> str:
-    """Return ``text`` with what means something to LaTeX escaped."""
-    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(named.get(letter, f"\\{letter}" if letter in "_&%$#{}" else letter) for letter in text)
 
 
 def latex_number(value: float | int) -> str:
     """Return a count as it is, another number with four digits, "--" where it is undefined."""
     return str(value) if isinstance(value, int) else "--" if math.isnan(value) else f"{value:.4f}"
-
-
-def as_text(table: pd.DataFrame) -> str:
-    """Return a table for the terminal: four digits, "-" where undefined."""
-    import pandas as pd
-
-    def cell(value: object) -> str:
-        return "-" if pd.isna(value) else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-    return table.astype(object).map(cell).to_string(index=False)
 
 
 if __name__ == "__main__":
