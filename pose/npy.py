@@ -46,6 +46,8 @@ def read_array(open_file: Callable[[], BinaryIO], size: int, check: Check) -> np
         shape, _, dtype = HEADER_READERS[version](head)
     except (tokenize.TokenError, LookupError) as error:
         raise ValueError(f"its header cannot be parsed: {error}") from error
+    except MemoryError:  # what Python's parser says of hundreds of open brackets
+        raise ValueError("its header cannot be parsed: too many brackets") from None
     if dtype.hasobject:
         raise ValueError("objects, which allow_pickle=False refuses")
     check(shape, dtype)

@@ -14,4 +14,5 @@ if [ -n "${POSE_VENV:-}" ]; then
     case $POSE_VENV in /*) venv=$POSE_VENV ;; *) venv=$PWD/$POSE_VENV ;; esac
 fi
 cd "$root"
-exec "$venv/bin/python" -m pytest -m "" "$@"
+# a file of tests a process: what the tests of a file share is made once
+exec "$venv/bin/python" -m pytest -m "" --numprocesses auto --maxprocesses 4 --dist loadfile "$@"

@@ -27,7 +27,7 @@ TIMES_JOINED = {f"{time}_{statistic}" for time in TIMES for statistic in STATIST
 # of a manifest, what tells when, by which command, how quickly, and what was edited meanwhile
 OF_THE_MOMENT = {
     "timestamp", "command", "arguments", "embeddings_cache", "files", "started", "segmentation_seconds", "total_seconds",
-    "peak_memory_mb", "git_commit",
+    "peak_memory_mb", "git_commit", "timing",
 }  # fmt: skip
 SCRIPTS = {"process_image": process_image, "process_video": process_video}
 # many command lines in one process, so that what one of them leaves behind meets the next

@@ -118,10 +118,10 @@ def test_a_claim_of_10_to_the_12_voxels_is_refused_before_allocation(tmp_path: P
         assert tracemalloc.get_traced_memory()[1] < 2 << 20
     finally:
         tracemalloc.stop()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(UserError):
         read_volume(path)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 def test_a_volume_of_air_is_read_however_well_it_compresses(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import math
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import join_results
 from pose import results
 from pose.cli import UserError, run_main
+from tests.cases import seconds_of_children
 
 METRICS = ("jaccard", "dice", "sam_score", "process_image_time")
 PUBLISHED_STAMP = "2023-05-27_11-39-55"
@@ -225,9 +225,9 @@ def test_help_answers_at_once():
     script = Path(join_results.__file__)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = seconds_of_children()
         run = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - start)
+        times.append(seconds_of_children() - start)
     assert "--results_folder_path" in run.stdout
     assert min(times) < 0.5
 

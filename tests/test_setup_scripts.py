@@ -8,10 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.cases import seconds_of_children
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = """\
@@ -183,9 +184,9 @@ def test_a_second_call_does_nothing_and_is_quick(checkout: Checkout) -> None:
     checkout.create_venv(PINS)
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = seconds_of_children()
         result = checkout.run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(seconds_of_children() - start)
         assert (result.returncode, result.stdout, result.stderr) == (0, EVERYTHING, "")
     assert checkout.pip_calls() == []
     assert min(seconds) < 1
