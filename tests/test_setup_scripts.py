@@ -15,6 +15,7 @@ import pytest
 from tests.cases import seconds_of_children
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+EVERY_TEST = ["-m", "", "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile"]
 REQUIREMENTS = """\
 # comment
 torch==2.13.0
@@ -386,7 +387,7 @@ def test_the_test_scripts_run_everything_and_pass_the_exit_code_on(checkout: Che
     assert result.returncode == 3
     first, second = result.stdout.splitlines()
     assert first + "\n" == EVERYTHING
-    assert json.loads(second) == [str(checkout.root.resolve()), "-m", ""]
+    assert json.loads(second) == [str(checkout.root.resolve()), *EVERY_TEST]
 
 
 def test_arguments_go_on_to_pytest(checkout: Checkout) -> None:
@@ -394,7 +395,7 @@ def test_arguments_go_on_to_pytest(checkout: Checkout) -> None:
     (checkout.site_packages / "pytest.py").write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
     result = checkout.run("scripts/test.sh", "-m", "not slow", "tests/test_a.py")
     assert result.returncode == 0
-    assert json.loads(result.stdout.splitlines()[-1]) == ["-m", "", "-m", "not slow", "tests/test_a.py"]
+    assert json.loads(result.stdout.splitlines()[-1]) == [*EVERY_TEST, "-m", "not slow", "tests/test_a.py"]
 
 
 @pytest.mark.parametrize(
