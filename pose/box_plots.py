@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from matplotlib.cbook import boxplot_stats
 
 BOX_COLUMNS = ("mean", "std", "min", "whisker_low", "q1", "median", "q3", "whisker_high", "max")
 FAILURE_COLOUR = "#D55E00"
+LABEL_LETTERS = 12  # in a line below a box, beside its neighbours
 
 
 def box_statistics(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
@@ -82,6 +84,13 @@ def draw_boxes(
         axes.plot(place + aside, outliers[failed], "x", color=FAILURE_COLOUR, markersize=4, markeredgewidth=1.0)
         edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.7}
         axes.plot(place, box["mean"], "D", color="white", markersize=3.2, **edge)
-    axes.set_xticks(range(len(boxes)), labels)
+    axes.set_xticks(range(len(boxes)), [_wrapped(label) for label in labels])
     axes.set_xlim(-0.6, len(boxes) - 0.4)
     axes.tick_params(axis="x", length=0)
+
+
+def _wrapped(label: str) -> str:
+    """Return a label whose lines end at blanks before they reach into the neighbour's."""
+    return "\n".join(
+        part for line in label.split("\n") for part in textwrap.wrap(line, LABEL_LETTERS, break_long_words=False)
+    )
