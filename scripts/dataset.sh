@@ -70,3 +70,16 @@ join_and_end() {
     fi
     exit "$status"
 }
+
+# Runs the script $1 on all volumes of the working data, those in Hounsfield units in the lung window, and joins the
+# results, which go to the folder $2 in that of the working data unless a flag says otherwise.
+segment_covid() {
+    results_folder_path=${results_folder_path:-$working_data_folder_path/$2}
+    find_python
+    find_pairs "$working_data_folder_path" "$windowed"
+
+    segment "$1" --apply_windowing
+    to_others
+    segment "$1"
+    join_and_end
+}

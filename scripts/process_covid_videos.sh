@@ -21,11 +21,4 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 working_data_folder_path=$(in_repository working_data/covid)
 results_folder_path= model= precision= device= windowed='coronacases_*'
 read_flags "working_data_folder_path results_folder_path model precision device windowed --" "$@"
-results_folder_path=${results_folder_path:-$working_data_folder_path/results_video}
-find_python
-find_pairs "$working_data_folder_path" "$windowed"
-
-segment process_video.py --apply_windowing
-to_others
-segment process_video.py
-join_and_end
+segment_covid process_video.py results_video
