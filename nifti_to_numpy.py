@@ -1,4 +1,4 @@
-"""Convert a NIfTI scan or mask to working data for the segmentation scripts."""
+"""Convert NIfTI scans or masks to working data for the segmentation scripts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from pose.cli import EXIT_OK, UserError, configure_logging, run_main
+from pose.atomic import DiskFullError
+from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, configure_logging, run_main
 from pose.volume import count_not_finite, read_volume, write_volume
 
 LOGGER = logging.getLogger("pose")
@@ -17,14 +19,18 @@ LOGGER = logging.getLogger("pose")
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Convert a NIfTI scan or mask (.nii, .nii.gz) to working data: one .npz file, or a .npy file with its "
+        description="Convert NIfTI scans or masks (.nii, .nii.gz) to working data: one .npz file, or a .npy file with its "
         "geometry in a .json file beside it. Whole numbers stay whole, and the geometry goes along, so that masks found "
-        "on the working data overlay the scan. process_image.py and process_video.py take NIfTI as well as working data.",
+        "on the working data overlay the scan. process_image.py and process_video.py take NIfTI as well as working data. "
+        "Of several files, one that cannot be converted does not stop the rest; the exit code is then 1.",
     )
-    parser.add_argument("-i", "--input_file_path", type=Path, required=True, metavar="FILE", help=".nii or .nii.gz")
     parser.add_argument(
-        "-o", "--output_file_path", type=Path, required=True, metavar="FILE",
-        help=".npz (compressed) or .npy (faster to read and write, larger); its folder is made where it is missing",
+        "-i", "--input_file_path", type=Path, nargs="+", required=True, metavar="FILE", help="one or many: .nii or .nii.gz"
+    )
+    parser.add_argument(
+        "-o", "--output_file_path", type=Path, nargs="+", required=True, metavar="FILE",
+        help="one for each, in the same order: .npz (compressed) or .npy (faster to read and write, larger); its folder is "
+        "made where it is missing",
     )  # fmt: skip
     parser.add_argument(
         "-s", "--swap_axes", action="store_true",
@@ -35,15 +41,55 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Convert one file; return the exit code."""
+    """Convert the files; return the exit code."""
     arguments = build_parser().parse_args(argv)
-    source, target = arguments.input_file_path, arguments.output_file_path
     configure_logging()
-    if not source.name.lower().endswith((".nii", ".nii.gz")):
-        raise UserError(f"{source}: is no NIfTI file (.nii, .nii.gz)")
-    if not target.name.lower().endswith((".npz", ".npy")):
-        raise UserError(f"{target}: working data is .npz or .npy")
-    volume = read_volume(source, swap_axes=arguments.swap_axes)
+    pairs = pair_files(arguments.input_file_path, arguments.output_file_path)
+    failures = []
+    for source, target in pairs:
+        try:
+            convert(source, target, arguments.swap_axes)
+        except UserError as error:
+            if len(pairs) == 1 or isinstance(error, DiskFullError):
+                raise
+            LOGGER.error("%s", error)
+            failures.append(error)
+    if failures:
+        print(f"{len(failures)} of {len(pairs)} files could not be converted:", file=sys.stderr)
+        for error in failures:
+            print(f"  {error}", file=sys.stderr)
+        return EXIT_VOLUME_FAILED
+    return EXIT_OK
+
+
+def pair_files(sources: Sequence[Path], targets: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Return the files with where they go.
+
+    Raises:
+        UserError: there are not as many of both, a suffix is another than expected, or two go to the same file.
+    """
+    if len(sources) != len(targets):
+        raise UserError(f"--output_file_path: {len(targets)} files for {len(sources)} of --input_file_path")
+    for source in sources:
+        if not source.name.lower().endswith((".nii", ".nii.gz")):
+            raise UserError(f"{source}: is no NIfTI file (.nii, .nii.gz)")
+    taken: dict[Path, Path] = {}
+    for source, target in zip(sources, targets, strict=True):
+        if not target.name.lower().endswith((".npz", ".npy")):
+            raise UserError(f"{target}: working data is .npz or .npy")
+        if target in taken:
+            raise UserError(f"{target}: both {taken[target]} and {source} would go there")
+        taken[target] = source
+    return list(zip(sources, targets, strict=True))
+
+
+def convert(source: Path, target: Path, swap_axes: bool) -> None:
+    """Convert one file and say what it became; folders made for it are removed again where that fails.
+
+    Raises:
+        UserError: the file cannot be read, or the working data not be written.
+    """
+    volume = read_volume(source, swap_axes=swap_axes)
     if unusable := count_not_finite(volume.voxels):
         text = "%s: %d of %d voxels are NaN or infinite; kept as they are"
         LOGGER.warning(text, source, unusable, volume.voxels.size)
@@ -56,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_volume(target, volume)
     except BaseException:
         for folder in missing:
-            if folder.is_dir():
+            with suppress(OSError):  # another process may have written there meanwhile
                 folder.rmdir()
         raise
 
@@ -65,7 +111,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if volume.spacing_mm is not None:
         spacing = " x ".join(f"{distance:.4g}" for distance in volume.spacing_mm) + " mm"
     print(f"{target}: {shape} {volume.voxels.dtype}, {spacing}, {target.stat().st_size / 1e6:.1f} MB")
-    return EXIT_OK
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if arguments.dry_run:
         return batch.check_jobs(jobs, describe)
-    return batch.run_jobs(jobs, process, made_from_of, arguments.resume)
+    return batch.run_jobs(jobs, process, made_from_of, arguments.resume, arguments.record_failures)
 
 
 def describe_timing(repeat: int | None, first_of_process: bool) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def prompts_of_slices(case: Case, arguments: argparse.Namespace) -> list[Prompt]
     here = [prompt for prompt in prompts if prompt.slice == arguments.slice]
     if not here:
         nearest = min({prompt.slice for prompt in prompts}, key=lambda index: (abs(index - arguments.slice), index))
-        given = f"{arguments.prompt_file_path}: --slice {arguments.slice} has no prompt"
+        given = f"{case.job.prompts_path}: --slice {arguments.slice} has no prompt"
         raise cli.UserError(f"{given}, the nearest one with a prompt is {nearest}")
     return here
 

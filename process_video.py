@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return batch.check_jobs(jobs, describe)
     if arguments.save_seed_memory:
         load(False)  # asked for by itself, whatever becomes of the volumes
-    return batch.run_jobs(jobs, process, made_from_of, arguments.resume)
+    return batch.run_jobs(jobs, process, made_from_of, arguments.resume, arguments.record_failures)
 
 
 def choose_method(arguments: argparse.Namespace, seeded: bool) -> tuple:

@@ -45,8 +45,9 @@ def for_all_volumes() -> Iterator[None]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], process: Process, made_from: Callable[[Job], dict[str, Any]], resume: bool = False
-) -> int:
+    jobs: Sequence[Job], process: Process, made_from: Callable[[Job], dict[str, Any]], resume: bool = False,
+    record_failures: bool = False,
+) -> int:  # fmt: skip
     """Process one volume after another; one that fails does not stop the rest, and leaves a manifest that says so.
 
     A volume on which another run is at work is put off to the end, and then waited for.
@@ -56,6 +57,7 @@ def run_jobs(
         process: does one of them.
         made_from: tells what the result of a volume will be made from, see :func:`pose.resume.made_from`.
         resume: skip volumes that have this result already.
+        record_failures: record a failure of the only volume as well, instead of ending with its error.
 
     Returns:
         0, or 1 where a volume failed; each failure is named at the end with its reason.
@@ -64,7 +66,7 @@ def run_jobs(
         UserError: the only volume failed by a mistake of the user's, or every volume would.
         DiskFullError: nothing more can be written. What was finished before is kept.
     """
-    batch = _Batch(len(jobs), process, made_from, resume)
+    batch = _Batch(len(jobs), process, made_from, resume, record_failures)
     queue = deque((job, False) for job in jobs)
     try:
         while queue:
@@ -115,7 +117,7 @@ class _Batch:
     """The volumes of a run, and what became of them."""
 
     def __init__(
-        self, count: int, process: Process, made_from: Callable[[Job], dict[str, Any]], resume: bool
+        self, count: int, process: Process, made_from: Callable[[Job], dict[str, Any]], resume: bool, record_failures: bool
     ):
         self.seconds: list[float] = []
         self.skipped = 0
@@ -124,6 +126,7 @@ class _Batch:
         self._process = process
         self._made_from = made_from
         self._resume = resume
+        self._only = count == 1 and not record_failures
 
     def work_on(self, job: Job, wait: bool) -> None:
         """Do one volume, unless it is done already; record its failure. What ends the whole run is raised."""
@@ -156,7 +159,7 @@ class _Batch:
             print(f"{job.name}: {kind}: {path}")
 
     def _ends_all(self, error: Exception) -> bool:
-        return isinstance(error, (DiskFullError, CommandError)) or (self._count == 1 and not is_out_of_memory(error))
+        return isinstance(error, (DiskFullError, CommandError)) or (self._only and not is_out_of_memory(error))
 
     def _tell_progress(self, job: Job) -> None:
         number = len(self.seconds) + self.skipped + len(self.failures) + 1

@@ -21,17 +21,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One volume of the command line: its files, and where its results go."""
+    """One volume of the command line: its files, the prompts for it if they come from a file, and where its results go."""
 
     image_path: Path
     masks_path: Path | None
     results_folder: Path
     debug_folder: Path
+    prompts_path: Path | None = None
 
     @property
     def name(self) -> str:
-        """The name of the image without its suffix, under which its results lie."""
-        return stem_of(self.image_path)
+        """The name under which its results lie: one of --names, or that of the image without its suffix."""
+        return self.results_folder.name or stem_of(self.image_path)
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,39 @@ def labels_of(truth: np.ndarray) -> list[int]:
 
 
 def plan_jobs(arguments: argparse.Namespace, results_name: str) -> list[Job]:
-    """Pair images with masks and results folders.
+    """Pair images with masks, prompts and results folders.
 
     Raises:
-        UserError: as many masks as images were not given, or two images would write to the same folder.
+        UserError: as many masks, names or files of prompts as images were not given (of prompts, one may serve all), a
+            name is none, or two images would write to the same folder.
     """
-    images, masks = arguments.image_file_path, arguments.masks_file_path
+    images, masks, prompts = arguments.image_file_path, arguments.masks_file_path, arguments.prompt_file_path or [None]
+    names = arguments.names or [stem_of(image) for image in images]
     if masks and len(masks) != len(images):
         raise UserError(f"--masks_file_path: {len(masks)} files for {len(images)} images of --image_file_path")
+    if len(names) != len(images):
+        raise UserError(f"--names: {len(names)} names for {len(images)} images of --image_file_path")
+    if len(prompts) not in (1, len(images)):
+        given = f"--prompt_file_path: {len(prompts)} files for {len(images)} images of --image_file_path"
+        raise UserError(f"{given}; give one for all, or one for each")
     jobs: dict[Path, Job] = {}
-    for index, image in enumerate(images):
+    for index, (image, name) in enumerate(zip(images, names, strict=True)):
+        if arguments.names and not is_name(name):
+            raise UserError(f"--names {name}: not the name of a folder of results: no slash, and no dot in front")
         root = arguments.results_folder_path or image.parent / results_name
-        folder = root / stem_of(image)
+        folder = root / name
         if folder in jobs:
             raise UserError(f"{image}: has the same name as {jobs[folder].image_path}; both would write to {folder}")
-        jobs[folder] = Job(image, masks[index] if masks else None, folder, root.parent / "debug" / stem_of(image))
+        prompts_path = prompts[index] if len(prompts) > 1 else prompts[0]
+        jobs[folder] = Job(
+            image, masks[index] if masks else None, folder, root.parent / "debug" / name, prompts_path
+        )
     return list(jobs.values())
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a folder of results can be called so, one that is found again: a hidden one is left out of tables."""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
 
 
 def load_case(job: Job, arguments: argparse.Namespace) -> Case:
@@ -123,11 +141,11 @@ def load_case(job: Job, arguments: argparse.Namespace) -> Case:
 def given_prompts(case: Case, arguments: argparse.Namespace) -> list[Prompt] | None:
     """Return the prompts that the user gave as a file or on the command line, checked; None where there are none."""
     on_command_line = bool(arguments.point or arguments.negative_point or arguments.box)
-    if arguments.prompt_file_path is not None:
+    if case.job.prompts_path is not None:
         if on_command_line:
-            given = f"--prompt_file_path {arguments.prompt_file_path}"
+            given = f"--prompt_file_path {case.job.prompts_path}"
             raise UserError(f"{given}: not together with --point, --negative_point or --box")
-        prompts = read_prompts(arguments.prompt_file_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
+        prompts = read_prompts(case.job.prompts_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
     elif on_command_line:
         prompts = [prompt_from_arguments(arguments.slice, arguments.point, arguments.negative_point, arguments.box)]
         check_prompts(prompts, case.volume.voxels.shape, case.job.image_path)

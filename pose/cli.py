@@ -213,8 +213,8 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("prompts from you")
     group.add_argument(
-        "--prompt_file_path", type=Path, metavar="FILE",
-        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run",
+        "--prompt_file_path", type=Path, nargs="+", metavar="FILE",
+        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run; one for all images, or one for each",
     )
     group.add_argument(
         "--point", type=whole_number, nargs=2, action="append", default=[], metavar=("ROW", "COLUMN"),
@@ -309,6 +309,10 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str) -> N
         help=f"where results go, a folder for each image (default: {results_folder}/ beside the image)",
     )
     group.add_argument(
+        "--names", nargs="+", metavar="NAME",
+        help="what the folders of the images are called there, one for each image (default: the names of their files)",
+    )
+    group.add_argument(
         "-d", "--debug", action="store_true",
         help="write an overlay picture and the prompt of every slice to debug/ beside the results folder",
     )
@@ -321,5 +325,10 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str) -> N
         "--resume", action="store_true",
         help="skip volumes that are done: whose newest run is complete and was made from the same inputs, settings and "
         "code; the others are done (again)",
+    )
+    group.add_argument(
+        "--record_failures", action="store_true",
+        help="record a failure of the only volume as that of one among many: in its results folder, for joined tables to "
+        "count, and with exit code 1",
     )
     group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")

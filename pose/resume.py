@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 # Files count by what is in them, not by where they are; the rest says how a run behaves, not what comes out of it.
 FILE_ARGUMENTS = (
-    "prompt_file_path", "seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path", "seed_memory",
+    "seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path", "seed_memory",
 )  # fmt: skip
 NOT_SETTINGS = frozenset((
-    *FILE_ARGUMENTS, "image_file_path", "masks_file_path", "checkpoint_file_path", "results_folder_path", "debug",
-    "dry_run", "resume", "embeddings_cache", "embeddings_cache_gb", "save_seed_memory",
+    *FILE_ARGUMENTS, "image_file_path", "masks_file_path", "prompt_file_path", "checkpoint_file_path",
+    "results_folder_path", "names", "debug", "dry_run", "resume", "record_failures", "embeddings_cache", "embeddings_cache_gb", "save_seed_memory",
 ))  # fmt: skip
 # The versions of what computes masks and scores.
 COMPUTING_PACKAGES = (
@@ -55,7 +55,9 @@ def made_from(
     Raises:
         UserError: a file that is not there.
     """
-    files = {"image": [job.image_path], "masks": [job.masks_path], "weights": [weights]}
+    files = {
+        "image": [job.image_path], "masks": [job.masks_path], "prompt_file_path": [job.prompts_path], "weights": [weights],
+    }  # fmt: skip
     for name in FILE_ARGUMENTS:
         given = getattr(arguments, name, None)
         files[name] = list(given) if isinstance(given, (list, tuple)) else [given]

@@ -521,6 +521,23 @@ def all_cases() -> Iterator[BadInput]:
         ("results/a/b/out.npy", "No space left"), mount=FULL,
     )
 
+    two_scans = ("scan.nii.gz", "scan_mask.nii.gz")
+    yield BadInput(
+        "convert: a file without a place to go", (*CONVERT, *two_scans),
+        ("--output_file_path", "1 files for 2 of --input_file_path"),
+    )
+    yield BadInput(
+        "convert: two files into one", (*CONVERT, *two_scans, "-o", "a.npz", "a.npz"),
+        ("a.npz", "both scan.nii.gz and scan_mask.nii.gz would go there"),
+    )
+    yield BadInput("video: as many names", (*video, "--names", "a", "b"), ("--names", "2 names for 1 images"))
+    yield BadInput("image: a name with a folder", (*image, "--names", "a/b"), ("--names a/b", "not the name of a folder"))
+    yield BadInput("video: a hidden name", (*video, "--names", ".a"), ("--names .a", "not the name of a folder"))
+    yield BadInput(
+        "video: as many prompts", (*VIDEO_OF_SCAN, "--prompt_file_path", "a.json", "b.json"),
+        ("--prompt_file_path", "2 files for 1 images", "one for all"),
+    )
+
     yield BadInput(
         "image: slice without a label", (*image, "--slice", "0"),
         ("scan_mask.nii.gz", "slice 0 holds no label", "nearest one with a label is 2"),

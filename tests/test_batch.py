@@ -240,6 +240,20 @@ sys.exit(cli.run_main(lambda argv: batch.run_jobs(jobs_in(Path(sys.argv[1]), "ab
     assert not list(tmp_path.rglob(".*"))
 
 
+def test_a_failure_of_the_only_volume_is_recorded_where_that_is_asked_for(tmp_path, capsys):
+    broken = Work(a=failing(UserError("a.nii: is broken")))
+    with pytest.raises(UserError, match="a.nii: is broken"):
+        batch.run_jobs(jobs_in(tmp_path, "a"), broken, made_from)
+    assert manifests(tmp_path) == {}
+    assert batch.run_jobs(jobs_in(tmp_path, "a"), broken, made_from, record_failures=True) == cli.EXIT_VOLUME_FAILED
+    [record] = manifests(tmp_path).values()
+    assert (record["status"], record["reason"]) == ("failed", "a.nii: is broken")
+    assert "1 of 1 volumes failed" in capsys.readouterr().err
+    with pytest.raises(batch.CommandError):  # a mistake in the command is no volume's
+        wrong = Work(a=failing(batch.CommandError("no such model")))
+        batch.run_jobs(jobs_in(tmp_path, "a"), wrong, made_from, record_failures=True)
+
+
 def test_run_main_leaves_other_threads_alone():
     """Signals belong to the main thread."""
     import threading

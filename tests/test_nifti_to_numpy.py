@@ -109,3 +109,16 @@ def test_real_scan(real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     with np.load(tmp_path / "scan.npz") as archive:
         expected = np.asarray(nibabel.load(source).dataobj).transpose(1, 0, 2)
         np.testing.assert_array_equal(archive["voxels"], expected)
+
+
+def test_many_files_of_which_one_is_broken(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "broken.nii").write_bytes(b"no scan")
+    sources = [SOURCE, "broken.nii", SOURCE]
+    assert nifti_to_numpy.main(["-i", *sources, "-o", "w/a.npz", "new/b.npz", "w/c.npy", "--swap_axes"]) == 1
+    assert sorted(path.name for path in (workspace / "w").iterdir()) == ["a.npz", "c.json", "c.npy"]
+    assert not (workspace / "new").exists()
+    with np.load("w/a.npz") as archive:
+        np.testing.assert_array_equal(archive["voxels"], np.load("w/c.npy"))
+    said = capsys.readouterr()
+    assert said.out.count("5 x 4 x 6 int16") == 2
+    assert "1 of 3 files could not be converted:\n  broken.nii: " in said.err

@@ -247,3 +247,26 @@ def test_a_prompt_on_a_further_slice_repairs_its_half(tmp_path, method):
     assert not found[1][:, :, 4:6].any()
     # where the object is lost between slices that hold it, somebody should look
     assert raw_data_of(tmp_path / "with_2" / "case")["needs_review"].tolist()[4:6] == [1, 1]
+
+
+def test_names_and_prompts_for_each_of_several_volumes(tmp_path):
+    """Scans that are all called alike, one folder each, and prompts of their own."""
+    images, prompts = [], []
+    for patient, box in (("anna", (6, 4, 19, 13)), ("bert", (8, 22, 23, 35))):
+        scan, _ = two_blocks()
+        images.append(write_nifti(tmp_path / patient / "ct.nii.gz", scan))
+        prompts.append(tmp_path / patient / "prompts.json")
+        corners = dict(zip(("row_min", "column_min", "row_max", "column_max"), box, strict=True))
+        prompts[-1].write_text(json.dumps({"prompts": [{"slice": 3, "box": corners}]}))
+    results = tmp_path / "results"
+    common = ("--swap_axes", "-w", "--method", "region_growing", "-r", results)
+    assert run("-i", *images, "--names", "anna", "bert", "--prompt_file_path", *prompts, *common) == 0
+    assert sorted(path.name for path in results.iterdir()) == ["anna", "bert"]
+    labels = two_blocks()[1]
+    for patient, label in (("anna", 1), ("bert", 2)):
+        found = np.asanyarray(nibabel.load(only(results / patient, "masks_*.nii.gz")).dataobj)
+        np.testing.assert_array_equal(found > 0, labels == label)
+    # one file of prompts serves all, and a volume whose own prompts changed is done again
+    assert run("-i", *images, "--names", "anna", "bert", "--prompt_file_path", prompts[0], *common, "--resume") == 0
+    assert [len(list((results / patient).glob("run_*"))) for patient in ("anna", "bert")] == [1, 2]
+    assert run("-i", *images, "--prompt_file_path", *prompts, *common) == cli.EXIT_USER_ERROR  # both are called ct

@@ -13,7 +13,7 @@ import pytest
 import process_image
 import process_video
 from pose import resume, results
-from pose.case import Job
+from pose.case import plan_jobs
 from pose.cli import UserError
 from pose.models import find_model
 from tests.cases import write_two_blocks
@@ -29,8 +29,9 @@ def arguments_of(files: tuple[Path, Path], *more: object, script=process_video):
 
 
 def origin(files: tuple[Path, Path], *more: object, script=process_video, **model) -> dict:
-    job = Job(files[0], files[1], files[0].parent / "results" / "case", files[0].parent / "debug")
-    return resume.made_from(job, arguments_of(files, *more, script=script), **model)
+    arguments = arguments_of(files, *more, script=script)
+    [job] = plan_jobs(arguments, "results")
+    return resume.made_from(job, arguments, **model)
 
 
 @pytest.mark.parametrize("script", [process_image, process_video])
