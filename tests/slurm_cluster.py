@@ -3,8 +3,8 @@
     python -m tests.slurm_cluster start FOLDER
     python -m tests.slurm_cluster stop FOLDER
 
-``start`` prints the shell commands that make sbatch, squeue and srun speak to it. Everything it writes lies in FOLDER, its
-own munge key and socket included, so it lives beside a cluster that the machine may already belong to.
+``start`` prints the shell commands that make sbatch, squeue and srun speak to it. What it writes lies in FOLDER, key and
+socket of munge too, so it runs beside a cluster that the machine may already belong to.
 
 Needs root, /proc, slurmctld, slurmd and munged (Debian: apt-get install slurm-wlm munge). Tried with Slurm 22.05.8.
 """
@@ -267,7 +267,7 @@ class SlurmCluster:
     def _munge_arguments(self) -> list[str]:
         path = self.folder / "run" / "munge.socket"
         if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
-            raise RuntimeError(f"{path}: longer than the {SOCKET_PATH_LIMIT} bytes that a socket may have; use another folder")
+            raise RuntimeError(f"{path}: a socket's path has at most {SOCKET_PATH_LIMIT} bytes; use another folder")
         # without force it wants the folder open to all users, of whom only root is here
         return [
             "--force", f"--socket={path}", f"--pid-file={self._pid_file('munged')}",
