@@ -3,7 +3,7 @@
     python -m tests.slurm_cluster start FOLDER
     python -m tests.slurm_cluster stop FOLDER
 
-``start`` prints the shell commands that make sbatch, squeue and srun speak to it. What it writes lies in FOLDER, key and
+``start`` prints the shell commands that make sbatch, squeue and srun speak to it. What it writes lies in FOLDER, the
 socket of munge too, so it runs beside a cluster that the machine may already belong to.
 
 Needs root, /proc, slurmctld, slurmd and munged (Debian: apt-get install slurm-wlm munge). Tried with Slurm 22.05.8.

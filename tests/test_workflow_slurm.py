@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.cases import two_blocks, write_nifti
@@ -21,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 reason = why_not() or (None if find_snakemake() else "no Snakemake; scripts/setup_workflow.sh installs it")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(reason is not None, reason=str(reason))]
 
-VOLUMES = 12
-BATCH_SIZE = 4
+NAMES = [f"p{number}" for number in range(9)]
+BATCH_SIZE = 3
 SETTINGS = f"""\
 images: data/{{name}}_ct.nii.gz
 masks: data/{{name}}_lungs.nii.gz
@@ -46,14 +47,36 @@ class Loss:
     done: set[str]
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    """A folder with a data set and its settings."""
-    for number in range(VOLUMES):
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Volumes large enough for a batch to last some seconds."""
+    folder = tmp_path_factory.mktemp("data")
+    for number, name in enumerate(NAMES):
         scan, labels = (block.repeat(4, axis=0).repeat(4, axis=1).repeat(4, axis=2) for block in two_blocks())
         scan[20 + number, 32, 12] = 40  # a hole in the object, elsewhere in each
-        write_nifti(tmp_path / "data" / f"p{number:02}_ct.nii.gz", scan)
-        write_nifti(tmp_path / "data" / f"p{number:02}_lungs.nii.gz", labels)
+        write_nifti(folder / f"{name}_ct.nii.gz", scan)
+        write_nifti(folder / f"{name}_lungs.nii.gz", labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_hand(data, tmp_path_factory) -> dict[str, pd.DataFrame]:
+    """The joined tables of the script run by hand over the volumes."""
+    results = tmp_path_factory.mktemp("by_hand")
+    command = [
+        sys.executable, str(ROOT / "process_video.py"), "--names", *NAMES, "--swap_axes", "--method", "region_growing",
+        "--window", "lung", "--use_bounding_box", "--objects", "per_label", "-r", str(results),
+        "-i", *(str(data / f"{name}_ct.nii.gz") for name in NAMES),
+        "-m", *(str(data / f"{name}_lungs.nii.gz") for name in NAMES),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    return joined(results)
+
+
+@pytest.fixture
+def folder(data, tmp_path) -> Path:
+    """A folder to run the workflow in."""
+    (tmp_path / "data").symlink_to(data)
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     return tmp_path
 
@@ -113,51 +136,35 @@ def lose_a_node(folder: Path, cluster: SlurmCluster, workflow: subprocess.Popen,
     return losses[0]
 
 
-def undisturbed(folder: Path) -> Path:
-    """Run the script by hand over the same volumes, and return its results."""
-    names = sorted(path.name.removesuffix("_ct.nii.gz") for path in (folder / "data").glob("*_ct.nii.gz"))
-    command = [
-        sys.executable, str(ROOT / "process_video.py"), "--names", *names, "--swap_axes", "--method", "region_growing",
-        "--window", "lung", "--use_bounding_box", "--objects", "per_label", "-r", "by_hand",
-        "-i", *(f"data/{name}_ct.nii.gz" for name in names), "-m", *(f"data/{name}_lungs.nii.gz" for name in names),
-    ]  # fmt: skip
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder / "by_hand"
-
-
-def check(folder: Path, cluster: SlurmCluster, loss: Loss) -> None:
-    """The lost job ran again elsewhere, nothing was done twice, and the tables are those of a run by hand."""
-    last = {job.number: job for job in cluster.jobs()}
-    again = last.pop(loss.job.number)
-    assert (again.restarts, again.state) == (1, "COMPLETED")
-    assert again.node not in ("", loss.job.node)
-    # jobs that had not begun went to the other node at once
-    assert {(job.restarts, job.state) for job in last.values()} == {(0, "COMPLETED")}
-
+def check_results(folder: Path, expected: dict[str, pd.DataFrame]) -> None:
+    """Every volume was done once, and the tables are those of a run by hand."""
     results = folder / "out" / "results"
-    expected = joined(undisturbed(folder))
-    assert list(expected["joint_results"]["image"]) == [f"p{number:02}" for number in range(VOLUMES)]
+    times_done = {path.name: len(list(path.glob("raw_data_*.csv"))) for path in results.iterdir() if path.is_dir()}
+    assert times_done == dict.fromkeys(NAMES, 1)
     found = joint_tables(results)
+    assert list(found["joint_results"]["image"]) == NAMES
     assert found.keys() == expected.keys()
     for name, table in expected.items():
         assert found[name].equals(table), name
-    assert {name: len(list((results / name).glob("raw_data_*.csv"))) for name in done(folder)} == {
-        f"p{number:02}": 1 for number in range(VOLUMES)
-    }
     assert hidden_files(results) == []
     assert (folder / "out" / "report.html").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("way", ["take_down", "kill_node"])
-def test_a_node_is_lost_in_the_middle_of_a_batch(folder, cluster, way):
-    """Taken down by its administrator, or gone without a word."""
+def test_a_node_is_lost_in_the_middle_of_a_batch(folder, cluster, by_hand, way):
+    """Taken down by its administrator, or gone without a word: its job runs again on the other one."""
     workflow = start_workflow(folder, cluster)
     try:
         loss = lose_a_node(folder, cluster, workflow, getattr(cluster, way))
         assert workflow.wait(timeout=180) == 0, said(folder)
     finally:
         workflow.kill()
-    check(folder, cluster, loss)
+    last = {job.number: job for job in cluster.jobs()}
+    again = last.pop(loss.job.number)
+    assert (again.restarts, again.state) == (1, "COMPLETED")
+    assert again.node not in ("", loss.job.node)
+    assert {(job.restarts, job.state) for job in last.values()} == {(0, "COMPLETED")}
+    check_results(folder, by_hand)
 
     # and there is nothing left to do
     submitted = cluster.jobs()
