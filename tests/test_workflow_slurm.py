@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -37,14 +37,6 @@ batch_size: {BATCH_SIZE}
 """
 # what a small cluster without accounting needs, and no waiting for the sake of a large one
 HERE = "--slurm-status-command squeue --slurm-init-seconds-before-status-checks 2 --latency-wait 5".split()
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What was going on when a node was lost."""
-
-    job: Job
-    done: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -111,29 +103,29 @@ def done(folder: Path) -> set[str]:
     return {path.parent.name for path in (folder / "out" / "results").glob("*/run_*.json")}
 
 
-def half_done(folder: Path, cluster: SlurmCluster) -> Loss | None:
+def half_done(folder: Path, cluster: SlurmCluster) -> Job | None:
     """Return a job on a node, of whose batch some volumes are done and others are not."""
     for job in cluster.jobs():
         batch = re.fullmatch(r"rule_process_wildcards_(\d+)", job.comment)
         if batch and job.state == "RUNNING":
             names = names_in_batch(folder, batch[1])
             if 0 < len(done(folder) & names) < len(names):
-                return Loss(job, done(folder) & names)
+                return job
     return None
 
 
-def lose_a_node(folder: Path, cluster: SlurmCluster, workflow: subprocess.Popen, lose) -> Loss:
-    """Wait for a job that is halfway, and lose its node."""
-    losses: list[Loss] = []
+def when_halfway(folder: Path, cluster: SlurmCluster, workflow: subprocess.Popen, act: Callable[[str], object]) -> Job:
+    """Wait for a job that is halfway, act on its node, and return the job as it was before."""
+    found: list[Job] = []
 
-    def found() -> bool:
-        if loss := half_done(folder, cluster):
-            lose(loss.job.node)
-            losses.append(loss)
-        return bool(losses) or workflow.poll() is not None
+    def acted() -> bool:
+        if job := half_done(folder, cluster):
+            act(job.node)
+            found.append(job)
+        return bool(found) or workflow.poll() is not None
 
-    assert wait_for(found, 120, every=0.02) and losses, said(folder)
-    return losses[0]
+    assert wait_for(acted, 120, every=0.02) and found, said(folder)
+    return found[0]
 
 
 def check_results(folder: Path, expected: dict[str, pd.DataFrame]) -> None:
@@ -155,14 +147,14 @@ def test_a_node_is_lost_in_the_middle_of_a_batch(folder, cluster, by_hand, way):
     """Taken down by its administrator, or gone without a word: its job runs again on the other one."""
     workflow = start_workflow(folder, cluster)
     try:
-        loss = lose_a_node(folder, cluster, workflow, getattr(cluster, way))
+        lost = when_halfway(folder, cluster, workflow, getattr(cluster, way))
         assert workflow.wait(timeout=180) == 0, said(folder)
     finally:
         workflow.kill()
     last = {job.number: job for job in cluster.jobs()}
-    again = last.pop(loss.job.number)
+    again = last.pop(lost.number)
     assert (again.restarts, again.state) == (1, "COMPLETED")
-    assert again.node not in ("", loss.job.node)
+    assert again.node not in ("", lost.node)
     assert {(job.restarts, job.state) for job in last.values()} == {(0, "COMPLETED")}
     check_results(folder, by_hand)
 
@@ -170,3 +162,27 @@ def test_a_node_is_lost_in_the_middle_of_a_batch(folder, cluster, by_hand, way):
     submitted = cluster.jobs()
     assert start_workflow(folder, cluster).wait(timeout=60) == 0, said(folder)
     assert cluster.jobs() == submitted
+
+
+def test_the_engine_is_killed_and_called_again_while_its_jobs_run(folder, cluster, by_hand):
+    """Jobs outlive it; the second call may submit batches that are at work, which share the volumes then."""
+    first = start_workflow(folder, cluster)
+    try:
+        when_halfway(folder, cluster, first, lambda node: first.kill())
+    finally:
+        first.kill()
+    first.wait()
+    left = [job.number for job in cluster.jobs() if job.state != "COMPLETED"]
+    assert left
+
+    assert start_workflow(folder, cluster).wait(timeout=60) == 1
+    assert "--unlock" in said(folder)
+    assert start_workflow(folder, cluster, "--unlock").wait(timeout=60) == 0
+    second = start_workflow(folder, cluster)
+    try:
+        assert second.wait(timeout=180) == 0, said(folder)
+    finally:
+        second.kill()
+    assert wait_for(lambda: {job.state for job in cluster.jobs()} == {"COMPLETED"}, 60)
+    assert {job.number for job in cluster.jobs()} > set(left)
+    check_results(folder, by_hand)
