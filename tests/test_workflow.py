@@ -35,12 +35,12 @@ def run_plainly(folder: Path, names: list[str], results: Path, *flags: str) -> N
 
 def test_from_scans_to_the_report_and_again(tmp_path: Path) -> None:
     write_chests(tmp_path, NAMES)
-    settings = {**GROWING, "batch_size": 2}
+    settings = {**GROWING, "batch_size": 2, "output_folder": "the output"}  # a blank in the path
     planned = run_workflow(tmp_path, settings, "--dry-run")
-    assert "rule convert" in planned and not (tmp_path / "out").exists()
+    out = tmp_path / "the output"
+    assert "rule convert" in planned and not out.exists()
 
     said = run_workflow(tmp_path, settings)
-    out = tmp_path / "out"
     assert "3 of 3 volumes segmented" in said
     assert listed(out) == {"anna": 1, "bert": 1, "carl": 2}
     assert sorted(path.name for path in (out / "batches").iterdir()) == [
@@ -51,7 +51,8 @@ def test_from_scans_to_the_report_and_again(tmp_path: Path) -> None:
     run_plainly(tmp_path, NAMES, tmp_path / "plain", "--method", "region_growing")
     assert_same_results(out / "results", tmp_path / "plain")
 
-    assert "4 of 4" not in run_workflow(tmp_path, settings) and runs_of(out / "results") == dict.fromkeys(NAMES, 1)
+    said = run_workflow(tmp_path, settings)
+    assert "rule process" not in said and runs_of(out / "results") == dict.fromkeys(NAMES, 1)
 
     run_workflow(tmp_path, settings, "--report", "workflow.html")
     assert "report.html" in (tmp_path / "workflow.html").read_text()

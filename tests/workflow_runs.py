@@ -47,7 +47,7 @@ def write_chests(folder: Path, names: list[str], shape: tuple[int, int, int] = (
 
 def workflow_command(folder: Path, settings: Mapping[str, Any], *arguments: object, profile: str = "local") -> list[str]:
     """Write ``settings`` as dataset.yaml into ``folder``, and return the command that runs the workflow by it."""
-    (folder / "dataset.yaml").write_text(yaml.safe_dump(dict(settings)), encoding="utf-8")
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
     files = ["--snakefile", str(ROOT / "scripts/Snakefile"), "--configfile", "dataset.yaml"]
     return [str(find_snakemake()), *files, "--profile", str(ROOT / "scripts/profiles" / profile), *map(str, arguments)]
 
