@@ -208,7 +208,10 @@ def read_list(path: Path) -> list[Volume]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            table = csv.DictReader(file)
+            rows = list(table)
+        if table.fieldnames != [one.name for one in fields(Volume)]:
+            raise ValueError(f"its columns are {table.fieldnames}")
         return [Volume(**{**row, "batch": int(row["batch"])}) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path}: no list of volumes and batches ({error}); remove it, and it is made anew") from None

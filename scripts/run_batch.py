@@ -92,7 +92,6 @@ def check(volumes: Sequence[Volume], folder: Path, script: str, flags: Sequence[
         some = [volume for volume in volumes if volume.window == window][:CHECKED]
         files = [(volume.image, volume.masks) for volume in some]
         run(script, [*volume_arguments(some, files, folder), "--dry_run", *flags])
-    write_done(folder / "batches" / "check.done", volumes, {})
     return cli.EXIT_OK
 
 

@@ -63,13 +63,8 @@ def joined(results_folder: Path) -> dict[str, pd.DataFrame]:
     """Join the results and return the tables by name, times aside."""
     command = [sys.executable, str(ROOT / "join_results.py"), "-r", str(results_folder)]
     subprocess.run(command, check=True, capture_output=True)
-    return joint_tables(results_folder)
-
-
-def joint_tables(results_folder: Path) -> dict[str, pd.DataFrame]:
-    """Return the newest joined tables by name, times aside."""
     tables = {}
-    for path in sorted(results_folder.glob("*.csv")):
+    for path in results_folder.glob("*.csv"):
         table = pd.read_csv(path).filter(regex=f"^(?!({TIMES}))")
         if "metric" in table:
             table = table[~table["metric"].str.fullmatch(TIMES)].reset_index(drop=True)

@@ -385,8 +385,8 @@ def test_the_test_scripts_run_everything_and_pass_the_exit_code_on(checkout: Che
     )
     result = checkout.run(script)
     assert result.returncode == 3
-    first, second = result.stdout.splitlines()
-    assert first + "\n" == EVERYTHING
+    first, workflow, second = result.stdout.splitlines()
+    assert first + "\n" == EVERYTHING and workflow.startswith("setup: Snakemake installed into .venv_workflow (")
     assert json.loads(second) == [str(checkout.root.resolve()), *EVERY_TEST]
 
 
@@ -410,6 +410,38 @@ def test_plain_pytest_leaves_slow_tests_out(tmp_path: Path, arguments: list[str]
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert re.findall(r"::(\w+)", result.stdout) == collected
+
+
+def test_the_workflow_engine_has_an_environment_of_its_own_and_a_second_call_does_nothing(checkout: Checkout) -> None:
+    result = checkout.run("scripts/setup_workflow.sh")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert without_seconds(result.stdout) == "setup: Snakemake installed into .venv_workflow\n"
+    lines = (PROJECT_ROOT / "scripts" / "requirements_workflow.txt").read_text().splitlines()
+    pins = [line.split("#")[0].strip() for line in lines if not line.startswith("#")]
+    assert [call["requirements"] for call in checkout.pip_calls()] == [pins]
+    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", pin) for pin in pins) and len(pins) == 4
+    assert (checkout.root / ".venv_workflow").is_dir() and not checkout.venv.exists()
+    again = checkout.run("scripts/setup_workflow.sh")
+    assert (again.returncode, again.stdout) == (0, "setup: Snakemake is in .venv_workflow\n")
+    assert len(checkout.pip_calls()) == 1
+
+
+def test_the_workflow_engine_when_pip_fails(checkout: Checkout) -> None:
+    result = checkout.run("scripts/setup_workflow.sh", FAKE_PIP_ERROR="ERROR: no matching distribution")
+    message = "error: pip could not install into .venv_workflow: no matching distribution (details: "
+    assert result.returncode == 2 and result.stderr.startswith(message)
+    # the tests run without it, and say so
+    checkout.create_venv(PINS)
+    (checkout.site_packages / "pytest.py").write_text("print('tests run')")
+    result = checkout.run("scripts/test.sh", FAKE_PIP_ERROR="ERROR: no matching distribution")
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[1:] == ["test: without Snakemake the tests of the workflow are skipped", "tests run"]
+
+
+def test_the_workflow_engine_refuses_an_unfit_python(checkout: Checkout) -> None:
+    result = checkout.run("scripts/setup_workflow.sh", PYTHON="no_such_python")
+    message = "error: no_such_python: Snakemake 9 needs Python 3.11 to 3.13 with the module venv; PYTHON names another one\n"
+    assert (result.returncode, result.stderr) == (2, message)
 
 
 SCRIPTS = [*sorted((PROJECT_ROOT / "scripts").glob("*.sh")), PROJECT_ROOT / ".ci" / "run"]

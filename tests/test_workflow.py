@@ -1,0 +1,154 @@
+"""scripts/Snakefile on one machine: from scans to the report, again, with more volumes, with broken ones, with a seed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_dataset_scripts import Checkout
+from tests.workflow_runs import (
+    GROWING, ROOT, assert_same_results, failed_in, find_snakemake, listed, newest, run_workflow, runs_of, tables_of,
+    workflow_command, workflow_environment, write_chests,
+)  # fmt: skip
+
+NAMES = ["anna", "bert", "carl"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_snakemake() is None, reason="no Snakemake; scripts/setup_workflow.sh installs it"),
+]
+
+
+def run_plainly(folder: Path, names: list[str], results: Path, *flags: str) -> None:
+    """Do what the workflow does, by the scripts themselves."""
+    files = {kind: [str(folder / "data" / name / f"{kind}.nii.gz") for name in names] for kind in ("ct", "lungs")}
+    volumes = ["--image_file_path", *files["ct"], "--masks_file_path", *files["lungs"], "--names", *names]
+    what = ["--swap_axes", "--window", "lung", "--use_bounding_box", "--objects", "per_label", *flags]
+    for command in (["process_video.py", *volumes, *what, "-r", str(results)], ["join_results.py", "-r", str(results)]):
+        subprocess.run([sys.executable, str(ROOT / command[0]), *command[1:]], check=True, capture_output=True)
+
+
+def test_from_scans_to_the_report_and_again(tmp_path: Path) -> None:
+    write_chests(tmp_path, NAMES)
+    settings = {**GROWING, "batch_size": 2, "output_folder": "the output"}  # a blank in the path
+    planned = run_workflow(tmp_path, settings, "--dry-run")
+    out = tmp_path / "the output"
+    assert "rule convert" in planned and not out.exists()
+
+    said = run_workflow(tmp_path, settings)
+    assert "3 of 3 volumes segmented" in said
+    assert listed(out) == {"anna": 1, "bert": 1, "carl": 2}
+    assert sorted(path.name for path in (out / "batches").iterdir()) == [
+        "convert_00001.done", "convert_00002.done", "process_00001.done", "process_00002.done",
+    ]  # fmt: skip
+    assert len(list((out / "working_data").glob("image_*.npz"))) == 3
+    assert "<html" in (out / "report.html").read_text() and "3 volumes" in (out / "logs" / "report.log").read_text()
+    run_plainly(tmp_path, NAMES, tmp_path / "plain", "--method", "region_growing")
+    assert_same_results(out / "results", tmp_path / "plain")
+
+    said = run_workflow(tmp_path, settings)
+    assert "rule process" not in said and runs_of(out / "results") == dict.fromkeys(NAMES, 1)
+
+    run_workflow(tmp_path, settings, "--report", "workflow.html")
+    assert "report.html" in (tmp_path / "workflow.html").read_text()
+
+
+def test_volumes_that_come_and_go_leave_other_batches_alone(tmp_path: Path) -> None:
+    write_chests(tmp_path, NAMES)
+    settings = {**GROWING, "batch_size": 2, "convert": False}
+    run_workflow(tmp_path, settings)
+    out = tmp_path / "out"
+    shutil.copytree(tmp_path / "data" / "anna", tmp_path / "data" / "alba")  # first by name
+    said = run_workflow(tmp_path, settings)
+    assert listed(out) == {"alba": 3, "anna": 1, "bert": 1, "carl": 2}
+    assert said.count("rule process:") == 1 and "4 of 4 volumes segmented" in said
+    assert runs_of(out / "results") == dict.fromkeys(["alba", *NAMES], 1)
+    assert len(tables_of(out / "results")["joint_results"]) == 4
+
+    # one left out: its batch is looked at, and nothing is segmented; its results must not stay in the tables unseen
+    said = run_workflow(tmp_path, {**settings, "exclude": ["b*"]}, code=1)
+    assert "out/results/bert: is of no volume of the data set" in said
+    shutil.rmtree(out / "results" / "bert")
+    assert "3 of 3" in run_workflow(tmp_path, {**settings, "exclude": ["b*"]}, "--forcerun", "join")
+    assert runs_of(out / "results") == dict.fromkeys(["alba", "anna", "carl"], 1)
+    # another setting does all of them again
+    run_workflow(tmp_path, {**settings, "exclude": ["b*"], "flags": "--use_bounding_box"})
+    assert runs_of(out / "results") == dict.fromkeys(["alba", "anna", "carl"], 2)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_broken_volume_is_counted_and_done_again_when_it_is_mended(tmp_path: Path, batch_size: int) -> None:
+    write_chests(tmp_path, NAMES)
+    scan = tmp_path / "data" / "carl" / "ct.nii.gz"
+    whole = scan.read_bytes()
+    scan.write_bytes(whole[: len(whole) // 2])
+    settings = {**GROWING, "batch_size": batch_size}
+    said = run_workflow(tmp_path, settings, code=1)
+    out = tmp_path / "out"
+    assert "2 of 3 volumes segmented" in said
+    [(name, reason)] = failed_in(out).items()
+    assert name == "carl" and reason.startswith("data/carl/ct.nii.gz: ") and f"carl: {reason}" in said
+    table = tables_of(out / "results")["joint_results"].set_index("image")
+    assert table["failed"].to_dict() == {"anna": 0, "bert": 0, "carl": 1}
+    assert "carl" in (out / "report.html").read_text()
+
+    scan.write_bytes(whole)
+    last = 1 if batch_size == 3 else 3
+    again = f"out/batches/process_{last:05}.done"
+    assert f"the same command with --forcerun {again}" in said
+    said = run_workflow(tmp_path, settings, "--forcerun", again)
+    assert "3 of 3 volumes segmented" in said and failed_in(out) == {}
+    assert runs_of(out / "results") == {"anna": 1, "bert": 1, "carl": 2}  # the failure, and the result
+    run_plainly(tmp_path, NAMES, tmp_path / "plain", "--method", "region_growing")
+    found = tables_of(out / "results")["joint_results"]
+    assert found.equals(tables_of(tmp_path / "plain")["joint_results"])
+
+
+def test_one_seed_for_the_data_set(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path / "check out")
+    shutil.copytree(ROOT / "paper", checkout.folder / "paper")
+    checkout.add_tiny_sam2()
+    write_chests(checkout.folder, NAMES, (40, 44, 4))
+    settings = {
+        **GROWING, "method": None, "model": "tiny_random", "batch_size": 2, "threads": 2,
+        "flags": ["--use_bounding_box", "--device", "cpu"],
+        "seed": {"image": "data/bert/ct.nii.gz", "masks": "data/bert/lungs.nii.gz", "slice": "centre"},
+    }  # fmt: skip
+    command = workflow_command(checkout.folder, settings, "--cores", 2)
+    command[command.index("--snakefile") + 1] = str(checkout.folder / "scripts" / "Snakefile")
+    done = subprocess.run(
+        command, cwd=checkout.folder, env=workflow_environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = checkout.folder / "out"
+    assert (done.stdout + done.stderr).count("rule seed_memory:") == 1 and (out / "seed.safetensors").is_file()
+    manifests = {name: json.loads(newest(out / "results" / name, "run_*.json").read_text()) for name in NAMES}
+    assert {name: one["seed"]["seed_patient"] for name, one in manifests.items()} == {
+        "anna": False, "bert": True, "carl": False,
+    }  # fmt: skip
+    assert len({one["seed"]["seeds"][0]["slice_sha256"] for one in manifests.values()}) == 1
+    table = tables_of(out / "results")["results"].set_index("metric")
+    assert table.loc["prompts_used", "avg"] == 1
+    assert "WARNING" not in (out / "logs" / "process_00001.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"colour": "red"}, "colour: no such setting of a data set"),
+        ({"images": "nowhere/{name}.nii.gz"}, "images: nowhere/{name}.nii.gz: no such file"),
+        ({"masks": "data/{name}/none.nii.gz"}, "masks: data/anna/none.nii.gz: no such file"),
+        ({"flags": "--no_such_flag"}, "unrecognized arguments: --no_such_flag"),
+        ({"method": None, "model": "no_such_model"}, "no_such_model"),
+    ],
+)
+def test_a_mistake_ends_it_in_a_line_before_any_volume(tmp_path: Path, change: dict, says: str) -> None:
+    write_chests(tmp_path, NAMES[:2])
+    said = run_workflow(tmp_path, {**GROWING, **change}, code=1)
+    assert says in said and "Traceback" not in said
+    assert "rule convert" not in said and not (tmp_path / "out" / "results").exists()
