@@ -27,11 +27,16 @@ from tests.workflow_runs import (
     write_chests,
 )  # fmt: skip
 
-SETTINGS = {
-    "images": "data/{name}/ct.nii.gz", "masks": "data/{name}/lungs.nii.gz", "output_folder": "out", "swap_axes": True,
-    "model": "lite_medsam", "window": WINDOWS, "flags": "--use_bounding_box", "batch_size": 2, "threads": 1,
-}  # fmt: skip
 PREFIX = "image_"
+
+
+def settings_of(model: str) -> dict[str, object]:
+    """Return what the workflow is told."""
+    return {
+        "images": "data/{name}/ct.nii.gz", "masks": "data/{name}/lungs.nii.gz", "output_folder": "out", "swap_axes": True,
+        "method" if model == "region_growing" else "model": model, "window": WINDOWS, "flags": "--use_bounding_box",
+        "batch_size": 2, "threads": 1,
+    }  # fmt: skip
 
 
 def data_set(folder: Path, volumes: int) -> None:
@@ -44,27 +49,27 @@ def data_set(folder: Path, volumes: int) -> None:
             shutil.copy(folder / "data" / name / f"{kind}.nii.gz", folder / "covid" / target / f"{name}.nii.gz")
 
 
-def run_shell_scripts(folder: Path) -> Path:
-    """Convert and segment the data set by the plain shell scripts; return where their results are."""
+def run_shell_scripts(folder: Path, model: str) -> None:
+    """Convert and segment the data set by the plain shell scripts."""
+    chosen = ["--", "--method", model] if model == "region_growing" else ["--model", model]
     environment = {**os.environ, "POSE_VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
     work, results = folder / "covid_working_data", folder / "plain"
     for command in (
         ["nifti_to_numpy.sh", "--input_folder_path", folder / "covid", "--output_folder_path", work],
-        ["process_covid_videos.sh", "--working_data_folder_path", work, "--results_folder_path", results, "--model", "lite_medsam"],
+        ["process_covid_videos.sh", "--working_data_folder_path", work, "--results_folder_path", results, *chosen],
     ):  # fmt: skip
         subprocess.run(
             ["bash", ROOT / "scripts" / command[0], *command[1:]], env=environment, check=True, capture_output=True, cwd=folder
         )
-    return results
 
 
 def done_in(folder: Path) -> int:
     return len(list((folder / "out" / "results").glob("*/run_*.json")))
 
 
-def kill_when(folder: Path, done: int, engine_alone: bool) -> int:
+def kill_when(folder: Path, model: str, done: int, engine_alone: bool) -> int:
     """Start the workflow, and kill it when so many volumes are done; return how many were in the end."""
-    command = workflow_command(folder, SETTINGS, "--cores", 2)
+    command = workflow_command(folder, settings_of(model), "--cores", 2)
     process = subprocess.Popen(
         command, cwd=folder, env=workflow_environment(), start_new_session=True, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -79,12 +84,12 @@ def kill_when(folder: Path, done: int, engine_alone: bool) -> int:
     return done_in(folder)
 
 
-def trial(folder: Path, volumes: int, done: int, engine_alone: bool) -> dict[str, object]:
+def trial(folder: Path, model: str, volumes: int, done: int, engine_alone: bool) -> dict[str, object]:
     """Kill the workflow once, start it again, and return what became of it; raises where anything differs."""
     shutil.rmtree(folder / "out", ignore_errors=True)
-    killed_at = kill_when(folder, done, engine_alone)
-    run_workflow(folder, SETTINGS, "--unlock")
-    said = run_workflow(folder, SETTINGS)
+    killed_at = kill_when(folder, model, done, engine_alone)
+    run_workflow(folder, settings_of(model), "--unlock")
+    said = run_workflow(folder, settings_of(model))
     assert f"{volumes} of {volumes} volumes segmented" in said, said
     assert_same_results(folder / "out" / "results", folder / "plain", PREFIX)
     runs = runs_of(folder / "out" / "results")
@@ -100,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", type=int, default=12)
     parser.add_argument("--trials", type=int, default=4, help="every second one kills the engine alone")
+    parser.add_argument("--model", default="lite_medsam", help="or region_growing, which is quick (default: %(default)s)")
     arguments = parser.parse_args()
     if find_snakemake() is None:
         sys.exit("error: no Snakemake; scripts/setup_workflow.sh installs it")
@@ -107,9 +113,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data_set(folder, arguments.volumes)
-        run_shell_scripts(folder)
+        run_shell_scripts(folder, arguments.model)
         for number in range(arguments.trials):
-            found = trial(folder, arguments.volumes, moments.randrange(1, arguments.volumes), bool(number % 2))
+            done = moments.randrange(1, arguments.volumes)
+            found = trial(folder, arguments.model, arguments.volumes, done, engine_alone=bool(number % 2))
             if number == 0:
                 print("| " + " | ".join(found) + " |\n|" + "---|" * len(found))
             print("| " + " | ".join(map(str, found.values())) + " |", flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import kill_workflow
 from tests.test_dataset_scripts import Checkout
 from tests.workflow_runs import (
     GROWING, ROOT, assert_same_results, failed_in, find_snakemake, listed, newest, run_workflow, runs_of, tables_of,
@@ -152,3 +153,46 @@ def test_a_mistake_ends_it_in_a_line_before_any_volume(tmp_path: Path, change: d
     said = run_workflow(tmp_path, {**GROWING, **change}, code=1)
     assert says in said and "Traceback" not in said
     assert "rule convert" not in said and not (tmp_path / "out" / "results").exists()
+
+
+def test_killed_and_started_again_it_gives_what_the_shell_scripts_give(tmp_path: Path) -> None:
+    """All processes at once, as by a power cut; then the engine alone, whose jobs go on while the next engine starts."""
+    kill_workflow.data_set(tmp_path, 6)
+    kill_workflow.run_shell_scripts(tmp_path, "region_growing")
+    for done, engine_alone in ((3, False), (1, True)):
+        found = kill_workflow.trial(tmp_path, "region_growing", 6, done, engine_alone)
+        assert found["volumes done at the kill"] >= done
+        assert (found["volumes"], found["run twice"], found["left behind"]) == (6, 0, 0)
+
+
+RECORDING = """#!/bin/sh
+# stands for Python: notes when a step of a batch begins and ends, and which GPU it sees, and writes that it is done
+case $1 in
+    *run_batch.py)
+        case $2 in convert | process)
+            echo "$2 begin" >>"$4/steps"
+            sleep 0.4
+            echo "$2 end" >>"$4/steps"
+            : >"$4/batches/$2_$6.done" ;;
+        esac ;;
+    *report.py) : >"$3" && : >"${3%.html}.tex" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("gpus", "most"), [(None, 1), (1, 1), (2, 2)])
+def test_no_two_jobs_share_a_gpu_unless_asked(tmp_path: Path, gpus: int | None, most: int) -> None:
+    write_chests(tmp_path, ["a", "b", "c", "d"], (32, 32, 3))
+    python = tmp_path / "python"
+    python.write_text(RECORDING)
+    python.chmod(0o755)
+    command = workflow_command(tmp_path, {**GROWING, "gpu": 1, "batch_size": 1}, "--cores", 4)
+    command += [] if gpus is None else ["--resources", f"gpu={gpus}"]
+    environment = {**workflow_environment(), "POSE_PYTHON": str(python)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    at_once = {"convert": [0], "process": [0]}
+    for line in (tmp_path / "out" / "steps").read_text().splitlines():
+        step, what = line.split()
+        at_once[step].append(at_once[step][-1] + (1 if what == "begin" else -1))
+    assert max(at_once["process"]) == most and len(at_once["process"]) == 9
+    assert max(at_once["convert"]) > 1  # what needs no GPU does not wait for one
