@@ -23,7 +23,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ class Job:
     node: str
     restarts: int
     comment: str
+    gpus: int = 0
 
 
 def why_not() -> str | None:
@@ -162,7 +163,7 @@ class SlurmCluster:
             self._start_daemon("slurmctld", "-c")  # forget what an earlier cluster in this folder knew
             for node in self.nodes:
                 self._start_daemon("slurmd", "-N", node)
-            self._wait_until_idle(self.nodes)
+            self._wait_until_idle()
         except BaseException:
             self.stop()
             raise
@@ -191,9 +192,8 @@ class SlurmCluster:
         """Bring a node back, its daemon too, and wait until it is idle."""
         if not self.processes(node):
             self._start_daemon("slurmd", "-N", node)
-        if self.node_states()[node].startswith("down"):
-            self.run("scontrol", "update", f"nodename={node}", "state=resume")
-        self._wait_until_idle([node])
+        if not wait_for(partial(self._resumed, node), SECONDS_TO_START):
+            raise RuntimeError(f"{node} did not come back: {self.node_states()[node]}\n{self._log_tails()}")
 
     def run(self, *command: str) -> str:
         """Return what one of Slurm's programs prints; raises RuntimeError with its message when it fails."""
@@ -209,8 +209,9 @@ class SlurmCluster:
             field = dict(re.findall(r"(\S+?)=(\S*)", line))
             if "JobId" in field:
                 node = field.get("BatchHost", "") if field["NodeList"] != "(null)" else ""
-                comment = field.get("Comment", "")
-                found.append(Job(int(field["JobId"]), field["JobState"], node, int(field["Restarts"]), comment))
+                gpus = int(field.get("TresPerJob", "0").removeprefix("gres:gpu:"))
+                about = (field["JobState"], node, int(field["Restarts"]), field.get("Comment", ""), gpus)
+                found.append(Job(int(field["JobId"]), *about))
         return sorted(found, key=lambda job: job.number)
 
     def node_states(self) -> dict[str, str]:
@@ -283,16 +284,24 @@ class SlurmCluster:
         if done.returncode:
             raise RuntimeError(f"{program} did not start: {said.read_text()}\n{self._log_tails()}")
 
-    def _wait_until_idle(self, nodes: list[str]) -> None:
+    def _resumed(self, node: str) -> bool:
+        state = self.node_states()[node]
+        if state == "down":
+            # a node that was only missed may be back by itself just now, which scontrol calls an error
+            with suppress(RuntimeError):
+                self.run("scontrol", "update", f"nodename={node}", "state=resume")
+        return state == "idle"
+
+    def _wait_until_idle(self) -> None:
         def idle() -> bool:
             try:
                 states = self.node_states()
             except RuntimeError:
                 return False  # the controller does not listen yet
-            return all(states[node] == "idle" for node in nodes)
+            return set(states.values()) == {"idle"}
 
         if not wait_for(idle, SECONDS_TO_START):
-            raise RuntimeError(f"not idle after {SECONDS_TO_START} s: {', '.join(nodes)}\n{self._log_tails()}")
+            raise RuntimeError(f"not idle after {SECONDS_TO_START} s: {', '.join(self.nodes)}\n{self._log_tails()}")
 
     def _log_tails(self, lines: int = 10) -> str:
         logs = sorted((self.folder / "log").glob("*.log"))
@@ -322,10 +331,8 @@ class SlurmCluster:
     @staticmethod
     def _signal(processes: list[int], number: signal.Signals) -> None:
         for process in processes:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(process, number)
-            except ProcessLookupError:
-                continue
 
 
 def _processes() -> Iterator[int]:

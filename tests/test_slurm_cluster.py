@@ -38,8 +38,8 @@ def job(cluster: SlurmCluster, number: int) -> Job:
     return next(each for each in cluster.jobs() if each.number == number)
 
 
-def becomes(cluster: SlurmCluster, number: int, state: str, node: str, restarts: int = 0) -> bool:
-    expected = Job(number, state, node, restarts, "")
+def becomes(cluster: SlurmCluster, number: int, state: str, node: str, restarts: int = 0, gpus: int = 0) -> bool:
+    expected = Job(number, state, node, restarts, "", gpus)
     return wait_for(lambda: job(cluster, number) == expected, seconds=60)
 
 
@@ -118,7 +118,10 @@ def test_a_node_that_dies_is_missed_and_loses_its_job_to_the_other(cluster, tmp_
     (tmp_path / "go").touch()
     assert becomes(cluster, number, "COMPLETED", "node2", restarts=1)
     assert cluster.node_states() == {"node1": "down*", "node2": "idle"}
-    cluster.resume("node1")
+    cluster.take_down("node2")
+    cluster.kill_node("node2")
+    for node in ("node1", "node2"):
+        cluster.resume(node)
     assert cluster.node_states() == {"node1": "idle", "node2": "idle"}
 
 
@@ -126,8 +129,9 @@ def test_a_node_that_dies_is_missed_and_loses_its_job_to_the_other(cluster, tmp_
 @with_slurm
 def test_each_gpu_has_one_job(cluster, tmp_path):
     numbers = [submit(cluster, waits_for(tmp_path / "go"), "--gpus=1") for _ in range(3)]
-    assert becomes(cluster, numbers[0], "RUNNING", "node1") and becomes(cluster, numbers[1], "RUNNING", "node2")
-    assert becomes(cluster, numbers[2], "PENDING", "")
+    assert becomes(cluster, numbers[0], "RUNNING", "node1", gpus=1)
+    assert becomes(cluster, numbers[1], "RUNNING", "node2", gpus=1)
+    assert becomes(cluster, numbers[2], "PENDING", "", gpus=1)
     (tmp_path / "go").touch()
     assert wait_for(lambda: {each.state for each in cluster.jobs()} == {"COMPLETED"}, 60)
 

@@ -66,12 +66,12 @@ def folder(data, tmp_path) -> Path:
 @pytest.fixture
 def cluster(tmp_path):
     # a core for each node: a batch each, and one that waits
-    with SlurmCluster(tmp_path / "slurm", cpus=1) as running:
+    with SlurmCluster(tmp_path / "slurm", cpus=1, gpus=1) as running:
         yield running
 
 
 def start_workflow(folder: Path, cluster: SlurmCluster, *flags: str) -> subprocess.Popen:
-    command = workflow_command(folder, {**GROWING, "batch_size": 3}, *HERE, *flags, profile="slurm")
+    command = workflow_command(folder, {**GROWING, "batch_size": 3, "gpu": 1}, *HERE, *flags, profile="slurm")
     environment = {**workflow_environment(), **cluster.environment}
     with (folder / "said.txt").open("a") as output:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
@@ -131,6 +131,8 @@ def test_a_node_is_lost_in_the_middle_of_a_batch(folder, cluster, by_hand, way):
     assert (again.restarts, again.state) == (1, "COMPLETED")
     assert again.node not in ("", lost.node)
     assert {(job.restarts, job.state) for job in last.values()} == {(0, "COMPLETED")}
+    assert {job.gpus for job in cluster.jobs() if job.comment.startswith("rule_process_")} == {1}
+    assert {job.gpus for job in cluster.jobs() if not job.comment.startswith("rule_process_")} == {0}
     check_results(folder, by_hand)
 
     # and there is nothing left to do
