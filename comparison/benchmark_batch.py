@@ -29,22 +29,7 @@ from comparison.benchmark_conversion import measure  # noqa: E402
 from comparison.benchmark_propagation import spread  # noqa: E402
 from pose import cli  # noqa: E402
 
-# runs a script in a process of its own kind and leaves what it took of a GPU's memory
-WITH_GPU_MEMORY = """
-import json, pathlib, runpy, sys
-record, script = sys.argv[1:3]
-sys.argv = sys.argv[2:]
-sys.path.insert(0, str(pathlib.Path(script).parent))
-try:
-    runpy.run_path(script, run_name="__main__")
-finally:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        free, total = torch.cuda.mem_get_info()
-        pathlib.Path(record).write_text(json.dumps({
-            "tensors_mb": torch.cuda.max_memory_allocated() / 1e6, "card_mb": (total - free) / 1e6,
-        }))
-"""
+MEASURED_SCRIPT = PROJECT_ROOT / "comparison" / "measured_script.py"
 REGION_GROWING = "region_growing"
 HEADINGS = (
     "model", "at once", "start and load, s", "s a volume", "slices/s", "CPU s a volume", "volumes an hour",
@@ -117,7 +102,8 @@ def add_volume_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slices", type=cli.positive_whole_number, default=300, metavar="N",
                         help="of the made CT (default: %(default)s)")  # fmt: skip
     parser.add_argument("--random_weights", action="store_true",
-                        help="random weights for models of SAM 2: times do not depend on their values")  # fmt: skip
+                        help="random weights for models of SAM 2; what is scored and written is then the ground truth, "
+                        "as noise costs more than lungs")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default: %(default)s")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where to work (default: the temporary folder)")
@@ -211,24 +197,24 @@ def script_command(
     return [str(PROJECT_ROOT / f"{script}.py"), *words, *shared, *paths]
 
 
-def run_at_once(commands: Sequence[Sequence[str]], volumes_each: int, folder: Path, on_gpu: bool) -> Run:
+def run_at_once(commands: Sequence[Sequence[str]], volumes_each: int, folder: Path, true_masks: bool) -> Run:
     """Run a process for each command at the same time, with an equal share of the CPU's threads.
 
     Args:
         commands: scripts with their words; number N writes its results to ``folder / str(N)``.
-        on_gpu: also take down the GPU's memory.
+        true_masks: score and write the ground truth, whatever the network finds.
 
     Raises:
         RuntimeError: a process failed.
     """
     folder.mkdir(parents=True)
     records = [folder / f"{number}.json" for number in range(len(commands))]
-    wrap = [["-c", WITH_GPU_MEMORY, str(record)] if on_gpu else [] for record in records]
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // len(commands)))}
-    full = [[sys.executable, *front, *command] for front, command in zip(wrap, commands, strict=True)]
+    front = [sys.executable, str(MEASURED_SCRIPT), *(["--true_masks"] if true_masks else [])]
+    full = [[*front, str(record), *command] for record, command in zip(records, commands, strict=True)]
     with ThreadPoolExecutor(len(full)) as pool:
         figures = list(pool.map(lambda command: measure(command, threads), full))
-    gpu = [json.loads(record.read_text()) for record in records if record.exists()]
+    gpu = [memory for record in records if (memory := json.loads(record.read_text())) is not None]
     written = [path for number in range(len(full)) for path in (folder / str(number)).rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in written)
     shutil.rmtree(folder)
@@ -322,7 +308,7 @@ def measure_all(arguments: argparse.Namespace, folder: Path) -> int:
                 )
                 for number in range(count)
             ]  # fmt: skip
-            run = run_at_once(commands, each, results, device.type == "cuda")
+            run = run_at_once(commands, each, results, "--checkpoint_file_path" in words[model])
             runs[model].append(run)
             what = f"turn {turn + 1}: {model}, {count} at once, {each} each"
             print(f"{what}: {run.seconds:.1f} s", file=sys.stderr, flush=True)
@@ -331,8 +317,8 @@ def measure_all(arguments: argparse.Namespace, folder: Path) -> int:
     sizes = [path.stat().st_size / 1e6 for path in (scan, masks)]
     print(
         f"{arguments.script}.py on {made}, {platform.machine()}, {cores()} cores; {' x '.join(map(str, shape))} voxels "
-        f"(scan {sizes[0]:.1f} MB, masks {sizes[1]:.1f} MB), precision {arguments.precision}, 1 and {arguments.volumes} "
-        f"volumes a process, {arguments.turns} turn(s)\n"
+        f"(scan {sizes[0]:.1f} MB, masks {sizes[1]:.1f} MB), precision {arguments.precision}, 1 and "
+        f"{arguments.volumes} volumes a process, {arguments.turns} turn(s)\n"
     )
     print(f"| {' | '.join(HEADINGS)} |\n{'|---' * len(HEADINGS)}|")
     summaries = {model: summarise(own, arguments.workers, arguments.volumes) for model, own in runs.items()}

@@ -1,9 +1,9 @@
-"""Tell where the seconds of a volume go as process_video.py or process_image.py works it, and how much of it is the GPU's.
+"""Tell where the seconds of a volume go as process_video.py or process_image.py works it, and how many are the GPU's.
 
-Copies of one synthetic chest CT in one process. The first volume warms up; the next ones are measured stage by stage, the
-processor time of each stage beside its wall time. Distances run on a thread beside the contact sheet, so that stages overlap.
-On CUDA the last volume is looked at again: over some slices PyTorch's profiler sums up what the GPU itself was at work, and
-cProfile tells which functions of Python the rest of its slices cost.
+Copies of one synthetic chest CT in one process. The first volume warms up; the next ones are measured stage by stage,
+the processor time of each stage beside its wall time. Distances run on a thread beside the contact sheet, so that the
+two overlap. With --top one more volume is looked at: over some slices PyTorch's profiler sums up what a GPU itself was
+at work, and over the rest cProfile tells which functions of Python the time was spent in.
 
     python comparison/profile_volume.py --model 2.1_tiny --random_weights
 """
@@ -11,6 +11,7 @@ cProfile tells which functions of Python the rest of its slices cost.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import cProfile
 import importlib.util
 import io
@@ -28,9 +29,10 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from comparison import benchmark_batch as batch_benchmark  # noqa: E402
+from comparison.measured_script import gpu_memory, with_true_masks  # noqa: E402
 from pose import cli  # noqa: E402
 
-# stage: module and function; (a) those in turn on the main thread, (b) those inside another or beside it
+# stages in turn on the main thread, each the function that does it; and those inside another stage or beside it
 STAGES = {
     "hash scan, masks and weights": ("pose.resume", "made_from"),
     "read scan and masks": ("pose.case", "load_case"),
@@ -44,8 +46,9 @@ INNER_STAGES = {
     "(of writing) compress the masks": ("pose.run", "write_mask"),
 }
 NETWORK = "network, slice after slice"
+ORDER = ("hash scan, masks and weights", "read scan and masks", NETWORK)
 WHOLE, REST = "whole volume", "rest"
-FIRST_SEEN, LAST_SEEN = 20, 60  # slices, in the order of work, over which the GPU is watched
+FIRST_SEEN, LAST_SEEN = 20, 35  # slices, in the order of work, over which the GPU is watched
 
 
 class Clock:
@@ -118,7 +121,9 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     batch_benchmark.add_volume_arguments(parser)
-    parser.add_argument("--model", default="lite_medsam", help="NAME, NAME@PIXELS or region_growing (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="lite_medsam", help="NAME, NAME@PIXELS or region_growing (default: %(default)s)"
+    )
     parser.add_argument(
         "--volumes", type=cli.positive_whole_number, default=3, metavar="K", help="measured (default: %(default)s)"
     )
@@ -138,8 +143,10 @@ def load_script(name: str):
     return module
 
 
-def run_watched(script: str, words: Sequence[str], watch: Watch | None, last: int) -> Clock:
+def run_watched(script: str, words: Sequence[str], watch: Watch | None, last: int, true_masks: bool) -> Clock:
     """Run a script in this process with clocks in its stages; ``watch`` looks at the volume numbered ``last``.
+
+    With ``true_masks`` the ground truth is scored and written, whatever the network finds.
 
     Raises:
         UserError: the script failed.
@@ -166,6 +173,8 @@ def run_watched(script: str, words: Sequence[str], watch: Watch | None, last: in
 
         number = len(clock.volumes) - 1
         slices = watch.slices(clocked()) if watch is not None and number == last else clocked()
+        if true_masks:
+            slices = with_true_masks(slices, case.truth)
         files = segment_and_write(case, prompts, slices, *args, **kwargs)
         now = perf_counter(), process_time()
         clock.add(WHOLE, *(after - before for after, before in zip(now, whole["start"])))
@@ -181,7 +190,8 @@ def run_watched(script: str, words: Sequence[str], watch: Watch | None, last: in
             patch.start()
             patches.append(patch)
         try:
-            code = load_script(script).main(list(words))
+            with contextlib.redirect_stdout(io.StringIO()):
+                code = load_script(script).main(list(words))
         finally:
             for patch in patches:
                 patch.stop()
@@ -197,8 +207,7 @@ def stage_table(volumes: Sequence[dict[str, Sequence[float]]]) -> list[tuple[str
     The rest is what no stage of the main thread accounts for; its processor time, like that of the whole, is that of
     all threads of the process.
     """
-    order = [STAGES_FIRST for STAGES_FIRST in ("hash scan, masks and weights", "read scan and masks", NETWORK)]
-    order += [stage for stage in STAGES if stage not in order] + list(INNER_STAGES)
+    order = [*ORDER, *(stage for stage in STAGES if stage not in ORDER), *INNER_STAGES]
     filled = []
     for volume in volumes:
         on_main = [volume[stage][0] for stage in (NETWORK, *STAGES) if stage in volume]
@@ -233,7 +242,7 @@ def profile(arguments: argparse.Namespace, folder: Path) -> int:
     )
     watch = None if arguments.top is None else Watch(arguments.top)
     command = batch_benchmark.script_command(arguments.script, words, images, truths, folder / "results")
-    clock = run_watched(arguments.script, command[1:], watch, count - 1)
+    clock = run_watched(arguments.script, command[1:], watch, count - 1, "--checkpoint_file_path" in words)
     measured = clock.volumes[1 : 1 + arguments.volumes]
     device = models.choose_device(arguments.device)
     print(
@@ -243,6 +252,9 @@ def profile(arguments: argparse.Namespace, folder: Path) -> int:
     print("| stage | s a volume | share | CPU s of its thread |\n|---|---|---|---|")
     for stage, wall, share, processor in stage_table(measured):
         print(f"| {stage} | {wall:.2f} | {100 * share:.0f} % | {processor:.2f} |")
+    memory = gpu_memory()
+    if memory is not None:
+        print("\nGPU memory: {tensors_mb:.0f} MB of tensors at the most, {card_mb:.0f} MB of the card".format(**memory))
     if watch is not None:
         print_watched(watch)
     if arguments.json is not None:
@@ -254,7 +266,8 @@ def print_watched(watch: Watch) -> None:
     """Print what the GPU was at work, its heaviest kernels, and the heaviest functions of Python."""
     if watch.gpu_slices:
         busy, wall = (1000 * seconds / watch.gpu_slices for seconds in (watch.gpu_busy, watch.gpu_wall))
-        print(f"\nGPU: {busy:.1f} ms at work of {wall:.1f} ms a slice ({100 * busy / wall:.0f} %), {watch.gpu_slices} slices")
+        share = f"{busy:.1f} ms at work of {wall:.1f} ms a slice ({100 * busy / wall:.0f} %)"
+        print(f"\nGPU, while the network works: {share}, {watch.gpu_slices} slices")
         for name, seconds in watch.heaviest:
             print(f"  {1000 * seconds / watch.gpu_slices:8.3f} ms  {name[:100]}")
     text = io.StringIO()
