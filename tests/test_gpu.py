@@ -158,7 +158,11 @@ def test_sam_2_segments_as_on_the_cpu(chest, tiny_512, tmp_path, script):
 def test_sam_2s_memory_does_with_less_of_the_gpus_where_it_must(chest, tiny_512, tmp_path, limited):
     spec, weights = tiny_512
     # eight objects, so that one at a time takes much less
-    prompts = [{"slice": 8, "object_id": number, "box": [8 * number, 20, 8 * number + 40, 90]} for number in range(1, 9)]
+    corners = ("row_min", "column_min", "row_max", "column_max")
+    prompts = [
+        {"slice": 8, "object_id": number, "box": dict(zip(corners, (8 * number, 20, 8 * number + 40, 90)))}
+        for number in range(1, 9)
+    ]
     asked = tmp_path / "prompts.json"
     asked.write_text(json.dumps({"prompts": prompts}))
     shared = ["-i", chest[0], "-m", chest[1], "--swap_axes", "-w", "--prompt_file_path", asked, "--precision", "fp32"]
