@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comparison import benchmark_batch, measured_script, profile_volume
+from comparison import benchmark_batch, measured_script, profile_volume, random_weights
 from comparison.benchmark_batch import Cost, Run
 from pose import cli
 from pose.segmenters import Prediction, SlicePredictions
@@ -19,8 +19,8 @@ from tests.cases import write_nifti, write_two_blocks
 
 
 def a_run(workers: int, each: int, seconds: float, **others) -> Run:
-    figures = {"cpu_seconds": 2 * seconds, "peak_mb": 100.0, "gpu_tensors_mb": None, "gpu_card_mb": None, "result_mb": 1.5}
-    return Run(workers, each, seconds, **{**figures, **others})
+    memory = {"peak_mb": 100.0, "gpu_tensors_mb": None, "gpu_card_mb": None}
+    return Run(workers, each, seconds, **{"cpu_seconds": 2 * seconds, "result_mb": 1.5, **memory, **others})
 
 
 def test_start_and_volume_are_the_line_through_both_runs():
@@ -36,7 +36,8 @@ def test_each_turn_is_compared_with_the_first_number_of_workers_in_the_same_turn
     ]
     table = benchmark_batch.summarise(runs, [1, 2], 3)
     assert table[1] == {
-        "start": [5.0, 5.0], "volume": [10.0, 20.0], "cpu_volume": [20.0, 40.0], "per_hour": [360.0, 180.0], "ratio": [1.0, 1.0],
+        "start": [5.0, 5.0], "volume": [10.0, 20.0], "cpu_volume": [20.0, 40.0], "per_hour": [360.0, 180.0],
+        "ratio": [1.0, 1.0],
     }  # fmt: skip
     assert table[2]["volume"] == [12.0, 30.0] and table[2]["per_hour"] == [600.0, 240.0]
     assert table[2]["ratio"] == pytest.approx([600 / 360, 240 / 180])
@@ -76,7 +77,7 @@ def test_model_words(tmp_path, monkeypatch):
     given = benchmark_batch.model_words("lite_medsam", parse(["--device", "cpu"]), tmp_path)
     assert given == ["--model", "lite_medsam", "--device", "cpu", "--precision", "auto"]
     made = []
-    monkeypatch.setattr("comparison.random_weights.make_weights", lambda path, spec: made.append(spec.image_size) or path)
+    monkeypatch.setattr(random_weights, "make_weights", lambda path, spec: made.append(spec.image_size) or path)
     given = benchmark_batch.model_words("2.1_tiny@512", parse(["--random_weights"]), tmp_path)
     assert given[-4:] == ["--image_size", "512", "--checkpoint_file_path", str(tmp_path / "random_2.1_tiny.pt")]
     assert made == [512]
@@ -112,7 +113,8 @@ def test_a_script_that_fails_is_told(tmp_path):
 def test_true_masks_stand_for_those_that_were_found():
     truth = np.zeros((4, 5, 2), np.uint8)
     truth[:2, :, 1], truth[3, :, 1] = 1, 2
-    found = SlicePredictions(1, {1: Prediction(np.ones((4, 5), bool), 0.5), 2: Prediction(np.ones((4, 5), bool))}, 0.1, 0.2)
+    everywhere = np.ones((4, 5), bool)
+    found = SlicePredictions(1, {1: Prediction(everywhere, 0.5), 2: Prediction(everywhere)}, 0.1, 0.2)
     (one,) = measured_script.with_true_masks([found], truth)
     np.testing.assert_array_equal(one.objects[1].mask, truth[:, :, 1] == 1)
     np.testing.assert_array_equal(one.objects[2].mask, truth[:, :, 1] == 2)
@@ -127,10 +129,10 @@ def test_a_measured_script_writes_the_masks_asked_for(tmp_path, true_masks):
     grown = np.asanyarray(nibabel.load(masks).dataobj).copy()
     grown[0:2, 0:2, 2:6] = 2  # a part of the truth that no grey level shows
     write_nifti(masks, grown)
-    front = [sys.executable, measured_script.__file__, *(["--true_masks"] if true_masks else []), str(tmp_path / "gpu.json")]
-    words = ["-i", image, "-m", masks, "-w", "-b", "--objects", "per_label", "--method", "region_growing", "-r", tmp_path]
-    script = benchmark_batch.PROJECT_ROOT / "process_video.py"
-    subprocess.run([*front, script, *map(str, words)], check=True, capture_output=True)
+    command = [sys.executable, measured_script.__file__, *(["--true_masks"] if true_masks else [])]
+    command += [tmp_path / "gpu.json", benchmark_batch.PROJECT_ROOT / "process_video.py", "-i", image, "-m", masks]
+    command += ["-w", "-b", "--objects", "per_label", "--method", "region_growing", "-r", tmp_path]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
     (written,) = tmp_path.glob("case/masks_*.nii.gz")
     same = np.array_equal(np.asanyarray(nibabel.load(written).dataobj), grown)
     assert same is true_masks
@@ -139,7 +141,8 @@ def test_a_measured_script_writes_the_masks_asked_for(tmp_path, true_masks):
 
 def test_stages_and_the_rest_add_up_to_the_volume():
     names = [*profile_volume.STAGES, profile_volume.NETWORK]
-    volumes = [{**{name: [1.0, 0.5] for name in names}, profile_volume.WHOLE: [10.0 + extra, 12.0]} for extra in (0, 2, 4)]
+    stages = {name: [1.0, 0.5] for name in names}
+    volumes = [{**stages, profile_volume.WHOLE: [10.0 + extra, 12.0]} for extra in (0, 2, 4)]
     rows = {name: (wall, share, cpu) for name, wall, share, cpu in profile_volume.stage_table(volumes)}
     assert rows[profile_volume.WHOLE] == (12.0, 1.0, 12.0) and rows[profile_volume.NETWORK] == (1.0, 1 / 12, 0.5)
     assert rows[profile_volume.REST][:2] == (12.0 - len(names), (12.0 - len(names)) / 12)
@@ -150,8 +153,9 @@ def test_stages_and_the_rest_add_up_to_the_volume():
 def test_a_small_volume_is_told_stage_by_stage(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(profile_volume, "FIRST_SEEN", 1)
     monkeypatch.setattr(profile_volume, "LAST_SEEN", 3)
-    words = ["--size", "48", "--slices", "6", "--model", "region_growing", "--volumes", "1", "--device", "cpu", "--top", "3"]
-    assert profile_volume.main([*words, "--folder", str(tmp_path), "--json", str(tmp_path / "stages.json")]) == 0
+    words = ["--size", "48", "--slices", "6", "--model", "region_growing", "--volumes", "1", "--device", "cpu"]
+    words += ["--top", "3", "--folder", str(tmp_path), "--json", str(tmp_path / "stages.json")]
+    assert profile_volume.main(words) == 0
     volumes = json.loads((tmp_path / "stages.json").read_text())
     assert len(volumes) == 3
     every = {*profile_volume.STAGES, *profile_volume.INNER_STAGES, profile_volume.NETWORK, profile_volume.WHOLE}

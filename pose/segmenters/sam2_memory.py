@@ -84,9 +84,9 @@ class Sam2Memory:
         """Load the weights in ``checkpoint``.
 
         Args:
-            precision: of the image encoder and the memory attention. The mask decoder and the convolutions of the memory
-                encoder stay in float32: they are quick in it, on a GPU quicker than with what autocast casts, and no
-                rounding decides which of the decoder's masks is the best.
+            precision: of the image encoder and the memory attention. The mask decoder and the convolutions of the
+                memory encoder stay in float32: they are quick in it, on a GPU quicker than with what autocast casts,
+                and no rounding decides which of the decoder's masks is the best.
             max_memories: attend to so many unprompted slices at most (sam2: 6).
             stop_after: end a half once every object is absent, by its object score, on so many slices in a row after
                 one on which an object was there; the rest of the half is left empty. It does not end before prompted
