@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +39,10 @@ import json, resource, subprocess, sys, time
 start = time.perf_counter()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-peak_mb = peak * (1 if sys.platform == "darwin" else 1024) / 1e6
-print(json.dumps({"code": done.returncode, "seconds": seconds, "peak_mb": peak_mb}))
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+peak_mb = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+cpu_seconds = used.ru_utime + used.ru_stime
+print(json.dumps({"code": done.returncode, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak_mb}))
 """
 GOAL = 2.0
 
@@ -74,17 +75,24 @@ def ct_like(shape: Sequence[int]) -> np.ndarray:
     return voxels
 
 
-def measure(command: Sequence[str]) -> dict[str, float]:
+def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, float]:
     """Run ``command`` as a fresh process.
 
+    Args:
+        environment: variables of the process beside those of this one.
+
     Returns:
-        ``seconds`` of wall time from start to end of the process, ``peak_mb`` the most memory that it held at once.
+        ``seconds`` of wall time from start to end of the process, ``cpu_seconds`` of its threads together, ``peak_mb``
+        the most memory that it held at once.
 
     Raises:
         RuntimeError: the command failed.
     """
     # the measuring process is small: the memory of a parent counts in a child until the child starts its program
-    done = subprocess.run([sys.executable, "-I", "-c", MEASURE, *command], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", MEASURE, *command],
+        capture_output=True, text=True, check=True, env={**os.environ, **(environment or {})},
+    )  # fmt: skip
     figures = json.loads(done.stdout)
     if figures["code"] != 0:
         raise RuntimeError(f"{' '.join(command)}: exit code {figures['code']}: {done.stderr}")

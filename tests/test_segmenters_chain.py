@@ -307,6 +307,43 @@ def test_components_holes_and_reach():
     assert np.flatnonzero(reach_of(first, 2, [np.zeros_like(first)])).tolist() == [0, 1, 2, 3, 4]
 
 
+def random_masks(count: int, seed: int = 0) -> list[np.ndarray]:
+    """Return smooth masks with holes and islands, of one shape; some touch the border, some are empty."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    noise = [ndimage.gaussian_filter(rng.normal(size=(50, 64)), rng.uniform(0.7, 5)) for _ in range(count)]
+    return [one > np.quantile(one, rng.choice([0.5, 0.8, 0.97, 1.0])) for one in noise]
+
+
+def test_reach_is_that_of_distances_over_the_whole_slice():
+    from scipy.ndimage import distance_transform_edt
+
+    compared = 0
+    for mask, *others in zip(*(random_masks(60, seed) for seed in range(3))):
+        for distance in (0, 1, 2.5, 11.3, 40) if mask.any() else ():
+            expected = distance_transform_edt(~mask) <= distance
+            for other in (other for other in others if other.any()):
+                expected &= distance_transform_edt(~mask) <= distance_transform_edt(~other)
+            np.testing.assert_array_equal(reach_of(mask, distance, others), expected)
+            compared += not expected.all()
+    assert compared > 100
+
+
+@pytest.mark.parametrize("share", [0, 0.003, 0.02, 1])
+def test_holes_are_those_that_scipy_fills(share):
+    from scipy import ndimage
+
+    filled = 0
+    for mask in random_masks(60):
+        labels, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+        small = [number for number in range(1, count + 1) if (labels == number).sum() <= share * mask.sum()]
+        expected = mask | np.isin(labels, small)
+        np.testing.assert_array_equal(fill_small_holes(mask, share), expected)
+        filled += len(small)
+    assert filled > 10 or share == 0
+
+
 def test_a_stretched_box_follows_the_evidence_and_not_beyond_its_reach():
     now, before = np.zeros((2, 60, 60), dtype=bool)
     now[15:45, 12:40] = True

@@ -17,6 +17,7 @@ from pose.models import checkpoint_path, fill_weights, find_model, load_weights
 from pose.prompt import Box, Prompt
 from pose.segmenters import Prediction
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
+from pose.segmenters.sam_inputs import wait_for
 from pose.segmenters.torchvision_import import import_torchvision
 
 IMAGE_SIZE = 256
@@ -79,6 +80,7 @@ class LiteMedSam:
         """Encode one slice, (rows, columns) uint8, or take up what was kept of it; ``predict`` is about it then."""
         self._embedding = recalled(self._embeddings, grey, self._encode, self.device)["embedding"]
         self._slice_shape = grey.shape
+        wait_for(self.device)
 
     def _encode(self, grey: np.ndarray) -> dict[str, torch.Tensor]:
         image = torch.from_numpy(encoder_input(grey)).to(self.device)

@@ -81,14 +81,12 @@ def fill_small_holes(mask: np.ndarray, largest_share: float) -> np.ndarray:
     """Fill the holes of a mask that are no larger than ``largest_share`` of its area."""
     from scipy import ndimage
 
-    holes = ndimage.binary_fill_holes(mask) & ~mask
-    if not holes.any():
-        return mask
-    labels, _ = ndimage.label(holes)
-    areas = np.bincount(labels.ravel())
-    small = areas <= largest_share * mask.sum()
-    small[0] = False
-    return mask | small[labels]
+    # binary_fill_holes walks in from the border a pixel at a time, and takes three times as long
+    labels, count = ndimage.label(~mask)
+    outside = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
+    hole = np.bincount(labels.ravel(), minlength=count + 1) <= largest_share * mask.sum()
+    hole[np.concatenate([[0], *outside])] = False
+    return mask | hole[labels] if hole.any() else mask
 
 
 def reach_of(mask: np.ndarray, distance: float, others: list[np.ndarray]) -> np.ndarray:
@@ -100,11 +98,16 @@ def reach_of(mask: np.ndarray, distance: float, others: list[np.ndarray]) -> np.
     """
     from scipy import ndimage
 
-    to_mask = ndimage.distance_transform_edt(~mask)
-    reach = to_mask <= distance
+    # what is farther than this from the mask is nearer to no pixel within its reach
+    around = widened(box_around(mask), 2 * int(np.ceil(distance)), mask.shape)
+    place = np.s_[around[0] : around[2] + 1, around[1] : around[3] + 1]
+    to_mask = ndimage.distance_transform_edt(~mask[place])
+    near = to_mask <= distance
     for other in others:
-        if other.any():
-            reach &= to_mask <= ndimage.distance_transform_edt(~other)
+        if other[place].any():
+            near &= to_mask <= ndimage.distance_transform_edt(~other[place])
+    reach = np.zeros_like(mask)
+    reach[place] = near
     return reach
 
 

@@ -29,7 +29,7 @@ from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.memory_attention import Memory, MemoryAttention
 from pose.segmenters.memory_bank import MemoryBank, halves, objects_together
 from pose.segmenters.sam2_image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
-from pose.segmenters.sam_inputs import autocast, box_array, compute_linear_layers_in_bfloat16, point_arrays
+from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
 from pose.segmenters.seed_memory import SeedMemory
 from pose.segmenters.side_by_side import side_by_side
 from pose.segmenters.slice_encoder import EncodedSlices, SliceEncoder
@@ -84,6 +84,9 @@ class Sam2Memory:
         """Load the weights in ``checkpoint``.
 
         Args:
+            precision: of the image encoder and the memory attention. The mask decoder and the convolutions of the
+                memory encoder stay in float32: they are quick in it, on a GPU quicker than with what autocast casts,
+                and no rounding decides which of the decoder's masks is the best.
             max_memories: attend to so many unprompted slices at most (sam2: 6).
             stop_after: end a half once every object is absent, by its object score, on so many slices in a row after
                 one on which an object was there; the rest of the half is left empty. It does not end before prompted
@@ -244,20 +247,19 @@ class Sam2Memory:
         start = perf_counter()
         network, size = self._network, self._network.image_size
         fine, top = features[:-1], features[-1]
-        with self._autocast():
-            if prompt.mask is not None:
-                mask = torch.from_numpy(prompt.mask[None, None]).to(self.device, torch.float32)
-                if prompt.mask.shape != (size, size):
-                    mask = F.interpolate(mask, (size, size), mode="bilinear", align_corners=False, antialias=True) >= 0.5
-                heads = network._use_mask_as_output(top, fine, mask.float())
-            else:
-                inputs = self._points(prompt, shape)
-                heads = network._forward_sam_heads(
-                    backbone_features=self._unremembered(top),
-                    point_inputs=inputs,
-                    high_res_features=fine,
-                    multimask_output=network._use_multimask(True, inputs),
-                )
+        if prompt.mask is not None:
+            mask = torch.from_numpy(prompt.mask[None, None]).to(self.device, torch.float32)
+            if prompt.mask.shape != (size, size):
+                mask = F.interpolate(mask, (size, size), mode="bilinear", align_corners=False, antialias=True) >= 0.5
+            heads = network._use_mask_as_output(top, fine, mask.float())
+        else:
+            inputs = self._points(prompt, shape)
+            heads = network._forward_sam_heads(
+                backbone_features=self._unremembered(top),
+                point_inputs=inputs,
+                high_res_features=fine,
+                multimask_output=network._use_multimask(True, inputs),
+            )
         # sam2 enlarges the mask again before it remembers a prompted slice
         large = F.interpolate(heads[3].float(), (size, size), mode="bilinear", align_corners=False)
         # a mask is taken as it is: there is no estimate of its IoU
@@ -298,25 +300,23 @@ class Sam2Memory:
         if self.less_memory:
             bank.forget_keys()
         count = remembered.shape[0]
-        with self._autocast():
-            heads = network._forward_sam_heads(
-                backbone_features=remembered,
-                high_res_features=[level.expand(count, -1, -1, -1) for level in fine],
-                multimask_output=network._use_multimask(False, None),
-            )
+        heads = network._forward_sam_heads(
+            backbone_features=remembered,
+            high_res_features=[level.expand(count, -1, -1, -1) for level in fine],
+            multimask_output=network._use_multimask(False, None),
+        )
         scores = heads[2].float().amax(dim=1)
         return Outcome(heads[3].float(), heads[4].float(), scores, heads[6].float(), heads[5].float())
 
     def _memory_of(self, features: list[torch.Tensor], outcome: Outcome, prompted: bool) -> Memory:
         top = features[-1]
-        with self._autocast():
-            remembered, _ = self._network._encode_new_memory(
-                current_vision_feats=[top.flatten(2).permute(2, 0, 1).expand(-1, len(outcome.pointers), -1)],
-                feat_sizes=[tuple(top.shape[2:])],
-                pred_masks_high_res=outcome.large_logits,
-                object_score_logits=outcome.object_scores,
-                is_mask_from_pts=prompted,
-            )
+        remembered, _ = self._network._encode_new_memory(
+            current_vision_feats=[top.flatten(2).permute(2, 0, 1).expand(-1, len(outcome.pointers), -1)],
+            feat_sizes=[tuple(top.shape[2:])],
+            pred_masks_high_res=outcome.large_logits,
+            object_score_logits=outcome.object_scores,
+            is_mask_from_pts=prompted,
+        )
         return Memory(remembered.to(torch.bfloat16), outcome.pointers)
 
     def _predictions(self, outcome: Outcome, shape: tuple[int, int]) -> list[Prediction]:
@@ -326,10 +326,6 @@ class Sam2Memory:
             Prediction(one > 0, score, object_score, one)
             for one, score, object_score in zip(logits, scores, outcome.object_scores[:, 0].tolist())
         ]
-
-    def _autocast(self):
-        # on a CPU the mask decoder and the convolutions of the memory encoder are quick enough, and exact, in float32
-        return autocast(self.device, "fp32" if self.device.type == "cpu" else self.precision)
 
 
 def check_prompts_of_memory(prompts: Sequence[Prompt]) -> None:
