@@ -1,7 +1,7 @@
 """Predict how long a data set takes on a cluster, and what is full first: GPUs, engine, storage or its directory.
 
-A model on paper. The defaults are measured figures where there are some, each by a command that --help names, and plain
-guesses where a cluster's own have to stand: its storage. A job segments batch_size volumes on one GPU:
+A model on paper. The defaults are figures measured for 512 x 512 x 200 voxels and SAM 2.1 large on an H100, each by the command
+that --help names, and plain guesses where a cluster's own have to stand: its storage. A job segments batch_size volumes on one GPU:
 
   seconds of a job = job + load + batch_size * volume
 
@@ -35,13 +35,13 @@ class Cluster:
         volumes: of the data set.
         gpus: jobs that run at the same time, one on each.
         batch_size: volumes of a job.
-        volume: seconds that a volume more takes in a job (comparison/benchmark_batch.py).
-        load: seconds to start the script and load the model (the same).
-        job: seconds that scheduler and engine take to start a job on its node (tests/test_workflow_slurm.py).
-        submit: seconds that the engine takes to submit a job and to note its end.
-        plan: seconds a volume that the engine takes to plan (snakemake --dry-run).
-        read_mb: that a volume's scan and masks have.
-        written_mb: of its working data and results.
+        volume: seconds that a volume more takes in a job (comparison/profile_volume.py).
+        load: seconds to start the script and load the model (comparison/benchmark_batch.py).
+        job: seconds that scheduler and engine occupy a node beside a job (python -m tests.slurm_job_cost).
+        submit: seconds that the engine takes to submit a job and to note its end (comparison/benchmark_engine.py).
+        plan: seconds a volume that the engine takes to plan (the same).
+        read_mb: that are read for a volume: its scan, and its working data again.
+        written_mb: of its working data and results; 1, and half as much read, with convert: false.
         files: opened or made for a volume.
         storage_mb: a second that the shared storage reads and writes.
         directory: files a second that it opens or makes.
@@ -52,13 +52,13 @@ class Cluster:
     volumes: int = 100_000
     gpus: int = 100
     batch_size: int = 50
-    volume: float = 30.0
-    load: float = 10.0
+    volume: float = 13.4
+    load: float = 12.5
     job: float = 10.0
     submit: float = 0.1
     plan: float = 0.0002
-    read_mb: float = 60.0
-    written_mb: float = 62.0
+    read_mb: float = 138.0
+    written_mb: float = 70.0
     files: float = 25.0
     storage_mb: float = 1000.0
     directory: float = 1000.0
@@ -149,7 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     busiest = max(cluster.busy(), key=cluster.busy().get)
     first = min(cluster.full_at(), key=cluster.full_at().get)
     print(f"{cluster.volumes} volumes on {cluster.gpus} GPUs: {cluster.seconds() / 3600:.1f} hours\n\n{table(cluster)}\n")
-    print(f"what is full now: {busiest}; with more GPUs, the first to be full beside them: {first}\n\n{batch_table(cluster)}")
+    told = f"with more GPUs, the first to be full beside them: {first}" if busiest == "GPUs" else "more GPUs would wait for it"
+    print(f"what is full now: {busiest}; {told}\n\n{batch_table(cluster)}")
     return cli.EXIT_OK
 
 

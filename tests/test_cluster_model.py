@@ -54,5 +54,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "| storage, bytes | 0.28 | 32.6 % | 30 GPUs |" in out
     assert "what is full now: GPUs; with more GPUs, the first to be full beside them: storage, bytes" in out
     assert "| 20 | 50 | 10.2 | 0.85 |" in out
+    cluster_model.main([*words, "--gpus", "40"])
+    assert "what is full now: storage, bytes; more GPUs would wait for it\n" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cluster_model.main(["--volumes", "0"])
