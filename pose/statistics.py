@@ -46,22 +46,51 @@ def describe_each(values: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray
     """
     group = np.repeat(np.arange(len(sizes)), sizes)
     there = ~np.isnan(values)
-    known, counts = values[there], np.bincount(group[there], minlength=len(sizes))
-    starts = np.cumsum(counts) - counts
-    found = {name: np.full(len(sizes), math.nan) for name in ("min", "max", "avg", "std", "n", *QUARTILES)}
-    found["n"][:] = counts
-    # Groups of one size are the rows of a table, which numpy adds up as it does each alone.
-    for size in np.unique(counts[counts > 0]).tolist():
-        alike = np.flatnonzero(counts == size)
-        table = known[starts[alike, None] + np.arange(size)]
-        found["min"][alike], found["max"][alike] = table.min(axis=1), table.max(axis=1)
-        with np.errstate(invalid="ignore"):
-            found["avg"][alike] = table.mean(axis=1)
-            if size > 1:
-                found["std"][alike] = table.std(axis=1, ddof=1)
+    known, group = values[there], group[there]
+    counts = np.bincount(group, minlength=len(sizes))
+    found = {"n": counts.astype(np.float64)}
+    filled = np.flatnonzero(counts)
+    starts = (np.cumsum(counts) - counts)[filled]
+    for name, extreme in (("min", np.minimum), ("max", np.maximum)):
+        found[name] = _spread(extreme.reduceat(known, starts) if len(filled) else known, filled, len(counts))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        average = _sums(known, group, counts) / counts
+        squares = (known - average[group]) ** 2
+        deviation = np.sqrt(_sums(squares, group, counts) / np.maximum(counts - 1, 0))
+    found["avg"], found["std"] = average, np.where(counts > 1, deviation, math.nan)
+    return {**found, **_quartiles_each(known, group, counts)}
+
+
+def _spread(values: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    """Return (size,) nan with ``values`` in their ``places``."""
+    spread = np.full(size, math.nan)
+    spread[places] = values
+    return spread
+
+
+def _sums(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the sum of each group as numpy adds up an array of its own: pairwise, and to a zero."""
+    with_zeros = np.zeros(len(values) + len(counts))
+    with_zeros[np.arange(len(values)) + group + 1] = values
+    return np.add.reduceat(with_zeros, np.cumsum(counts + 1) - counts - 1)
+
+
+def _quartiles_each(known: np.ndarray, group: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the quartiles of each group of values, nan for one without any."""
+    found = {name: np.full(len(counts), math.nan) for name in QUARTILES}
+    place = np.arange(len(known)) - (np.cumsum(counts) - counts)[group]
+    # Sorted in tables of about the same number of values, filled up with nan, which comes last.
+    class_of = np.frexp(np.maximum(counts - 1, 0))[1]
+    for one in np.unique(class_of[counts > 0]).tolist():
+        rows = np.flatnonzero((class_of == one) & (counts > 0))
+        row_of = np.zeros(len(counts), np.intp)
+        row_of[rows] = np.arange(len(rows))
+        inside = (class_of == one)[group]
+        table = np.full((len(rows), counts[rows].max()), math.nan)
+        table[row_of[group[inside]], place[inside]] = known[inside]
         table.sort(axis=1)
         for name, share in QUARTILES.items():
-            found[name][alike] = _quantiles_of_ordered(table, share)
+            found[name][rows] = _quantiles_of_ordered(table, share * (counts[rows] - 1))
     return found
 
 
@@ -82,15 +111,16 @@ def _neighbours_of_quartiles(size: int) -> list[int]:
 
 
 def _quartiles_of_ordered(values: np.ndarray) -> dict[str, float]:
-    return {name: float(_quantiles_of_ordered(values[None], share)[0]) for name, share in QUARTILES.items()}
+    places = {name: np.array([share * (values.size - 1)]) for name, share in QUARTILES.items()}
+    return {name: float(_quantiles_of_ordered(values[None], place)[0]) for name, place in places.items()}
 
 
-def _quantiles_of_ordered(table: np.ndarray, share: float) -> np.ndarray:
-    """Return (rows,) quantiles of the rows of (rows, size) numbers, in order as far as those beside it go."""
-    place = share * (table.shape[1] - 1)
-    low, high = table[:, math.floor(place)], table[:, math.ceil(place)]
-    with np.errstate(invalid="ignore"):  # between infinities; they are equal and come out as they are
-        return np.where(low == high, low, low + (high - low) * (place % 1))
+def _quantiles_of_ordered(table: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return (rows,) values between those of each row of (rows, n) numbers, ordered as far as its place goes."""
+    row = np.arange(len(table))
+    low, high = (table[row, end.astype(np.intp)] for end in (np.floor(places), np.ceil(places)))
+    with np.errstate(invalid="ignore"):  # between infinities; equal ones come out as they are
+        return np.where(low == high, low, low + (high - low) * (places % 1))
 
 
 def bootstrap_means(
