@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ from pose import cli, results
 from pose.atomic import reserved_stamp, timestamp, write_all_atomically
 from pose.cli import UserError
 from pose.in_order import InOrder, processes
-from pose.joint import Joint, table_of_all, table_per_volume, write_joint_raw_data
+from pose.joint import Joint, interval_sums, table_of_all, table_per_volume, write_joint_raw_data
 from pose.prompts_saved import prompts_saved
+from pose.statistics import intervals_of_sums
 from pose.tables import as_text
 from pose.volume_list import Listing, list_volumes, processes_for, volume_folders
 
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"  and {len(joint.failures) - MOST_PRINTED} more, with a 1 under failed in {paths['joint_results']}")
     if left_out:
         print(f"left out of the statistics as seed patient: {', '.join(left_out)}")
-    if sentence := prompts_saved(one for image, one in prompts.items() if image not in set(left_out)).sentence():
+    if sentence := prompts_saved(prompts[image] for image in compress(joint.images, joint.counted)).sentence():
         print(sentence)
     print(as_text(statistics))
     print()
@@ -95,19 +95,25 @@ def write_tables(
     Raises:
         UserError: a file is not what a run writes, or none can be written.
     """
-    made: list[Any] = []
+    made: dict[str, Any] = {}
 
-    def write(path: Path, table: Callable[[Joint], pd.DataFrame]) -> None:
-        made.append(table(made[0]))
-        results.write_table(path, made[-1])
+    def write_raw_data(path: Path) -> None:
+        made["joint"] = write_joint_raw_data(path, listing, left_out, workers)
+        made["intervals"] = workers.begin(intervals_of_sums, interval_sums(made["joint"]))
+
+    def write_per_volume(path: Path) -> None:
+        made["per_volume"] = table_per_volume(made["joint"])
+        results.write_table(path, made["per_volume"])
+
+    def write_statistics(path: Path) -> None:
+        made["statistics"] = table_of_all(made["joint"], made["intervals"]())
+        results.write_table(path, made["statistics"])
 
     write_all_atomically([
-        (paths["joint_raw_data"], lambda path: made.append(write_joint_raw_data(path, listing, left_out, workers))),
-        (paths["joint_results"], partial(write, table=table_per_volume)),
-        (paths["results"], partial(write, table=table_of_all)),
+        (paths["joint_raw_data"], write_raw_data), (paths["joint_results"], write_per_volume),
+        (paths["results"], write_statistics),
     ])  # fmt: skip
-    joint, per_volume, statistics = made
-    return joint, per_volume, statistics
+    return made["joint"], made["per_volume"], made["statistics"]
 
 
 def shown(per_volume: pd.DataFrame, path: Path) -> str:

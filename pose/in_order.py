@@ -7,14 +7,18 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from pose.cli import UserError
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 # A process takes half a second to start and 100 MB; more than this wait for the disk.
 MOST_PROCESSES = 8
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def cores() -> int:
@@ -61,12 +65,29 @@ def processes(wanted: int) -> Iterator[InOrder]:
         yield InOrder(None)
         return
     # Started anew: a process that is forked while threads run, such as those of a numeric library, may hang.
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
         try:
             yield InOrder(pool, count)
+        except BrokenProcessPool:
+            raise UserError("a process that reads results was ended from outside; did the memory run out?") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let numeric libraries of processes that start meanwhile use one thread: the cores are taken."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def pieces_of(items: Sequence[Piece], size_of: Callable[[Piece], int], most: int) -> Iterator[Sequence[Piece]]:

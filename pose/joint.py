@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pose.in_order import InOrder
 from pose.joint_block import LINE_END, JoinedBlock, Plan, cell, join_block
 from pose.prompts_saved import VolumePrompts, prompts_saved
 from pose.result_set import metrics_table
-from pose.statistics import describe, describe_known, intervals_of_sums, unit_sums
+from pose.statistics import describe, describe_known, unit_sums
 from pose.volume_block import blocks_of
 from pose.volume_list import Listing
 
@@ -158,11 +159,38 @@ def _known_metrics(values: Mapping[str, int]) -> list[str]:
     return [metric for metric, number in values.items() if number or metric not in _IF_KNOWN]
 
 
-def table_of_all(joint: Joint) -> pd.DataFrame:
+def interval_sums(joint: Joint) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return what the intervals of :func:`table_of_all` are drawn from: (volumes, metrics) sums and counts.
+
+    Of metrics of slices, of metrics of volumes, and of what is known of prompts.
+    """
+    slices = [tuple(values[joint.counted] for values in joint.sums[metric]) for metric in _overall_metrics(joint)]
+    return [_stacked(slices), *(_stacked([_of_each(column) for column in _values(table).T]) for table in _whole(joint))]
+
+
+def _overall_metrics(joint: Joint) -> list[str]:
+    return _known_metrics({metric: found["n"] for metric, found in joint.overall.items()})
+
+
+def _whole(joint: Joint) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the metrics of whole volumes, and what is known of their prompts, of volumes that count."""
+    prompts = prompt_columns(joint.prompts)[joint.counted]
+    names = ["masked_slices", "prompted_slices"] if "prompted_slices" in prompts else []
+    return joint.volume_metrics[joint.counted], prompts[names]
+
+
+def _values(table: pd.DataFrame) -> np.ndarray:
+    return table.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def table_of_all(joint: Joint, intervals: Sequence[Sequence[tuple[float, float, int]]]) -> pd.DataFrame:
     """Return statistics over the slices of all volumes that count, then over volumes for the metrics of a whole volume.
 
     Where runs have manifests, so that something is known of prompts, rows on what failed and on prompts come last:
     statistics over volumes, and one value each for all volumes together.
+
+    Args:
+        intervals: :func:`pose.statistics.intervals_of_sums` of :func:`interval_sums`.
 
     Returns:
         Columns metric, min, max, avg, std (of the sample), n, then q1, median, q3, ci95_low and ci95_high (bootstrap
@@ -170,21 +198,16 @@ def table_of_all(joint: Joint) -> pd.DataFrame:
     """
     import pandas as pd
 
-    metrics = _known_metrics({metric: found["n"] for metric, found in joint.overall.items()})
-    volumes, prompts = joint.volume_metrics[joint.counted], prompt_columns(joint.prompts)[joint.counted]
-    known = "prompted_slices" in prompts
-    prompts = prompts[["masked_slices", "prompted_slices"] if known else []]
-    whole = [table.to_numpy(dtype=np.float64, na_value=np.nan) for table in (volumes, prompts)]
-    slices = [tuple(values[joint.counted] for values in joint.sums[metric]) for metric in metrics]
-    sums = [_stacked(slices), *(_stacked([_of_each(column) for column in table.T]) for table in whole)]
-    over_slices, over_volumes, over_prompts = intervals_of_sums(sums)
+    metrics, (volumes, prompts) = _overall_metrics(joint), _whole(joint)
+    over_slices, over_volumes, over_prompts = intervals
     rows = list(_rows(metrics, [joint.overall[metric] for metric in metrics], over_slices))
-    rows += _rows(volumes, map(describe, whole[0].T), over_volumes)
+    rows += _rows(volumes, map(describe, _values(volumes).T), over_volumes)
+    known = len(prompts.columns) > 0
     if known or joint.failures:
         rows.append(_single("failed_volumes", len(joint.failures)))
     if known:
-        saved = prompts_saved(one for one, counts in zip(joint.prompts.values(), joint.counted, strict=True) if counts)
-        rows += _rows(prompts, map(describe, whole[1].T), over_prompts)
+        saved = prompts_saved(compress(joint.prompts.values(), joint.counted))
+        rows += _rows(prompts, map(describe, _values(prompts).T), over_prompts)
         rows.append(_single("prompts_used", saved.used))
         rows.append(_single("prompts_saved_percent", saved.saved_percent))
     order = ["metric", *STATISTICS, *FURTHER_STATISTICS, "ci95_low", "ci95_high", "volumes"]

@@ -33,7 +33,7 @@ def describe_known(known: np.ndarray) -> dict[str, float | int]:
         std = known.std(ddof=1) if known.size > 1 else math.nan
         average = known.mean()
     found = {"min": known.min(), "max": known.max(), "avg": average, "std": std, "n": known.size}
-    known.partition(_neighbours_of_quartiles(known.size))
+    known.sort()
     return {**found, **_quartiles_of_ordered(known)}
 
 
@@ -101,13 +101,7 @@ def quartiles(values: np.ndarray) -> dict[str, float]:
     """
     if values.size == 0:
         return dict.fromkeys(QUARTILES, math.nan)
-    return _quartiles_of_ordered(np.partition(values, _neighbours_of_quartiles(values.size)))
-
-
-def _neighbours_of_quartiles(size: int) -> list[int]:
-    """Return the places in ``size`` sorted values between which the quartiles lie."""
-    places = [share * (size - 1) for share in QUARTILES.values()]
-    return sorted({end for place in places for end in (math.floor(place), math.ceil(place))})
+    return _quartiles_of_ordered(np.sort(values))
 
 
 def _quartiles_of_ordered(values: np.ndarray) -> dict[str, float]:
@@ -116,7 +110,7 @@ def _quartiles_of_ordered(values: np.ndarray) -> dict[str, float]:
 
 
 def _quantiles_of_ordered(table: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return (rows,) values between those of each row of (rows, n) numbers, ordered as far as its place goes."""
+    """Return (rows,) values between those of each row of (rows, n) ordered numbers."""
     row = np.arange(len(table))
     low, high = (table[row, end.astype(np.intp)] for end in (np.floor(places), np.ceil(places)))
     with np.errstate(invalid="ignore"):  # between infinities; equal ones come out as they are
@@ -162,13 +156,12 @@ def means_of_draws(
     means = [np.empty((resamples, sums.shape[1])) for sums, _ in tables]
     finite = [np.where(np.isfinite(sums), sums, 0) for sums, _ in tables]
     infinite = [_infinite_sums(sums) for sums, _ in tables]
+    counted = [np.unique(counts, axis=1, return_inverse=True) for _, counts in tables]  # few differ between columns
     for start in range(0, resamples, at_once):
         draws = min(at_once, resamples - start)
-        drawn = generator.integers(units, size=(draws, units), dtype=np.int32)
-        drawn += np.arange(draws, dtype=np.int32)[:, None] * np.int32(units)
-        times = np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float64)
-        for found, sums, (_, counts), special in zip(means, finite, tables, infinite, strict=True):
-            part = (times @ sums) / (times @ counts)
+        times = _times_drawn(generator.integers(units, size=(draws, units), dtype=np.int32))
+        for found, sums, (counts, column), special in zip(means, finite, counted, infinite, strict=True):
+            part = (times @ sums) / (times @ counts)[:, column.ravel()]
             for value, columns, holds in special:
                 part[:, columns] += np.where(times @ holds > 0, value, 0.0)
             found[start : start + draws] = part
@@ -190,6 +183,15 @@ def interval(estimates: np.ndarray, units: int, confidence: float = CONFIDENCE) 
     tail = special.ndtr(-math.sqrt(units / (units - 1)) * t)
     low, high = np.quantile(estimates, (tail, 1 - tail), method="inverted_cdf")
     return float(low), float(high)
+
+
+def _times_drawn(drawn: np.ndarray) -> np.ndarray:
+    """Return (draws, units) how often each unit is in each of (draws, units) draws."""
+    draws, units = drawn.shape
+    if draws < units:  # one by one, the counts of a draw stay in the cache
+        return np.stack([np.bincount(row, minlength=units) for row in drawn]).astype(np.float64)
+    drawn = drawn + np.arange(draws, dtype=np.int32)[:, None] * np.int32(units)
+    return np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float64)
 
 
 def _infinite_sums(sums: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
