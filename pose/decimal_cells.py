@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_COMMA, _NEWLINE, _POINT, _MINUS, _ZERO = b",\n.-0"
+_COMMA, _NEWLINE, _POINT, _MINUS, _ZERO, _NINE = b",\n.-09"
 # Bytes before the text, so that the eight before any character can be read at once.
 _PADDING = 24
-_IS_FOREIGN = np.ones(256, bool)
-_IS_FOREIGN[list(b"0123456789,\n.")] = False
 _POWERS = 10.0 ** np.arange(23)  # exact up to 10^22
 _WHOLE_POWERS = 10 ** np.arange(19, dtype=np.int64)
 _SPLITTER = 2.0**27 + 1
@@ -61,8 +59,9 @@ def split_cells(body: bytes, columns: int) -> Cells | None:
     if b'"' in body or b"\r" in body or not body.isascii():
         return None
     text = np.frombuffer(bytes([_ZERO]) * _PADDING + body, np.uint8)
-    marks = np.flatnonzero((text == _COMMA) | (text == _NEWLINE) | (text == _POINT))
-    is_end = text[marks] != _POINT
+    marks = np.flatnonzero(text < _ZERO)
+    kinds = text[marks]
+    is_end = (kinds == _COMMA) | (kinds == _NEWLINE)
     ends = marks[is_end]
     if len(ends) % columns or not body.endswith(b"\n"):
         return None
@@ -70,14 +69,14 @@ def split_cells(body: bytes, columns: int) -> Cells | None:
     if lines[:, :-1].any() or not lines[:, -1].all():
         return None
     starts = np.concatenate(([_PADDING], ends[:-1] + 1))
-    points, odd, negative = ends.copy(), np.zeros(len(ends), bool), text[starts] == _MINUS
-    cell, point = np.cumsum(is_end)[~is_end], marks[~is_end]
-    points[cell] = point
-    odd[cell[points[cell] != point]] = True  # more than one point
-    foreign = np.flatnonzero(_IS_FOREIGN[text])
-    if len(foreign) > np.count_nonzero(negative):
-        cell = np.searchsorted(ends, foreign)
-        odd[cell[(text[foreign] != _MINUS) | (foreign != starts[cell])]] = True
+    points, negative, odd = ends.copy(), text[starts] == _MINUS, np.zeros(len(ends), bool)
+    inside = np.flatnonzero(~is_end)
+    cell, place, kind = inside - np.arange(len(inside)), marks[inside], kinds[inside]
+    is_point = kind == _POINT
+    points[cell[is_point]] = place[is_point]
+    odd[cell[np.where(is_point, points[cell] != place, (kind != _MINUS) | (starts[cell] != place))]] = True
+    if text.max() > _NINE:
+        odd[np.searchsorted(ends, np.flatnonzero(text > _NINE))] = True
     return Cells(text, *(part.reshape(-1, columns).T.copy() for part in (starts, ends, points, negative, odd)))
 
 
@@ -114,7 +113,7 @@ def _whole_numbers(cells: Cells, column: int) -> tuple[np.ndarray, np.ndarray]:
     length = end - first
     proven = ~(cells.odd[column] | cells.negative[column]) & (cells.points[column] == end)
     proven &= (length >= 1) & (length <= 15) & ((length == 1) | (cells.text[first] != _ZERO))
-    return _digits(cells.text, end, length, 2).astype(np.float64), proven
+    return _digits(cells.text, end, length, 1 if length.max(initial=0) <= 8 else 2).astype(np.float64), proven
 
 
 def _decimals(cells: Cells, column: int) -> tuple[np.ndarray, np.ndarray]:

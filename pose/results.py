@@ -322,7 +322,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read, or holds no JSON object.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(record, dict):

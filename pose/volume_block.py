@@ -7,10 +7,12 @@ to the careful reader, file by file: it reads what can be read, and names the li
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+
 import numpy as np
 
 from pose import results
@@ -18,10 +20,11 @@ from pose.cli import UserError
 from pose.decimal_cells import numbers, split_cells
 from pose.in_order import pieces_of
 from pose.tables import COUNT_COLUMNS
-from pose.volume_list import SLICE_COLUMNS, ListedVolume, plain_header
+from pose.volume_list import SLICE_COLUMNS, ListedVolume, plain_header, read_start
 
 # A block of volumes is cut at so many bytes of raw_data: its arrays fit the cache of a core.
 BYTES_AT_ONCE = 4 << 20
+_SUMMARY_BYTES = 16_384
 _is_slice_metric = cache(results.is_slice_metric)
 
 
@@ -85,7 +88,8 @@ def read_block(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
         UserError: a file is not what a run writes.
     """
     raw_data = [
-        _open(number, folder / one.image / one.listed.newest["raw_data"], one.plain) for number, one in enumerate(volumes)
+        _open(number, folder / one.image / one.listed.newest["raw_data"], one.size + 1, one.plain)
+        for number, one in enumerate(volumes)
     ]
     parts = list(_read_parts(raw_data, _RAW_DATA))
     sizes = np.zeros(len(volumes), np.int64)
@@ -97,12 +101,14 @@ def read_block(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
     return Block(sizes, _columns_of(parts, sizes), lines, _volume_metrics(folder, volumes))
 
 
-def _open(number: int, path: Path, plain: bool = True) -> _File:
-    """Read a file whole; one without a plain header, or that cannot be read, has none here."""
-    try:
-        content = path.read_bytes() if plain else b""
-    except OSError:
-        content = b""
+def _open(number: int, path: Path, most: int, plain: bool = True) -> _File:
+    """Read a file whole, of which ``most`` bytes are expected; one without a plain header, or unreadable, has none here."""
+    content = b""
+    if plain:
+        with suppress(OSError):
+            content, size = read_start(path, most)
+            if len(content) < size:
+                content = path.read_bytes()
     end = content.find(b"\n") + 1
     header = plain_header(content[:end])
     return _File(number, path, header or (), content[end:] if header else b"")
@@ -200,7 +206,7 @@ def _columns_of(parts: Sequence[_Part], sizes: np.ndarray) -> dict[str, np.ndarr
 def _volume_metrics(folder: Path, volumes: Sequence[ListedVolume]) -> list[dict[str, float]]:
     """Return what results_*.csv says of each volume as a whole; nothing where there is no such file."""
     files = [
-        _open(number, folder / one.image / one.listed.newest["results"])
+        _open(number, folder / one.image / one.listed.newest["results"], _SUMMARY_BYTES)
         for number, one in enumerate(volumes)
         if "results" in one.listed.newest
     ]

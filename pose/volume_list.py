@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 SLICE_COLUMNS = ("slice", "jaccard", "dice")
 VOLUMES_AT_ONCE = 500
+HEADER_BYTES = 4096  # a header that is longer is read with care
 # So many volumes are read before a process more is worth its start.
 VOLUMES_OF_A_PROCESS = 1000
 
@@ -135,14 +136,28 @@ def _listed(folder: Path, names: Sequence[str]) -> Iterator[ListedVolume]:
 def _header(path: Path) -> tuple[tuple[str, ...], bool, int]:
     """Return the columns of a raw_data table, whether they are named in plain words, and the bytes of the file."""
     columns, plain = None, False
-    with suppress(OSError), path.open("rb") as file:
-        columns, size = plain_header(file.readline()), os.fstat(file.fileno()).st_size
+    with suppress(OSError):
+        start, size = read_start(path, HEADER_BYTES)
+        columns = plain_header(start[: start.find(b"\n") + 1])
         plain = columns is not None and all(name in columns for name in SLICE_COLUMNS)
     if not plain:
         columns, size = tuple(results.read_table(path, SLICE_COLUMNS)), path.stat().st_size
     if "image" in columns:
         raise UserError(f"{path}: has a column 'image', where the names of volumes will stand")
     return columns, plain, size
+
+
+def read_start(path: Path, most: int) -> tuple[bytes, int]:
+    """Return the first bytes of a file, up to ``most`` of them, and how many it has, with as few calls as can be.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return os.read(file, most), os.fstat(file).st_size
+    finally:
+        os.close(file)
 
 
 def plain_header(line: bytes) -> tuple[str, ...] | None:
