@@ -81,12 +81,11 @@ def write_volume_results(folder: Path, slices: int, generator: np.random.Generat
 
 @dataclass(frozen=True)
 class Material:
-    """What synthetic results are made of: a header, lines of raw_data without their slice, and the other files' text."""
+    """What synthetic results are made of: a header, lines of raw_data without their slice, and the other files."""
 
     header: str
     lines: list[str]
     results: str
-    prompts: str
     manifest: dict[str, object]
 
 
@@ -96,7 +95,6 @@ def material(generator: np.random.Generator) -> Material:
         folder = Path(temporary)
         write_volume_results(folder, DRAWN_SLICES, generator)
         header, *lines = (folder / f"raw_data_{STAMP}.csv").read_text(encoding="utf-8").splitlines()
-        prompts = (folder / f"sam_prompts_{STAMP}.json").read_text(encoding="utf-8")
         summary = (folder / f"results_{STAMP}.csv").read_text(encoding="utf-8")
     digest = "0123456789abcdef" * 4
     manifest = {
@@ -107,7 +105,7 @@ def material(generator: np.random.Generator) -> Material:
         "image": {"path": "/data/scans/case.nii.gz", "sha256": digest, "spacing_mm": [0.8, 0.8, 2.5]},
         **results.environment_manifest(),
     }  # fmt: skip
-    return Material(header, [line.partition(",")[2] for line in lines], summary, prompts, manifest)
+    return Material(header, [line.partition(",")[2] for line in lines], summary, manifest)
 
 
 def write_synthetic(folder: Path, slices: int, made_of: Material, generator: np.random.Generator) -> None:
@@ -118,10 +116,11 @@ def write_synthetic(folder: Path, slices: int, made_of: Material, generator: np.
     dice, distance = generator.random(2).tolist()
     summary = [line for line in made_of.results.splitlines() if not line.startswith(("volume_dice,", "volume_hd95_mm,"))]
     summary += [f"volume_dice,{dice!r},{dice!r},{dice!r},,1", f"volume_hd95_mm,{distance!r},{distance!r},{distance!r},,1"]
+    prompts = {"prompts": [{"slice": slices // 2, "object_id": 1, "points": [{"row": 256, "column": 128, "label": 1}]}]}
     manifest = {**made_of.manifest, "masked_slices": int(generator.integers(1, slices + 1))}
     for name, text in (
         (f"raw_data_{STAMP}.csv", "\n".join([made_of.header, *lines, ""])), (f"results_{STAMP}.csv", "\n".join([*summary, ""])),
-        (f"sam_prompts_{STAMP}.json", made_of.prompts), (f"run_{STAMP}.json", json.dumps(manifest, indent=2)),
+        (f"sam_prompts_{STAMP}.json", json.dumps(prompts, indent=2)), (f"run_{STAMP}.json", json.dumps(manifest, indent=2)),
     ):  # fmt: skip
         (folder / name).write_text(text, encoding="utf-8")
 
