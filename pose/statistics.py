@@ -162,8 +162,9 @@ def means_of_draws(
         times = _times_drawn(generator.integers(units, size=(draws, units), dtype=np.int32))
         for found, sums, (counts, column), special in zip(means, finite, counted, infinite, strict=True):
             part = (times @ sums) / (times @ counts)[:, column.ravel()]
-            for value, columns, holds in special:
-                part[:, columns] += np.where(times @ holds > 0, value, 0.0)
+            with np.errstate(invalid="ignore"):  # infinities of both signs in one draw: undefined
+                for value, columns, holds in special:
+                    part[:, columns] += np.where(times @ holds > 0, value, 0.0)
             found[start : start + draws] = part
     return means
 
