@@ -44,8 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--slices", type=cli.positive_whole_number, default=200, metavar="N", help="of a volume (default: %(default)s)"
     )
     parser.add_argument(
-        "--program", choices=("join_results.py", "paper/report.py"), default="join_results.py",
-        help="what is measured (default: %(default)s)",
+        "--programs", choices=("join_results.py", "paper/report.py"), nargs="+", default=["join_results.py"],
+        help="what is measured (default: join_results.py)",
     )
     return parser
 
@@ -113,15 +113,18 @@ def write_synthetic(folder: Path, slices: int, made_of: Material, generator: np.
     folder.mkdir(parents=True)
     drawn = generator.integers(len(made_of.lines), size=slices).tolist()
     lines = [f"{number},{made_of.lines[line]}" for number, line in enumerate(drawn)]
-    dice, distance = generator.random(2).tolist()
-    summary = [line for line in made_of.results.splitlines() if not line.startswith(("volume_dice,", "volume_hd95_mm,"))]
-    summary += [f"volume_dice,{dice!r},{dice!r},{dice!r},,1", f"volume_hd95_mm,{distance!r},{distance!r},{distance!r},,1"]
+    own = {"volume_dice": generator.random(), "volume_hd95_mm": 10 * generator.random()}
+    summary = [line for line in made_of.results.splitlines() if line.partition(",")[0] not in own]
+    summary += [f"{name},{value!r},{value!r},{value!r},,1" for name, value in own.items()]
     prompts = {"prompts": [{"slice": slices // 2, "object_id": 1, "points": [{"row": 256, "column": 128, "label": 1}]}]}
     manifest = {**made_of.manifest, "masked_slices": int(generator.integers(1, slices + 1))}
-    for name, text in (
-        (f"raw_data_{STAMP}.csv", "\n".join([made_of.header, *lines, ""])), (f"results_{STAMP}.csv", "\n".join([*summary, ""])),
-        (f"sam_prompts_{STAMP}.json", json.dumps(prompts, indent=2)), (f"run_{STAMP}.json", json.dumps(manifest, indent=2)),
-    ):  # fmt: skip
+    files = {
+        f"raw_data_{STAMP}.csv": "\n".join([made_of.header, *lines, ""]),
+        f"results_{STAMP}.csv": "\n".join([*summary, ""]),
+        f"sam_prompts_{STAMP}.json": json.dumps(prompts, indent=2),
+        f"run_{STAMP}.json": json.dumps(manifest, indent=2),
+    }
+    for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
@@ -172,21 +175,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     generator = np.random.default_rng(0)
     made_of = material(generator)
     print(f"{arguments.slices} slices a volume, one run of each, {in_order.cores()} cores\n")
-    print("| volumes | seconds | CPU seconds | ms a volume, beyond the first row | peak memory, MB |\n|---|---|---|---|---|", flush=True)
+    print("| volumes | program | seconds | CPU seconds | ms a volume, beyond the first row | peak memory, MB |")
+    print("|---|---|---|---|---|---|", flush=True)
     measured: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "results"
         for volumes in sorted(set(arguments.volumes)):
             for number in range(measured[-1][0] if measured else 0, volumes):
                 write_synthetic(folder / f"case_{number:06}", arguments.slices, made_of, generator)
-            figures = measure([sys.executable, str(PROJECT_ROOT / arguments.program), "-r", str(folder)])
-            measured.append((volumes, figures["seconds"]))
-            cost = f"{1000 * slope(measured[0], measured[-1]):.2f}" if len(measured) > 1 else "-"
-            print(
-                f"| {volumes} | {figures['seconds']:.1f} | {figures['cpu_seconds']:.1f} | {cost} | {figures['peak_mb']:.0f} |",
-                flush=True,
-            )
-            for path in folder.glob("*.csv"):
+            for program in arguments.programs:
+                found = measure([sys.executable, str(PROJECT_ROOT / program), "-r", str(folder)])
+                cost = "-"
+                if program == arguments.programs[0]:
+                    measured.append((volumes, found["seconds"]))
+                    cost = f"{1000 * slope(measured[0], measured[-1]):.2f}" if len(measured) > 1 else cost
+                times = f"{found['seconds']:.1f} | {found['cpu_seconds']:.1f} | {cost}"
+                print(f"| {volumes} | {program} | {times} | {found['peak_mb']:.0f} |", flush=True)
+            for path in folder.glob("*.*"):
                 path.unlink()
     if len(measured) < 3:
         return cli.EXIT_OK

@@ -25,8 +25,15 @@ def test_synthetic_results_are_like_those_of_a_run(tmp_path):
 def test_a_row_for_each_size(capsys):
     assert benchmark_join.main(["--volumes", "4", "2", "--slices", "10"]) == 0
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert [row[0] for row in rows] == ["volumes", "2", "4"] and rows[1][3] == "-"
-    assert all(float(row[1]) > 0 and float(row[4]) > 20 and float(row[2]) > 0 for row in rows[1:])
+    assert [row[0] for row in rows] == ["volumes", "2", "4"] and rows[1][4] == "-"
+    assert all(float(row[2]) > 0 and float(row[3]) > 0 and float(row[5]) > 20 for row in rows[1:])
+
+
+def test_programs_side_by_side(capsys):
+    programs = ["join_results.py", "paper/report.py"]
+    assert benchmark_join.main(["--volumes", "3", "--slices", "10", "--programs", *programs]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| 3")]
+    assert [row[1] for row in rows] == programs
 
 
 def test_many_volumes_differ_and_can_be_joined(tmp_path):
