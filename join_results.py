@@ -120,7 +120,8 @@ def shown(per_volume: pd.DataFrame, path: Path) -> str:
     """Return the table of volumes for the terminal: its first rows, and where the others are."""
     columns = ["image", *(name for name in PRINTED_COLUMNS if name in per_volume)]
     text = as_text(per_volume[columns].head(MOST_PRINTED))
-    return text if len(per_volume) <= MOST_PRINTED else f"{text}\nand {len(per_volume) - MOST_PRINTED} more rows in {path}"
+    more = len(per_volume) - MOST_PRINTED
+    return f"{text}\nand {more} more rows in {path}" if more > 0 else text
 
 
 if __name__ == "__main__":

@@ -132,8 +132,8 @@ def measure(command: Sequence[str]) -> dict[str, float]:
     """Run ``command`` as a fresh process.
 
     Returns:
-        ``seconds`` of wall time, ``cpu_seconds`` of all its processes, and ``peak_mb``, the most that these held together
-        at once (pages that several share count for each; nan where the system has no /proc).
+        ``seconds`` of wall time, ``cpu_seconds`` of all its processes, and ``peak_mb``, the most that these held
+        together at once (pages that several share count for each; nan where the system has no /proc).
 
     Raises:
         RuntimeError: the command failed.

@@ -82,7 +82,8 @@ def volumes(sets: Sequence[Results]) -> bytes:
                 every = _every(len(names), MOST_BANDS)
                 _bands(axes, found[number], orders[number], every, colour)
                 axes.set_yticks([])
-                axes.set_ylabel(f"{len(names)} volumes by their mean Dice" + (f", one in {every} drawn" if every > 1 else ""))
+                part = f", one in {every} drawn" if every > 1 else ""
+                axes.set_ylabel(f"{len(names)} volumes by their mean Dice{part}")
             axes.tick_params(axis="y", length=0)
             axes.set(title=sets[number].name, ylim=(max(len(names), 1) - 0.3, -0.7))
             axes.xaxis.grid(True, color="#DDDDDD", linewidth=0.8)
@@ -105,10 +106,11 @@ def by_distance(sets: Sequence[Results]) -> bytes:
             at = [0.0 if not index else (edges[index - 1] + edges[index]) / 2 for index, _ in bins]
             first, median, third = np.array([quartiles(group["dice"]) for _, group in bins]).T
             every = _every(len(table), MOST_DOTS)
-            axes.plot(table["distance_mm"][::every], table["dice"][::every], ".", color=colour, alpha=0.3, markersize=4, zorder=1)
+            dots = table[["distance_mm", "dice"]][::every].to_numpy().T
+            axes.plot(*dots, ".", color=colour, alpha=0.3, markersize=4, zorder=1)
             axes.fill_between(at, first, third, color=colour, alpha=0.2, linewidth=0, zorder=2)
-            axes.plot(at, median, "o-", color=colour, markersize=4, linewidth=1.6, zorder=3,
-                      label=one.name + (f" (dots: one slice in {every})" if every > 1 else ""))
+            name = f"{one.name} (dots: one slice in {every})" if every > 1 else one.name
+            axes.plot(at, median, "o-", color=colour, markersize=4, linewidth=1.6, zorder=3, label=name)
         axes.set_xlabel("distance from the nearest prompted slice (mm)")
         axes.set_ylabel("Dice")
         axes.set_xlim(-edges[-1] * 0.015, edges[-1] * 1.015 or 1.0)

@@ -169,8 +169,8 @@ def volumes_shown(mean_dice: np.ndarray) -> list[int]:
 def left_away(sets: Sequence[Results]) -> tuple[str, ...]:
     """Return a sentence for each folder that has more volumes than rows in :func:`per_volume`."""
     return tuple(
-        f"Of the {len(one.told):,} volumes of {one.name}, these are the {MOST_VOLUMES:,} with the least mean Dice, worst "
-        "first; joint_results_*.csv, which join_results.py writes, has all of them."
+        f"Of the {len(one.told):,} volumes of {one.name}, these are the {MOST_VOLUMES:,} with the least mean Dice, "
+        "worst first; joint_results_*.csv, which join_results.py writes, has all of them."
         for one in sets
         if len(one.told) > MOST_VOLUMES
     )

@@ -179,7 +179,7 @@ def _halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _digits(text: np.ndarray, end: np.ndarray, count: np.ndarray, words: int) -> np.ndarray:
-    """Return the numbers that the ``count`` digits before ``end`` stand for, up to eight digits for each of ``words``."""
+    """Return the numbers that the ``count`` digits before ``end`` are, up to eight digits for each of ``words``."""
     at = np.ndarray((len(text) - 7,), "<u8", text, strides=(1,))
     total = np.zeros(len(end), np.uint64)
     for word in range(words):

@@ -273,16 +273,17 @@ class FolderRuns:
 
 
 def list_runs(folder: Path | str) -> FolderRuns:
-    """Return the newest run in ``folder`` by the time stamps in the names of its files, and whether the last one failed.
+    """Return the newest run in ``folder`` by the time stamps in the names of its files, and where the last failed.
 
     Raises:
         OSError: the folder cannot be listed.
     """
     runs: dict[str, dict[str, str]] = {}
     with os.scandir(folder) as entries:
-        found = [(entry.name, match) for entry in entries if (match := _RUN_FILE.fullmatch(entry.name)) and entry.is_file()]
-    for name, match in sorted(found, key=lambda pair: pair[0]):
-        runs.setdefault(match[2], {})[match[1]] = name
+        names = sorted(entry.name for entry in entries if _RUN_FILE.fullmatch(entry.name) and entry.is_file())
+    for name in names:
+        kind, stamp, _ = _RUN_FILE.fullmatch(name).groups()
+        runs.setdefault(stamp, {})[kind] = name
     newest = max((stamp for stamp, files in runs.items() if "raw_data" in files), default=None)
     last = max((stamp for stamp, files in runs.items() if "raw_data" in files or "run" in files), default=None)
     failed = last is not None and "raw_data" not in runs[last]

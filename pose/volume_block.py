@@ -1,7 +1,7 @@
 """The tables of many volumes read together: well-formed files at once, any other by :func:`pose.results.read_table`.
 
-What the quick way does not take for granted (quotes, blank lines, a missing cell, a word where a number belongs) is left
-to the careful reader, file by file: it reads what can be read, and names the line of what cannot.
+What the quick way does not know (quotes, blank lines, a missing cell, a word where a number belongs) is left to the
+careful reader, file by file: it reads what can be read, and names the line of what cannot.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def read_block(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
 
 
 def _open(number: int, path: Path, most: int, plain: bool = True) -> _File:
-    """Read a file whole, of which ``most`` bytes are expected; one without a plain header, or unreadable, has none here."""
+    """Read a file of about ``most`` bytes; one without a plain header, or that cannot be read, has no header here."""
     content = b""
     if plain:
         with suppress(OSError):

@@ -104,7 +104,8 @@ def write_foreign(folder: Path, draw: Draw) -> None:
              "9,0.10000000000000001,0.5000000000000000277", "10,,00.5")  # fmt: skip
     shapes: list[Callable[[str], str]] = [
         lambda text: text, lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text,
-        lambda text: text.replace("\n", "\n\n"), lambda text: text.rstrip("\n"), lambda text: text.replace("0.50", '"0.50"'),
+        lambda text: text.replace("\n", "\n\n"), lambda text: text.rstrip("\n"),
+        lambda text: text.replace("0.50", '"0.50"'),
     ]  # fmt: skip
     for number, shape in enumerate(shapes):
         kept = draw.sample(lines, 6)

@@ -138,7 +138,8 @@ class TestManyAtOnce:
     @pytest.mark.parametrize("units", [2, 50, 1500])
     def test_tables_share_draws_and_keep_their_means(self, units):
         generator = np.random.default_rng(units)
-        tables = [(generator.normal(size=(units, columns)), generator.integers(1, 9, (units, columns))) for columns in (1, 3)]
+        shapes = [(units, 1), (units, 3)]
+        tables = [(generator.normal(size=shape), generator.integers(1, 9, shape)) for shape in shapes]
         together = means_of_draws(tables, 700, seed=4)
         for found, (sums, counts) in zip(together, tables, strict=True):
             assert found.tolist() == bootstrap_means(sums, counts, 700, seed=4).tolist()
