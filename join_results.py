@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from itertools import compress, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pose import cli, results
 from pose.atomic import reserved_stamp, timestamp, write_all_atomically
 from pose.cli import UserError
-from pose.joint import prompt_columns, table_of_all, table_per_volume
+from pose.in_order import InOrder, processes
+from pose.joint import Joint, interval_sums, table_of_all, table_per_volume, write_joint_raw_data
 from pose.prompts_saved import prompts_saved
-from pose.result_set import read_result_set
+from pose.statistics import intervals_of_sums
 from pose.tables import as_text
+from pose.volume_list import Listing, list_volumes, processes_for, volume_folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +27,8 @@ PRINTED_COLUMNS = (
     "slices", "jaccard_avg", "jaccard_std", "dice_avg", "sam_score_avg", "volume_dice", "volume_hd95_mm",
     "missed_slices", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed",
 )  # fmt: skip
+# So many rows of volumes, and of failures, help somebody at a terminal.
+MOST_PRINTED = 200
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -53,41 +57,71 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     folder = arguments.results_folder_path
     cli.configure_logging()
-    joint = read_result_set(folder)
-    raw_data, volume_metrics, prompts, failures = joint.raw_data, joint.volume_metrics, joint.prompts, joint.failures
-    left_out = [] if arguments.include_seed_patient else [image for image, one in prompts.items() if one.seed_patient]
-    counted = [image for image in prompts if image not in left_out]
-    if not counted:
-        only = f"{folder}: only the seed patient ({', '.join(left_out)}) has results"
-        raise UserError(f"{only}, and is left out of the statistics; --include_seed_patient counts it")
-    columns = prompt_columns(prompts)
-    saved = prompts_saved(prompts[image] for image in counted)
-    counted_slices = raw_data[raw_data["image"].isin(counted)]
-    statistics = table_of_all(counted_slices, volume_metrics.loc[counted], columns.loc[counted], saved, len(failures))
-    per_volume = table_per_volume(raw_data, volume_metrics, list(failures)).join(columns, on="image")
-    if "seed_patient" in columns:
-        raw_data = raw_data.join(columns["seed_patient"], on="image")
-    tables = {"joint_raw_data": raw_data, "joint_results": per_volume, "results": statistics}
-    with reserved_stamp(folder, timestamp()) as stamp:
-        paths = {kind: folder / f"{kind}_{stamp}.csv" for kind in tables}
-        write_all_atomically(
-            (paths[kind], partial(results.write_table, table=table)) for kind, table in tables.items()
-        )
-    print(as_text(per_volume[["image", *(name for name in PRINTED_COLUMNS if name in per_volume)]]))
-    print(f"\n{len(volume_metrics)} volumes, {len(raw_data)} slices")
-    if failures:
-        print(f"{len(failures)} more failed and have no scores; counted in failed_volumes:")
-        for image, reason in failures.items():
+    names = volume_folders(folder)
+    with processes(processes_for(names)) as workers:
+        listing = list_volumes(folder, names, workers)
+        prompts = listing.prompts
+        left_out = [] if arguments.include_seed_patient else [name for name, one in prompts.items() if one.seed_patient]
+        if len(left_out) == len(prompts):
+            only = f"{folder}: only the seed patient ({', '.join(left_out)}) has results"
+            raise UserError(f"{only}, and is left out of the statistics; --include_seed_patient counts it")
+        with reserved_stamp(folder, timestamp()) as stamp:
+            paths = {kind: folder / f"{kind}_{stamp}.csv" for kind in ("joint_raw_data", "joint_results", "results")}
+            joint, per_volume, statistics = write_tables(paths, listing, left_out, workers)
+    print(shown(per_volume, paths["joint_results"]))
+    print(f"\n{len(joint.images)} volumes, {joint.sizes.sum()} slices")
+    if joint.failures:
+        print(f"{len(joint.failures)} more failed and have no scores; counted in failed_volumes:")
+        for image, reason in islice(joint.failures.items(), MOST_PRINTED):
             print(f"  {image}: {reason}")
+        if len(joint.failures) > MOST_PRINTED:
+            print(f"  and {len(joint.failures) - MOST_PRINTED} more, with a 1 under failed in {paths['joint_results']}")
     if left_out:
         print(f"left out of the statistics as seed patient: {', '.join(left_out)}")
-    if sentence := saved.sentence():
+    if sentence := prompts_saved(prompts[image] for image in compress(joint.images, joint.counted)).sentence():
         print(sentence)
     print(as_text(statistics))
     print()
     for path in paths.values():
         print(path)
     return cli.EXIT_OK
+
+
+def write_tables(
+    paths: Mapping[str, Path], listing: Listing, left_out: Sequence[str], workers: InOrder
+) -> tuple[Joint, pd.DataFrame, pd.DataFrame]:
+    """Write the three tables, or none; return what they are made from, joint_results and the statistics of all.
+
+    Raises:
+        UserError: a file is not what a run writes, or none can be written.
+    """
+    made: dict[str, Any] = {}
+
+    def write_raw_data(path: Path) -> None:
+        made["joint"] = write_joint_raw_data(path, listing, left_out, workers)
+        made["intervals"] = workers.begin(intervals_of_sums, interval_sums(made["joint"]))
+
+    def write_per_volume(path: Path) -> None:
+        made["per_volume"] = table_per_volume(made["joint"])
+        results.write_table(path, made["per_volume"])
+
+    def write_statistics(path: Path) -> None:
+        made["statistics"] = table_of_all(made["joint"], made["intervals"]())
+        results.write_table(path, made["statistics"])
+
+    write_all_atomically([
+        (paths["joint_raw_data"], write_raw_data), (paths["joint_results"], write_per_volume),
+        (paths["results"], write_statistics),
+    ])  # fmt: skip
+    return made["joint"], made["per_volume"], made["statistics"]
+
+
+def shown(per_volume: pd.DataFrame, path: Path) -> str:
+    """Return the table of volumes for the terminal: its first rows, and where the others are."""
+    columns = ["image", *(name for name in PRINTED_COLUMNS if name in per_volume)]
+    text = as_text(per_volume[columns].head(MOST_PRINTED))
+    more = len(per_volume) - MOST_PRINTED
+    return f"{text}\nand {more} more rows in {path}" if more > 0 else text
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def sections(sets: Sequence[Results], worst: int) -> list[Section]:
         Section("what", "What was read", seeds, tables=(tables.overview(sets),)),
         Section("scores-section", "Scores", interval, tables=(tables.summary(sets),)),
         Section("boxes", "Box plots", plots=boxes),
-        Section("every-volume", "Every volume", tables=(tables.per_volume(sets),)),
+        Section("every-volume", "Every volume", tables.left_away(sets), tables=(tables.per_volume(sets),)),
         worst_section(sets, worst),
         distance_section(sets, names),
     ]
@@ -173,14 +173,14 @@ def distance_section(sets: Sequence[Results], names: str) -> Section:
 
     text = []
     for one in sets:
-        scored = one.slices.loc[one.slices["dice"].notna(), "image"].unique()
-        unknown = len(scored) - one.distances["image"].nunique()
+        scored = int((one.by_volume("dice")["n"] > 0).sum())
+        unknown = scored - one.distances["volume"].nunique()
         if unknown:
             text.append(
-                f"{one.name}: {unknown} of {len(scored)} volumes with ground truth are left out: no slice of theirs "
+                f"{one.name}: {unknown} of {scored} volumes with ground truth are left out: no slice of theirs "
                 "was prompted, or the prompts or the millimetres between slices were not recorded."
             )
-        elif len(scored) and not one.distances["distance_mm"].any():
+        elif scored and not one.distances["distance_mm"].any():
             text.append(f"{one.name}: every slice with a Dice was prompted, so that all distances are 0.")
     table = report_tables.by_distance(sets)
     if not table.rows:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from paper.report_data import Results
 from pose import results
 from pose.case import Case, Job, load_case
@@ -19,7 +21,6 @@ from pose.resume import sha256_once
 from pose.volume import read_mask
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 # What a picture is made of: greys, greys below a prediction, and marks with their soft edges.
@@ -60,7 +61,13 @@ def worst_slices(one: Results, count: int) -> pd.DataFrame:
     column = ranking(one)
     if column is None:
         return one.slices.head(0)
-    known = one.slices[one.slices[column].notna()]
+    scores = one.slices[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    scores = scores[~np.isnan(scores)]
+    if not 0 < count < len(scores):
+        count, worst = min(count, len(scores)), np.inf
+    else:
+        worst = np.partition(scores, count - 1)[count - 1]
+    known = one.slices[one.slices[column] <= worst]  # to sort all slices of many volumes would take a minute
     size = [name for name in ("ground_truth_voxels", "predicted_voxels") if name in known]
     order = [column, *size, "image", "slice"]
     return known.sort_values(order, ascending=[True, *(False for _ in size), True, True], kind="stable").head(count)
@@ -83,9 +90,10 @@ def pictures_of_worst(one: Results, count: int) -> list[Picture]:
 
 def _draw(one: Results, image: str, numbers: Sequence[int]) -> list[tuple[bytes | None, str]]:
     try:
-        case, prediction, prompts, word = read_drawn(one.runs[image], one.manifests[image])
+        run = one.result_set.run_files(image)
+        case, prediction, prompts, word = read_drawn(run, results.read_manifest(run.run) if run.run else {})
         if outside := [number for number in numbers if not 0 <= number < len(case.grey)]:
-            raise UserError(f"{one.runs[image].raw_data}: slice {outside[0]} is not one of the scan's {len(case.grey)}")
+            raise UserError(f"{run.raw_data}: slice {outside[0]} is not one of the scan's {len(case.grey)}")
     except UserError as error:
         return [(None, f"No picture: {error}")] * len(numbers)
     return [(draw_slice(case, prediction, prompts, number), word) for number in numbers]
@@ -157,7 +165,6 @@ def draw_slice(case: Case, prediction: np.ndarray, prompts: Sequence[Prompt], nu
 
 def palette() -> np.ndarray:
     """Return (colours, 3) uint8, at most 256; one chosen for a picture would sacrifice its few marks to its greys."""
-    import numpy as np
     from matplotlib.colors import to_rgb
 
     black, white = np.zeros(3), np.ones(3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,8 @@ WIDTH_MM = 130
 SCORES = (("jaccard", "Jaccard"), ("dice", "Dice"), ("sam_score", "SAM score"))
 # So many volumes have room for their names below a plot.
 MOST_NAMED_VOLUMES = 60
+# More than this do not show on a plot of 700 pixels, and cost minutes.
+MOST_BANDS, MOST_DOTS = 2000, 50_000
 BOX = {
     "patch_artist": True, "manage_ticks": False, "widths": 0.62, "medianprops": {"color": "black", "linewidth": 1.4},
     "flierprops": {"marker": ".", "markersize": 3, "markerfacecolor": "#444444", "markeredgecolor": "none"},
@@ -64,21 +66,24 @@ def scores(sets: Sequence[Results]) -> bytes:
 
 def volumes(sets: Sequence[Results]) -> bytes:
     """Draw the Dice of the slices of each volume, lowest mean first: a box, or for many lines and a band."""
-    grouped = [{image: table["dice"].dropna() for image, table in one.slices.groupby("image")} for one in sets]
-    means = [{image: values.mean() for image, values in group.items() if len(values)} for group in grouped]
-    ordered = [sorted(group, key=group.__getitem__) for group in means]
+    found = [one.by_volume("dice") for one in sets]
+    orders = [[place for place in np.argsort(one["avg"], kind="stable").tolist() if one["n"][place]] for one in found]
+    ordered = [[one.images[place] for place in order] for one, order in zip(sets, orders, strict=True)]
     heights = [16 + (5.0 * max(len(names), 1) if len(names) <= MOST_NAMED_VOLUMES else 90.0) for names in ordered]
     with new_plot(WIDTH_MM, 6 + sum(heights)) as figure:
         panels = np.ravel(figure.subplots(len(sets), 1, squeeze=False, height_ratios=heights, sharex=True))
         for number, axes in enumerate(panels):
             names, colour = ordered[number], SERIES[number % len(SERIES)]
             if len(names) <= MOST_NAMED_VOLUMES:
-                _boxes(axes, [grouped[number][image] for image in names], range(len(names)), colour)
+                dice = dict(iter(sets[number].slices.groupby("image")["dice"]))
+                _boxes(axes, [dice[image].dropna() for image in names], range(len(names)), colour)
                 axes.set_yticks(range(len(names)), names, fontsize=8.0)
             else:
-                _bands(axes, [grouped[number][image] for image in names], colour)
+                every = _every(len(names), MOST_BANDS)
+                _bands(axes, found[number], orders[number], every, colour)
                 axes.set_yticks([])
-                axes.set_ylabel(f"{len(names)} volumes by their mean Dice")
+                part = f", one in {every} drawn" if every > 1 else ""
+                axes.set_ylabel(f"{len(names)} volumes by their mean Dice{part}")
             axes.tick_params(axis="y", length=0)
             axes.set(title=sets[number].name, ylim=(max(len(names), 1) - 0.3, -0.7))
             axes.xaxis.grid(True, color="#DDDDDD", linewidth=0.8)
@@ -100,9 +105,12 @@ def by_distance(sets: Sequence[Results]) -> bytes:
             bins = table.groupby(np.searchsorted(edges, table["distance_mm"] - 1e-9))
             at = [0.0 if not index else (edges[index - 1] + edges[index]) / 2 for index, _ in bins]
             first, median, third = np.array([quartiles(group["dice"]) for _, group in bins]).T
-            axes.plot(table["distance_mm"], table["dice"], ".", color=colour, alpha=0.3, markersize=4, zorder=1)
+            every = _every(len(table), MOST_DOTS)
+            dots = table[["distance_mm", "dice"]][::every].to_numpy().T
+            axes.plot(*dots, ".", color=colour, alpha=0.3, markersize=4, zorder=1)
             axes.fill_between(at, first, third, color=colour, alpha=0.2, linewidth=0, zorder=2)
-            axes.plot(at, median, "o-", color=colour, markersize=4, linewidth=1.6, zorder=3, label=one.name)
+            name = f"{one.name} (dots: one slice in {every})" if every > 1 else one.name
+            axes.plot(at, median, "o-", color=colour, markersize=4, linewidth=1.6, zorder=3, label=name)
         axes.set_xlabel("distance from the nearest prompted slice (mm)")
         axes.set_ylabel("Dice")
         axes.set_xlim(-edges[-1] * 0.015, edges[-1] * 1.015 or 1.0)
@@ -123,12 +131,19 @@ def _boxes(axes: Axes, groups: Sequence[pd.Series], at: Sequence[int], colour: s
         box.set(facecolor=colour, alpha=0.75)
 
 
-def _bands(axes: Axes, groups: Sequence[pd.Series], colour: str) -> None:
-    first, median, third = np.array([quartiles(group) for group in groups]).T
-    at = np.arange(len(groups))
-    axes.fill_betweenx(at, first, third, step="mid", color=colour, alpha=0.35, linewidth=0, label="quartiles")
-    axes.plot(median, at, color=colour, linewidth=1.2, label="median")
-    axes.plot([group.min() for group in groups], at, ".", color="#444444", markersize=2.5, label="least")
+def _every(count: int, most: int) -> int:
+    """Return n, where one in n of ``count`` things is drawn so that no more than ``most`` are."""
+    return max(1, math.ceil(count / most))
+
+
+def _bands(axes: Axes, found: Mapping[str, np.ndarray], order: Sequence[int], every: int, colour: str) -> None:
+    """Draw the quartiles, median and least value of volumes in ``order``, one in ``every``."""
+    at, shown = np.arange(len(order))[::every], np.array(order)[::every]
+    axes.fill_betweenx(
+        at, found["q1"][shown], found["q3"][shown], step="mid", color=colour, alpha=0.35, linewidth=0, label="quartiles"
+    )
+    axes.plot(found["median"][shown], at, color=colour, linewidth=1.2, label="median")
+    axes.plot(found["min"][shown], at, ".", color="#444444", markersize=2.5, label="least")
     axes.legend(loc="lower left", frameon=False)
 
 

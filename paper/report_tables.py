@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paper.report_data import Results, distance_edges, mean_interval, quartiles
+from paper.report_data import Results, distance_edges, inside, mean_intervals, quartiles
 from pose import results
 from pose.prompts_saved import prompts_saved
 
@@ -37,6 +38,8 @@ NOT_SETTINGS = frozenset((
 ))  # fmt: skip
 FACTS = ("method", "model", "image_size", "device", "device_name", "threads", "instructions", "precision")
 MOST_VALUES = 4
+# More rows of volumes make a page that browsers open slowly and nobody reads.
+MOST_VOLUMES = 1000
 Fact = Callable[[Mapping[str, Any]], Any]  # what a manifest says; None where it does not
 
 
@@ -88,7 +91,7 @@ def overview(sets: Sequence[Results]) -> Table:
     for one in sets:
         failed = len(one.result_set.failures)
         model = " / ".join(_values(one, lambda manifest: manifest.get("model") or manifest.get("method"))) or UNKNOWN
-        date, time = max(run.stamp for run in one.runs.values()).split("_")
+        date, time = max(one.result_set.listed[image].newest["stamp"] for image in one.told).split("_")
         counts = (len(one.images), failed, len(one.left_out), len(one.slices))
         rows.append((one.name, model, *map(number, counts), f"{date} {time.replace('-', ':')}"))
     header = ("Results", "Model or method", "Volumes", "Failed", "Left out", "Slices", "Newest run")
@@ -99,23 +102,25 @@ def summary(sets: Sequence[Results]) -> Table:
     """Statistics of each metric: over the slices of all volumes, then over volumes."""
     rows = []
     for metric in _in_any(_slice_metrics(one.slices) for one in sets):
-        rows += [(one.name, metric, "slices", one.slices[metric], one.slices["image"])
+        rows += [(one.name, metric, "slices", one.slices[metric], one.volume_of_slice)
                  for one in sets if metric in one.slices]  # fmt: skip
     for metric in _in_any(one.volume_metrics for one in sets):
         for one in sets:
             if metric in one.volume_metrics:
                 values = one.volume_metrics[metric].astype("float64")
-                rows.append((one.name, metric, "volumes", values, values.index.to_series()))
-    cells = [_summary_row(*row) for row in rows if row[3].notna().any()]
+                rows.append((one.name, metric, "volumes", values, np.arange(len(values))))
+    rows = [row for row in rows if row[3].notna().any()]
+    intervals = mean_intervals([row[3:] for row in rows])
+    cells = [_summary_row(*row[:4], *ends) for row, ends in zip(rows, intervals, strict=True)]
     header = ("Metric", "Results", "Over", "n", "Mean", "95 % interval", "Median", "Quartiles", "Least", "Most")
     caption = "Scores: means with 95 % intervals by a bootstrap over volumes"
     return Table("summary", caption, header, tuple(cells), 3)
 
 
-def _summary_row(name: str, metric: str, over: str, values: pd.Series, volumes: pd.Series) -> tuple[str, ...]:
+def _summary_row(name: str, metric: str, over: str, values: pd.Series, low: float, high: float) -> tuple[str, ...]:
     digits = digits_of(metric)
     facts, (first, median, third) = results.statistics(values), quartiles(values)
-    interval = span(*mean_interval(values, volumes), digits)
+    interval = span(low, high, digits)
     return (
         metric_name(metric), name, over, number(int(facts["n"])), number(facts["avg"], digits), interval,
         number(median, digits), span(first, third, digits), number(facts["min"], digits), number(facts["max"], digits),
@@ -131,20 +136,44 @@ def _in_any(groups: Iterable[Iterable[str]]) -> list[str]:
 
 
 def per_volume(sets: Sequence[Results]) -> Table:
-    """A row per volume: its slices, mean Jaccard and Dice over them, and what is known of it as a whole."""
+    """A row per volume: its slices, mean Jaccard and Dice over them, and what is known of it as a whole.
+
+    Of a folder with more than :data:`MOST_VOLUMES` only those with the least mean Dice have a row, worst first.
+    """
     shown = [name for name in VOLUME_COLUMNS if any(name in one.volume_metrics for one in sets)]
     rows = []
     for one in sets:
-        grouped = one.result_set.raw_data.groupby("image")[["jaccard", "dice"]]
-        means, least, sizes = grouped.mean(), grouped.min()["dice"], grouped.size()
-        for image in one.runs:
-            known = one.result_set.volume_metrics.loc[image]
-            whole = [_of_volume(name, known.get(name)) for name in shown]
-            scores = (means.at[image, "jaccard"], means.at[image, "dice"], least[image])
-            mark = " (seed, left out of the statistics)" if image in one.left_out else ""
-            rows.append((image + mark, one.name, number(sizes[image]), *map(number, scores), *whole))
+        everything = replace(one, left_out=())
+        jaccard, dice = everything.by_volume("jaccard"), everything.by_volume("dice")
+        sizes = np.bincount(everything.volume_of_slice, minlength=len(everything.images))
+        metrics = {name: one.result_set.volume_metrics[name].to_numpy()
+                   for name in shown if name in one.result_set.volume_metrics}  # fmt: skip
+        left_out = set(one.left_out)
+        for place in volumes_shown(dice["avg"]):
+            image = everything.images[place]
+            whole = [_of_volume(name, metrics[name][place] if name in metrics else None) for name in shown]
+            scores = (jaccard["avg"][place], dice["avg"][place], dice["min"][place])
+            mark = " (seed, left out of the statistics)" if image in left_out else ""
+            rows.append((image + mark, one.name, number(sizes[place]), *map(number, scores), *whole))
     header = ("Volume", "Results", "Slices", "Mean Jaccard", "Mean Dice", "Least Dice", *map(metric_name, shown))
     return Table("volumes", "Volume by volume", header, tuple(rows), 2)
+
+
+def volumes_shown(mean_dice: np.ndarray) -> list[int]:
+    """Return the numbers of the volumes to show: all as they are, or the worst of many, those without a Dice last."""
+    if len(mean_dice) <= MOST_VOLUMES:
+        return list(range(len(mean_dice)))
+    return np.argsort(mean_dice, kind="stable")[:MOST_VOLUMES].tolist()
+
+
+def left_away(sets: Sequence[Results]) -> tuple[str, ...]:
+    """Return a sentence for each folder that has more volumes than rows in :func:`per_volume`."""
+    return tuple(
+        f"Of the {len(one.told):,} volumes of {one.name}, these are the {MOST_VOLUMES:,} with the least mean Dice, "
+        "worst first; joint_results_*.csv, which join_results.py writes, has all of them."
+        for one in sets
+        if len(one.told) > MOST_VOLUMES
+    )
 
 
 def _of_volume(metric: str, value: Any) -> str:
@@ -157,15 +186,16 @@ def by_distance(sets: Sequence[Results]) -> Table:
     """Dice in bins of the distance from the nearest prompted slice; no rows where no distance is known."""
     tables = {one.name: one.distances for one in sets}
     edges = distance_edges(max((table["distance_mm"].max() for table in tables.values() if len(table)), default=0.0))
+    groups = [(name, edge, group) for name, table in tables.items()
+              for edge, group in table.groupby(np.searchsorted(edges, table["distance_mm"] - 1e-9))]  # fmt: skip
+    intervals = mean_intervals([(group["dice"], group["volume"]) for _, _, group in groups])
     rows = []
-    for name, table in tables.items():
-        for number_of_bin, group in table.groupby(np.searchsorted(edges, table["distance_mm"] - 1e-9)):
-            upper = edges[number_of_bin]
-            where = "prompted slice" if not upper else f"{edges[number_of_bin - 1]:g} to {upper:g}"
-            values, (first, median, third) = group["dice"], quartiles(group["dice"])
-            interval = span(*mean_interval(values, group["image"]))
-            counts = number(len(group)), number(group["image"].nunique())
-            rows.append((where, name, *counts, number(values.mean()), interval, number(median), span(first, third)))
+    for (name, edge, group), ends in zip(groups, intervals, strict=True):
+        upper = edges[edge]
+        where = "prompted slice" if not upper else f"{edges[edge - 1]:g} to {upper:g}"
+        values, (first, median, third) = group["dice"], quartiles(group["dice"])
+        counts = number(len(group)), number(group["volume"].nunique())
+        rows.append((where, name, *counts, number(values.mean()), span(*ends), number(median), span(first, third)))
     header = ("Distance (mm)", "Results", "Slices", "Volumes", "Mean Dice", "95 % interval", "Median", "Quartiles")
     caption = "Dice by the distance in millimetres from the nearest prompted slice (each bin with its upper end)"
     return Table("distance", caption, header, tuple(rows), 2)
@@ -178,7 +208,7 @@ def times(sets: Sequence[Results]) -> Table:
         for metric in TIMES:
             if metric in one.slices and one.slices[metric].notna().any():
                 rows.append(_times_row(one.name, f"{metric_name(metric)}, a slice", one.slices[metric]))
-        totals = _numbers(one, "total_seconds")
+        totals = _total_seconds(one)
         if len(totals):
             rows.append(_times_row(one.name, "a volume, in all", totals))
     header = ("Results", "What", "n", "Mean", "Median", "Quartiles", "Least", "Most", "Sum")
@@ -192,11 +222,11 @@ def _times_row(name: str, what: str, values: pd.Series) -> tuple[str, ...]:
     return name, what, n, mean, median, span(first, third), least, most, total
 
 
-def _numbers(one: Results, key: str) -> pd.Series:
+def _total_seconds(one: Results) -> pd.Series:
     import pandas as pd
 
-    found = [one.manifests[image].get(key) for image in one.images]
-    return pd.Series([value for value in found if isinstance(value, (int, float))], dtype="float64")
+    found = [one.told[image].total_seconds for image in one.images]
+    return pd.Series([value for value in found if value is not None], dtype="float64")
 
 
 def saved(sets: Sequence[Results]) -> Table:
@@ -211,32 +241,35 @@ def saved(sets: Sequence[Results]) -> Table:
 
 
 def failures(sets: Sequence[Results]) -> Table:
-    """The volumes without a result; no rows where none failed."""
-    rows = tuple((image, one.name, reason) for one in sets for image, reason in one.result_set.failures.items())
-    return Table("failures", "Volumes that failed", ("Volume", "Results", "Reason"), rows, 3)
+    """The volumes without a result, up to :data:`MOST_VOLUMES` of a folder; no rows where none failed."""
+    rows = [(image, one.name, reason) for one in sets
+            for image, reason in islice(one.result_set.failures.items(), MOST_VOLUMES)]  # fmt: skip
+    more = [(f"and {number(more)} more", one.name, "") for one in sets
+            if (more := len(one.result_set.failures) - MOST_VOLUMES) > 0]  # fmt: skip
+    return Table("failures", "Volumes that failed", ("Volume", "Results", "Reason"), (*rows, *more), 3)
 
 
 def settings(sets: Sequence[Results]) -> Table:
     """How the runs were made: model, machine, and the flags that were given a value."""
     rows = [(name.replace("_", " "), lambda manifest, name=name: manifest.get(name)) for name in FACTS]
-    rows.append(("weights (SHA-256)", lambda manifest: _inside(manifest, "checkpoint", "sha256")))
-    flags = _in_any(_inside(manifest, "arguments") or {} for one in sets for manifest in one.manifests.values())
-    rows += [(f"--{name}", lambda manifest, name=name: _flag(_inside(manifest, "arguments", name)))
+    rows.append(("weights (SHA-256)", lambda manifest: inside(manifest, "checkpoint", "sha256")))
+    flags = _in_any(inside(manifest, "arguments") or {} for one in sets for manifest in one.all_said)
+    rows += [(f"--{name}", lambda manifest, name=name: _flag(inside(manifest, "arguments", name)))
              for name in flags if name not in NOT_SETTINGS]  # fmt: skip
     return _facts_table("settings", "Settings of the runs", "Setting", sets, rows)
 
 
 def versions(sets: Sequence[Results]) -> Table:
     """What the runs were made with: commit, code, platform, Python and packages; the report itself is a column."""
-    packages = _in_any(_inside(manifest, "versions") or {} for one in sets for manifest in one.manifests.values())
+    packages = _in_any(inside(manifest, "versions") or {} for one in sets for manifest in one.all_said)
     rows = [
         ("commit", lambda manifest: manifest.get("git_commit")),
-        ("code (SHA-256)", lambda manifest: _inside(manifest, "made_from", "code", "pose")),
+        ("code (SHA-256)", lambda manifest: inside(manifest, "made_from", "code", "pose")),
         ("platform", lambda manifest: manifest.get("platform")),
     ]
     own = results.environment_manifest()
     packages = _in_any((packages, own["versions"]))
-    rows += [(name, lambda manifest, name=name: _inside(manifest, "versions", name)) for name in packages]
+    rows += [(name, lambda manifest, name=name: inside(manifest, "versions", name)) for name in packages]
     table = _facts_table("versions", "Versions", "What", sets, rows, keep_all=True)
     column = [UNKNOWN if (value := get(own)) is None else str(value) for _, get in rows]
     cells = tuple((*row, cell) for row, cell in zip(table.rows, column, strict=True))
@@ -252,12 +285,6 @@ def _facts_table(
     return Table(name, caption, (first, *(one.name for one in sets)), tuple(kept), 1 + len(sets))
 
 
-def _inside(record: Mapping[str, Any], *keys: str) -> Any:
-    for key in keys:
-        record = record.get(key) if isinstance(record, Mapping) else None
-    return record
-
-
 def _flag(value: Any) -> str | None:
     """Return the value of a flag; None where it was not given, as far as that can be told."""
     if value is None or value is False or value == []:
@@ -266,7 +293,11 @@ def _flag(value: Any) -> str | None:
 
 
 def _values(one: Results, get: Fact) -> Counter[str]:
-    return Counter(str(value) for image in one.images if (value := get(one.manifests[image])) is not None)
+    found: Counter[str] = Counter()
+    for manifest, volumes in one.said:
+        if (value := get(manifest)) is not None:
+            found[str(value)] += volumes
+    return found
 
 
 def _joined(one: Results, get: Fact) -> str:

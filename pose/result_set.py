@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pose import results
-from pose.cli import UserError
-from pose.prompts_saved import VolumePrompts, read_volume_prompts
+from pose.in_order import processes
+from pose.prompts_saved import VolumePrompts
+from pose.tables import COUNT_COLUMNS
+from pose.volume_block import Block, blocks_of, read_block
+from pose.volume_list import ListedVolume, list_volumes, processes_for, volume_folders
 
 if TYPE_CHECKING:
     import pandas as pd
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class ResultSet:
         volume_metrics: a row per image (the index) and a column per metric of a whole volume, nan where one lacks it.
         prompts: what is known of the prompts, by image.
         failures: why volumes have no result, by image: those whose newest run failed.
+        listed: what the folder of each image holds.
     """
 
     folder: Path
@@ -35,6 +39,11 @@ class ResultSet:
     volume_metrics: pd.DataFrame
     prompts: dict[str, VolumePrompts]
     failures: dict[str, str]
+    listed: dict[str, results.FolderRuns] = field(default_factory=dict)
+
+    def run_files(self, image: str) -> results.RunFiles:
+        """Return the files of the newest run of an image."""
+        return self.listed[image].files(self.folder / image)
 
 
 def read_result_set(folder: Path) -> ResultSet:
@@ -43,51 +52,47 @@ def read_result_set(folder: Path) -> ResultSet:
     Raises:
         UserError: there is no run, all failed, or a file is not what a run writes.
     """
+    names = volume_folders(folder)
+    with processes(processes_for(names)) as workers:
+        listing = list_volumes(folder, names, workers)
+        blocks = list(workers.map(partial(_read_numbers, folder), blocks_of(listing.volumes)))
+    images = [one.image for one in listing.volumes]
+    metrics = metrics_table(images, [values for block in blocks for values in block.volume_metrics])
+    listed = {one.image: one.listed for one in listing.volumes}
+    raw_data = _joined(listing.columns, images, blocks)
+    return ResultSet(folder, raw_data, metrics, listing.prompts, listing.failures, listed)
+
+
+def _read_numbers(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
+    """Read a block without its text, which would only take memory."""
+    return replace(read_block(folder, volumes), lines=[])
+
+
+def metrics_table(images: Sequence[str], volume_metrics: Sequence[dict[str, float]]) -> pd.DataFrame:
+    """Return the metrics of whole volumes, a row per image (the index), nan where one lacks a metric."""
     import pandas as pd
 
-    if not folder.is_dir():
-        raise UserError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}")
-    raw_data: dict[str, pd.DataFrame] = {}
-    volume_metrics: dict[str, dict[str, float]] = {}
-    prompts: dict[str, VolumePrompts] = {}
-    failures: dict[str, str] = {}
-    for volume_folder in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name):
-        if volume_folder.name.startswith("."):
-            continue
-        image = volume_folder.name
-        reason = results.last_failure(volume_folder)
-        if reason is not None:
-            failures[image] = reason
-            continue
-        run = results.newest_run(volume_folder)
-        if run is None:
-            logger.warning("%s: holds no raw_data_*.csv, left out", volume_folder)
-            continue
-        raw_data[image] = _read_once_each(run.raw_data, ("slice", "jaccard", "dice"))
-        prompts[image] = read_volume_prompts(run.run)
-        volume_metrics[image] = {}
-        if run.results is not None:
-            summary = _read_once_each(run.results, ("metric", "avg"), text_columns=("metric",))
-            values = zip(summary["metric"], summary["avg"], strict=True)
-            volume_metrics[image] = {metric: value for metric, value in values if not results.is_slice_metric(metric)}
-    if not raw_data and failures:
-        image, reason = next(iter(failures.items()))
-        raise UserError(f"{folder}: no volume has a result, {len(failures)} failed, such as {image}: {reason}")
-    if not raw_data:
-        hint = "; it is the folder of one volume: give the folder above it" if results.newest_run(folder) else ""
-        raise UserError(f"{folder}: no folder in it holds a raw_data_*.csv{hint}")
-    present = dict.fromkeys(name for table in raw_data.values() for name in table)
-    columns = [name for name in results.ordered_columns(present) if name in present]
-    joint = pd.concat(raw_data, names=["image"]).reset_index("image").reset_index(drop=True)
-    names = dict.fromkeys(name for values in volume_metrics.values() for name in values)
-    metrics = pd.DataFrame(list(volume_metrics.values()), list(raw_data), list(names), dtype="float64")
-    return ResultSet(folder, joint[["image", *columns]], metrics, prompts, failures)
+    names = dict.fromkeys(name for values in volume_metrics for name in values)
+    columns = {name: [values.get(name, np.nan) for values in volume_metrics] for name in names}
+    return pd.DataFrame(columns, list(images), list(names), dtype="float64")
 
 
-def _read_once_each(path: Path, columns: Sequence[str], text_columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table in which each value of the first of ``columns`` comes once."""
-    table = results.read_table(path, columns, text_columns)
-    repeated = table[columns[0]].duplicated()
-    if repeated.any():
-        raise UserError(f"{path}: {columns[0]} {table[columns[0]][repeated].iloc[0]} comes twice")
-    return table
+def _joined(columns: Sequence[str], images: Sequence[str], blocks: list[Block]) -> pd.DataFrame:
+    """Return the rows of all blocks with a column ``image`` before ``columns``; the blocks lose theirs on the way."""
+    import pandas as pd
+
+    sizes = np.concatenate([block.sizes for block in blocks])
+    parts = {"image": pd.Series(np.repeat(np.array(images, object), sizes), dtype=object)}
+    for name in columns:
+        values = np.concatenate([
+            block.columns.pop(name) if name in block.columns else np.full(block.sizes.sum(), np.nan) for block in blocks
+        ])  # fmt: skip
+        parts[name] = _counts(values) if name in COUNT_COLUMNS else values
+    return pd.DataFrame(parts, copy=False)
+
+
+def _counts(values: np.ndarray) -> pd.arrays.IntegerArray:
+    import pandas as pd
+
+    missing = np.isnan(values)
+    return pd.arrays.IntegerArray(np.where(missing, 0, values).astype(np.int64), missing)

@@ -79,12 +79,17 @@ def summarised_columns(raw_data: pd.DataFrame) -> list[str]:
     """Return which columns of ``raw_data`` have a row in the statistics; the object score only where it has values."""
     present = [name for name in SUMMARISED_COLUMNS if name in raw_data]
     present = [name for name in present if name != "object_score" or raw_data[name].notna().any()]
-    return present + [name for name in raw_data if _LABEL_COLUMN.fullmatch(name)]
+    return present + [name for name in raw_data if is_label_column(name)]
+
+
+def is_label_column(name: str) -> bool:
+    """Tell whether a column of raw_data is about one label: ``<metric>_label_<number>``."""
+    return _LABEL_COLUMN.fullmatch(name) is not None
 
 
 def is_slice_metric(metric: str) -> bool:
     """Tell whether a row of results_*.csv is about slices; the others hold one value for the volume."""
-    return metric in SUMMARISED_COLUMNS or (bool(_LABEL_COLUMN.fullmatch(metric)) and not metric.startswith("volume_"))
+    return metric in SUMMARISED_COLUMNS or (is_label_column(metric) and not metric.startswith("volume_"))
 
 
 def statistics(values: pd.Series) -> dict[str, float | int]:
@@ -247,11 +252,49 @@ class RunFiles:
     run: Path | None = None
 
 
+@dataclass(frozen=True)
+class FolderRuns:
+    """What the folder of a volume holds, listed once; names of files, since a lab keeps these of 100,000 folders.
+
+    Attributes:
+        newest: the files of the newest run with raw_data by kind, and its "stamp"; None without one.
+        failed: the manifest of the newest run, where that failed.
+    """
+
+    newest: dict[str, str] | None
+    failed: str | None
+
+    def files(self, folder: Path) -> RunFiles | None:
+        """Return the files of the newest run as paths."""
+        if self.newest is None:
+            return None
+        paths = {kind: folder / name for kind, name in self.newest.items() if kind != "stamp"}
+        return RunFiles(self.newest["stamp"], **paths)
+
+
+def list_runs(folder: Path | str) -> FolderRuns:
+    """Return the newest run in ``folder`` by the time stamps in the names of its files, and where the last failed.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    runs: dict[str, dict[str, str]] = {}
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if _RUN_FILE.fullmatch(entry.name) and entry.is_file())
+    for name in names:
+        kind, stamp, _ = _RUN_FILE.fullmatch(name).groups()
+        runs.setdefault(stamp, {})[kind] = name
+    newest = max((stamp for stamp, files in runs.items() if "raw_data" in files), default=None)
+    last = max((stamp for stamp, files in runs.items() if "raw_data" in files or "run" in files), default=None)
+    failed = last is not None and "raw_data" not in runs[last]
+    return FolderRuns(
+        None if newest is None else {"stamp": newest, **runs[newest]}, runs[last]["run"] if failed else None
+    )
+
+
 def newest_run(folder: Path) -> RunFiles | None:
     """Return the files of the newest run in ``folder`` by the time stamps in their names; None without any raw_data."""
-    runs = _runs(folder)
-    stamps = [stamp for stamp, files in runs.items() if "raw_data" in files]
-    return RunFiles(max(stamps), **runs[max(stamps)]) if stamps else None
+    return list_runs(folder).files(folder)
 
 
 def last_failure(folder: Path) -> str | None:
@@ -260,11 +303,17 @@ def last_failure(folder: Path) -> str | None:
     Raises:
         UserError: its manifest cannot be read.
     """
-    runs = _runs(folder)
-    newest = max((stamp for stamp, files in runs.items() if "raw_data" in files or "run" in files), default=None)
-    if newest is None or "raw_data" in runs[newest]:
-        return None
-    return str(read_manifest(runs[newest]["run"]).get("reason", "no reason recorded"))
+    failed = list_runs(folder).failed
+    return None if failed is None else failure_reason(folder / failed)
+
+
+def failure_reason(path: Path) -> str:
+    """Return why a run failed, from its manifest.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return str(read_manifest(path).get("reason", "no reason recorded"))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -274,19 +323,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         UserError: the file cannot be read, or holds no JSON object.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(record, dict):
         raise UserError(f"{path}: must hold an object, got {record!r:.60}")
     return record
-
-
-def _runs(folder: Path) -> dict[str, dict[str, Path]]:
-    """Return the files of each run in ``folder``, by time stamp and kind."""
-    runs: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.iterdir()):
-        match = _RUN_FILE.fullmatch(path.name)
-        if match and path.is_file():
-            runs.setdefault(match[2], {})[match[1]] = path
-    return runs

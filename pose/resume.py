@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pose.cli import UserError, existing_file
 from pose.models import REPOSITORY_FOLDER, ModelSpec, sha256_of
-from pose.results import last_failure, newest_run, package_versions, read_manifest
+from pose.results import list_runs, package_versions, read_manifest
 
 if TYPE_CHECKING:
     from pose.case import Job
@@ -79,12 +79,13 @@ def is_done(folder: Path, wanted: dict[str, Any]) -> bool:
         wanted: what :func:`made_from` returns.
 
     """
-    run = newest_run(folder) if folder.is_dir() else None
-    if run is None:
+    if not folder.is_dir():
+        return False
+    listed = list_runs(folder)
+    run = listed.files(folder)
+    if run is None or listed.failed is not None:
         return False
     try:
-        if last_failure(folder) is not None:
-            return False
         record = {} if run.run is None else read_manifest(run.run)
     except UserError as error:
         logger.info("%s; done again", error)

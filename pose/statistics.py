@@ -11,6 +11,8 @@ RESAMPLES = 10_000
 SEED = 0
 CONFIDENCE = 0.95
 
+QUARTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
+
 _VALUES_AT_ONCE = 1 << 20
 
 
@@ -19,14 +21,77 @@ def describe(values: np.ndarray) -> dict[str, float | int]:
 
     What is undefined is nan: all but n where there are none, and the std of a single value or of infinite ones.
     """
-    known = values[~np.isnan(values)]
+    return describe_known(values[~np.isnan(values)])
+
+
+def describe_known(known: np.ndarray) -> dict[str, float | int]:
+    """Return what :func:`describe` does, of (n,) values of which none is nan; they may change their order."""
     if known.size == 0:
         return {**dict.fromkeys(("min", "max", "avg", "std"), math.nan), "n": 0, **quartiles(known)}
     # The spread of values of which one is infinite is undefined, and no reason to warn.
     with np.errstate(invalid="ignore"):
         std = known.std(ddof=1) if known.size > 1 else math.nan
         average = known.mean()
-    return {"min": known.min(), "max": known.max(), "avg": average, "std": std, "n": known.size, **quartiles(known)}
+    found = {"min": known.min(), "max": known.max(), "avg": average, "std": std, "n": known.size}
+    known.sort()
+    return {**found, **_quartiles_of_ordered(known)}
+
+
+def describe_each(values: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what :func:`describe` does of each group of values, bit for bit, as (groups,) float64 for each statistic.
+
+    Args:
+        values: (n,) numbers, those of a group after each other.
+        sizes: (groups,) how many are of each.
+    """
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    there = ~np.isnan(values)
+    known, group = values[there], group[there]
+    counts = np.bincount(group, minlength=len(sizes))
+    found = {"n": counts.astype(np.float64)}
+    filled = np.flatnonzero(counts)
+    starts = (np.cumsum(counts) - counts)[filled]
+    for name, extreme in (("min", np.minimum), ("max", np.maximum)):
+        found[name] = _spread(extreme.reduceat(known, starts) if len(filled) else known, filled, len(counts))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        average = _sums(known, group, counts) / counts
+        squares = (known - average[group]) ** 2
+        deviation = np.sqrt(_sums(squares, group, counts) / np.maximum(counts - 1, 0))
+    found["avg"], found["std"] = average, np.where(counts > 1, deviation, math.nan)
+    return {**found, **_quartiles_each(known, group, counts)}
+
+
+def _spread(values: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    """Return (size,) nan with ``values`` in their ``places``."""
+    spread = np.full(size, math.nan)
+    spread[places] = values
+    return spread
+
+
+def _sums(values: np.ndarray, group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the sum of each group as numpy adds up an array of its own: pairwise, and to a zero."""
+    with_zeros = np.zeros(len(values) + len(counts))
+    with_zeros[np.arange(len(values)) + group + 1] = values
+    return np.add.reduceat(with_zeros, np.cumsum(counts + 1) - counts - 1)
+
+
+def _quartiles_each(known: np.ndarray, group: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the quartiles of each group of values, nan for one without any."""
+    found = {name: np.full(len(counts), math.nan) for name in QUARTILES}
+    place = np.arange(len(known)) - (np.cumsum(counts) - counts)[group]
+    # Sorted in tables of about the same number of values, filled up with nan, which comes last.
+    class_of = np.frexp(np.maximum(counts - 1, 0))[1]
+    for one in np.unique(class_of[counts > 0]).tolist():
+        rows = np.flatnonzero((class_of == one) & (counts > 0))
+        row_of = np.zeros(len(counts), np.intp)
+        row_of[rows] = np.arange(len(rows))
+        inside = (class_of == one)[group]
+        table = np.full((len(rows), counts[rows].max()), math.nan)
+        table[row_of[group[inside]], place[inside]] = known[inside]
+        table.sort(axis=1)
+        for name, share in QUARTILES.items():
+            found[name][rows] = _quantiles_of_ordered(table, share * (counts[rows] - 1))
+    return found
 
 
 def quartiles(values: np.ndarray) -> dict[str, float]:
@@ -35,14 +100,21 @@ def quartiles(values: np.ndarray) -> dict[str, float]:
     Infinite values are larger or smaller than all others: a quartile between two of one sign is that one.
     """
     if values.size == 0:
-        return dict.fromkeys(("q1", "median", "q3"), math.nan)
-    ordered = np.sort(values)
-    found = {}
-    for name, share in (("q1", 0.25), ("median", 0.5), ("q3", 0.75)):
-        below, part = divmod(share * (ordered.size - 1), 1)
-        low, high = float(ordered[int(below)]), float(ordered[math.ceil(below + part)])
-        found[name] = low if low == high else low + (high - low) * part if part else low
-    return found
+        return dict.fromkeys(QUARTILES, math.nan)
+    return _quartiles_of_ordered(np.sort(values))
+
+
+def _quartiles_of_ordered(values: np.ndarray) -> dict[str, float]:
+    places = {name: np.array([share * (values.size - 1)]) for name, share in QUARTILES.items()}
+    return {name: float(_quantiles_of_ordered(values[None], place)[0]) for name, place in places.items()}
+
+
+def _quantiles_of_ordered(table: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return (rows,) values between those of each row of (rows, n) ordered numbers."""
+    row = np.arange(len(table))
+    low, high = (table[row, end.astype(np.intp)] for end in (np.floor(places), np.ceil(places)))
+    with np.errstate(invalid="ignore"):  # between infinities; equal ones come out as they are
+        return np.where(low == high, low, low + (high - low) * (places % 1))
 
 
 def bootstrap_means(
@@ -64,23 +136,36 @@ def bootstrap_means(
     Raises:
         ValueError: the shapes differ, there is no unit, or one without any value.
     """
-    sums, counts = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-    if sums.ndim != 2 or sums.shape != counts.shape or not len(sums) or not (counts > 0).all():
-        raise ValueError(f"sums {sums.shape} and counts {counts.shape}, all above 0, of units and columns expected")
+    return means_of_draws([(sums, counts)], resamples, seed)[0]
+
+
+def means_of_draws(
+    tables: Sequence[tuple[np.ndarray, np.ndarray]], resamples: int = RESAMPLES, seed: int = SEED
+) -> list[np.ndarray]:
+    """Return :func:`bootstrap_means` of each of several tables of sums and counts, of one number of units.
+
+    The draws are those of each table alone: they depend on nothing but that number and the seed, and are made once.
+    """
+    tables = [(np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)) for sums, counts in tables]
+    units = len(tables[0][0])
+    for sums, counts in tables:
+        if sums.ndim != 2 or sums.shape != counts.shape or len(sums) != units or not units or not (counts > 0).all():
+            raise ValueError(f"sums {sums.shape} and counts {counts.shape}, all above 0, of units and columns expected")
     generator = np.random.default_rng(seed)
-    units = len(sums)
-    finite = np.where(np.isfinite(sums), sums, 0)
-    infinite = np.where(np.isfinite(sums), 0, sums)
     at_once = max(1, _VALUES_AT_ONCE // units)
-    means = np.empty((resamples, sums.shape[1]))
+    means = [np.empty((resamples, sums.shape[1])) for sums, _ in tables]
+    finite = [np.where(np.isfinite(sums), sums, 0) for sums, _ in tables]
+    infinite = [_infinite_sums(sums) for sums, _ in tables]
+    counted = [np.unique(counts, axis=1, return_inverse=True) for _, counts in tables]  # few differ between columns
     for start in range(0, resamples, at_once):
         draws = min(at_once, resamples - start)
-        drawn = generator.integers(units, size=(draws, units), dtype=np.int32)
-        drawn += np.arange(draws, dtype=np.int32)[:, None] * np.int32(units)
-        times = np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float64)
-        means[start : start + draws] = (times @ finite) / (times @ counts)
-        for unit in np.flatnonzero(infinite.any(axis=1)):
-            means[start : start + draws][times[:, unit] > 0] += infinite[unit]
+        times = _times_drawn(generator.integers(units, size=(draws, units), dtype=np.int32))
+        for found, sums, (counts, column), special in zip(means, finite, counted, infinite, strict=True):
+            part = (times @ sums) / (times @ counts)[:, column.ravel()]
+            with np.errstate(invalid="ignore"):  # infinities of both signs in one draw: undefined
+                for value, columns, holds in special:
+                    part[:, columns] += np.where(times @ holds > 0, value, 0.0)
+            found[start : start + draws] = part
     return means
 
 
@@ -101,6 +186,26 @@ def interval(estimates: np.ndarray, units: int, confidence: float = CONFIDENCE) 
     return float(low), float(high)
 
 
+def _times_drawn(drawn: np.ndarray) -> np.ndarray:
+    """Return (draws, units) how often each unit is in each of (draws, units) draws."""
+    draws, units = drawn.shape
+    if draws < units:  # one by one, the counts of a draw stay in the cache
+        return np.stack([np.bincount(row, minlength=units) for row in drawn]).astype(np.float64)
+    drawn = drawn + np.arange(draws, dtype=np.int32)[:, None] * np.int32(units)
+    return np.bincount(drawn.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float64)
+
+
+def _infinite_sums(sums: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """Return each kind of sum that is not finite, the columns that hold it, and (units, columns) 1.0 where they do."""
+    found = []
+    for value in (math.inf, -math.inf, math.nan):  # nan: infinities of both signs in one sum
+        holds = np.isnan(sums) if math.isnan(value) else sums == value
+        columns = np.flatnonzero(holds.any(axis=0))
+        if len(columns):
+            found.append((value, columns, holds[:, columns].astype(np.float64)))
+    return found
+
+
 def mean_intervals(
     values: np.ndarray, units: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED
 ) -> list[tuple[float, float, int]]:
@@ -117,26 +222,40 @@ def mean_intervals(
     values = np.asarray(values, dtype=np.float64)
     if values.shape[1] == 0:
         return []
+    parts = [unit_sums(column, unit, len(names)) for column in values.T]
+    sums, counts = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
+    return intervals_of_sums([(sums, counts)], resamples, seed)[0]
+
+
+def unit_sums(values: np.ndarray, unit: np.ndarray, units: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (units,) sums of the (n,) values that are not nan, and how many these are, by the unit of each."""
     there = ~np.isnan(values)
-    counts = np.stack([np.bincount(unit, column, minlength=len(names)) for column in there.T], axis=1)
-    filled = np.where(there, values, 0)
     with np.errstate(invalid="ignore"):  # infinities of both signs in one unit: undefined, and no reason to warn
-        sums = np.stack([np.bincount(unit, column, minlength=len(names)) for column in filled.T], axis=1)
-    found: list[tuple[float, float, int]] = [(math.nan, math.nan, 0)] * values.shape[1]
-    # Columns that are known for the same units are drawn together: drawing is what takes the time.
-    alike: dict[bytes, list[int]] = {}
-    for column in range(values.shape[1]):
-        alike.setdefault((counts[:, column] > 0).tobytes(), []).append(column)
-    for columns in alike.values():
-        known = counts[:, columns[0]] > 0
-        number = int(known.sum())
-        if number < 2:
-            ends = [(math.nan, math.nan)] * len(columns)
-        else:
-            means = bootstrap_means(sums[known][:, columns], counts[known][:, columns], resamples, seed)
-            ends = [interval(means[:, place], number) for place in range(len(columns))]
-        for column, (low, high) in zip(columns, ends, strict=True):
-            found[column] = (low, high, number)
+        sums = np.bincount(unit, np.where(there, values, 0), minlength=units)
+    return sums, np.bincount(unit, there, minlength=units)
+
+
+def intervals_of_sums(
+    tables: Sequence[tuple[np.ndarray, np.ndarray]], resamples: int = RESAMPLES, seed: int = SEED
+) -> list[list[tuple[float, float, int]]]:
+    """Return what :func:`mean_intervals` does for the columns of several tables of (units, columns) sums and counts."""
+    found = [[(math.nan, math.nan, int(np.count_nonzero(column))) for column in counts.T] for _, counts in tables]
+    # Columns that are known for the same units are drawn together, and all of the same number: drawing takes the time.
+    alike: dict[tuple[int, int, bytes], list[int]] = {}
+    for number, (_, counts) in enumerate(tables):
+        for column, (_, _, units) in enumerate(found[number]):
+            if units > 1:
+                alike.setdefault((units, number, (counts[:, column] > 0).tobytes()), []).append(column)
+    for units in sorted({key[0] for key in alike}):
+        places = [(number, columns) for (known, number, _), columns in alike.items() if known == units]
+        parts = []
+        for number, columns in places:
+            sums, counts = tables[number]
+            known = counts[:, columns[0]] > 0
+            parts.append((sums[known][:, columns], counts[known][:, columns]))
+        for (number, columns), means in zip(places, means_of_draws(parts, resamples, seed), strict=True):
+            for place, column in enumerate(columns):
+                found[number][column] = (*interval(means[:, place], units), units)
     return found
 
 

@@ -343,6 +343,52 @@ def test_many_volumes_are_bands_without_names(tmp_path):
     assert sizes == [round((6 + 16 + 90) / 25.4 * 200 - 0.5), round((6 + 16 + 5 * 60) / 25.4 * 200 - 0.5)]
 
 
+def test_many_volumes_are_shown_in_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_tables, "MOST_VOLUMES", 2)
+    for name, dice in (("a", [0.9]), ("b", [None]), ("c", [0.1, 0.3]), ("d", [0.4])):
+        write_volume(tmp_path / "r" / name, dice)
+    for name in ("x", "y", "z"):
+        results.write_failure(tmp_path / "r" / name, "is cut", {})
+    assert report.main(["-r", str(tmp_path / "r"), "-o", str(tmp_path / "page.html")]) == 0
+    page = check_structure((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert [row[0] for row in page.tables["table-volumes"]] == ["Volume", "c", "d"]
+    assert [row[0] for row in page.tables["table-failures"]] == ["Volume", "x", "y", "and 1 more"]
+    assert page.text.count(
+        "Of the 4 volumes of r, these are the 2 with the least mean Dice, worst first; joint_results_*.csv, which "
+        "join_results.py writes, has all of them."
+    ) == 1  # fmt: skip
+    assert page.tables["table-overview"][1][2] == "4"
+
+
+def test_many_things_are_drawn_in_part(tmp_path, monkeypatch):
+    for number in range(61):
+        write_volume(tmp_path / "r" / f"volume_{number:02}", [0.5 + 0.005 * number, 0.9], prompts=[0])
+    one = read_results("r", tmp_path / "r")
+    drawn = {}
+    monkeypatch.setattr(report_plots, "png_of", lambda figure: drawn.update(figure=figure))
+    for most, dots, words in ((100, 61, ""), (20, 16, ", one in 4 drawn")):
+        monkeypatch.setattr(report_plots, "MOST_BANDS", most)
+        report_plots.volumes([one])
+        (axes,) = drawn["figure"].axes
+        assert [len(line.get_xdata()) for line in axes.lines] == [dots, dots]
+        assert axes.get_ylabel() == f"61 volumes by their mean Dice{words}"
+    for most, dots, words in ((1000, 122, "r"), (50, 41, "r (dots: one slice in 3)")):
+        monkeypatch.setattr(report_plots, "MOST_DOTS", most)
+        report_plots.by_distance([one])
+        (axes,) = drawn["figure"].axes
+        assert len(axes.lines[0].get_xdata()) == dots and axes.get_legend_handles_labels()[1] == [words]
+
+
+def test_what_all_runs_say_is_kept_once(tmp_path):
+    for number in range(3):
+        flags = {"window": [40, 400 + number // 2], "image_file_path": f"scan_{number}.nii"}
+        write_volume(tmp_path / f"v{number}", [0.5], arguments=flags, model="tiny", command=f"--number {number}")
+    one = read_results("r", tmp_path)
+    assert one.told["v0"].said is one.told["v1"].said is not one.told["v2"].said
+    assert [volumes for _, volumes in one.said] == [2, 1] and one.told["v0"].said["arguments"] == {"window": [40, 400]}
+    assert [volumes for _, volumes in dataclasses.replace(one, left_out=("v0", "v2")).said] == [1]
+
+
 def test_published_results(real_data, tmp_path):
     folder = real_data / "published_results" / "2-coronacases"
     assert report.main(["-r", str(folder), "-o", str(tmp_path / "page.html")]) == 0

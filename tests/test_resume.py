@@ -125,6 +125,13 @@ class TestIsDone:
         self.write(tmp_path)
         assert resume.is_done(tmp_path, self.WANTED)
 
+    def test_a_folder_is_listed_once(self, tmp_path, monkeypatch):
+        self.write(tmp_path)
+        listed = []
+        scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+        assert resume.is_done(tmp_path, self.WANTED) and listed == [tmp_path]
+
     @pytest.mark.parametrize(
         ("change", "word"),
         [

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pose.statistics import bootstrap_means, describe, holm, interval, mean_intervals, quartiles
+from pose.statistics import (
+    bootstrap_means,
+    describe,
+    describe_each,
+    holm,
+    interval,
+    intervals_of_sums,
+    mean_intervals,
+    means_of_draws,
+    quartiles,
+    unit_sums,
+)
 
 
 class TestDescribe:
@@ -103,6 +114,62 @@ class TestBootstrap:
         assert 0.92 <= by_volume / trials <= 0.98
         assert by_slice / trials < 0.6
 
+
+class TestManyAtOnce:
+    @pytest.mark.parametrize("largest", [3, 40, 300, 2000])
+    @pytest.mark.parametrize("infinite", [0.0, 0.02])
+    def test_each_group_is_described_as_it_is_alone(self, largest, infinite):
+        generator = np.random.default_rng(largest)
+        sizes = generator.integers(0, largest, 60)
+        values = generator.normal(size=sizes.sum())
+        values[generator.random(len(values)) < 0.2] = np.nan
+        for value in (np.inf, -np.inf):
+            values[generator.random(len(values)) < infinite] = value
+        found = describe_each(values, sizes)
+        for place, group in enumerate(np.split(values, np.cumsum(sizes)[:-1])):
+            alone = {name: float(value) for name, value in describe(group).items()}
+            assert repr({name: float(found[name][place]) for name in alone}) == repr(alone)
+
+    def test_no_values_at_all(self):
+        found = describe_each(np.array([np.nan]), np.array([0, 1, 0]))
+        assert found["n"].tolist() == [0, 0, 0] and np.isnan(found["avg"]).all() and np.isnan(found["q1"]).all()
+        assert describe_each(np.empty(0), np.empty(0, int))["n"].tolist() == []
+
+    @pytest.mark.parametrize("units", [2, 50, 1500])
+    def test_tables_share_draws_and_keep_their_means(self, units):
+        generator = np.random.default_rng(units)
+        shapes = [(units, 1), (units, 3)]
+        tables = [(generator.normal(size=shape), generator.integers(1, 9, shape)) for shape in shapes]
+        together = means_of_draws(tables, 700, seed=4)
+        for found, (sums, counts) in zip(together, tables, strict=True):
+            assert found.tolist() == bootstrap_means(sums, counts, 700, seed=4).tolist()
+
+    def test_means_are_those_of_the_volumes_drawn(self):
+        sums, counts = np.array([[1.0], [10.0], [100.0]]), np.array([[1], [2], [4]])
+        drawn = np.random.default_rng(0).integers(3, size=(200, 3), dtype=np.int32)
+        expected = sums[drawn, 0].sum(axis=1) / counts[drawn, 0].sum(axis=1)
+        assert bootstrap_means(sums, counts, 200)[:, 0].tolist() == pytest.approx(expected.tolist(), abs=1e-13)
+
+    def test_infinite_sums_of_either_sign_and_both(self):
+        sums = np.array([[1.0, np.inf], [np.inf, -np.inf], [np.nan, 2.0]])
+        means = bootstrap_means(sums, np.ones((3, 2)), 300)
+        drawn = np.random.default_rng(0).integers(3, size=(300, 3), dtype=np.int32)
+        for column in range(2):
+            with np.errstate(invalid="ignore"):
+                expected = sums[drawn, column].sum(axis=1) / 3
+            assert means[:, column].tolist() == pytest.approx(expected.tolist(), nan_ok=True)
+            assert np.isnan(expected).any() and np.isfinite(expected).any() and np.isinf(expected).any()
+
+    def test_intervals_of_tables_are_those_of_each(self):
+        generator = np.random.default_rng(2)
+        values, units = generator.normal(size=(400, 4)), np.repeat(np.arange(40), 10)
+        values[:30, 1], values[:, 3] = np.nan, np.nan
+        parts = [unit_sums(column, units, 40) for column in values.T]
+        table = tuple(np.stack(part, axis=1) for part in zip(*parts, strict=True))
+        alone = mean_intervals(values, units, 300)
+        assert [found[2] for found in alone] == [40, 37, 40, 0]
+        for found in intervals_of_sums([table, table], 300):
+            assert repr(found) == repr(alone)
 
 
 class TestHolm:
