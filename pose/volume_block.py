@@ -6,6 +6,7 @@ careful reader, file by file: it reads what can be read, and names the line of w
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ import numpy as np
 
 from pose import results
 from pose.cli import UserError
-from pose.decimal_cells import numbers, split_cells
 from pose.in_order import pieces_of
 from pose.tables import COUNT_COLUMNS
 from pose.volume_list import SLICE_COLUMNS, ListedVolume, plain_header, read_start
@@ -46,7 +46,8 @@ class Block:
     Attributes:
         sizes: (volumes,) how many rows raw_data has.
         columns: (rows,) float64 for each column, the rows of all volumes after each other, nan where missing.
-        lines: for each volume the text of its rows, where it is the one that these numbers would be written as again.
+        lines: for each volume the text of its rows, where a run of this project wrote it: written again, its numbers
+            would be the same text; None for others.
         volume_metrics: the metrics of each whole volume.
     """
 
@@ -58,22 +59,26 @@ class Block:
 
 @dataclass(frozen=True)
 class _File:
-    """A table: the number of its volume, its columns (empty where they need a closer look), and the lines below."""
+    """A table: the number of its volume, its columns (empty where they need a closer look), and the lines below.
+
+    ``ours`` tells whether this project wrote it, as a manifest beside it says.
+    """
 
     number: int
     path: Path
     header: tuple[str, ...]
     body: bytes
+    ours: bool = False
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Tables of one header: (rows,) numbers for each column, or words; and which tables are written as Python does."""
+    """Tables of one header: (rows,) numbers for each column, or words; and whether their text can be passed on."""
 
     files: Sequence[_File]
     sizes: np.ndarray
     columns: dict[str, np.ndarray]
-    as_written: np.ndarray
+    plain: bool
 
 
 def blocks_of(volumes: Sequence[ListedVolume]) -> Iterator[Sequence[ListedVolume]]:
@@ -88,20 +93,20 @@ def read_block(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
         UserError: a file is not what a run writes.
     """
     raw_data = [
-        _open(number, folder / one.image / one.listed.newest["raw_data"], one.size + 1, one.plain)
+        _open(number, folder / one.image / one.listed.newest["raw_data"], one.size + 1, one.plain, "run" in one.listed.newest)
         for number, one in enumerate(volumes)
     ]
     parts = list(_read_parts(raw_data, _RAW_DATA))
     sizes = np.zeros(len(volumes), np.int64)
     lines: list[bytes | None] = [None] * len(volumes)
     for part in parts:
-        for file, size, as_written in zip(part.files, part.sizes, part.as_written, strict=True):
+        for file, size in zip(part.files, part.sizes, strict=True):
             sizes[file.number] = size
-            lines[file.number] = file.body if as_written else None
+            lines[file.number] = file.body if part.plain and file.ours else None
     return Block(sizes, _columns_of(parts, sizes), lines, _volume_metrics(folder, volumes))
 
 
-def _open(number: int, path: Path, most: int, plain: bool = True) -> _File:
+def _open(number: int, path: Path, most: int, plain: bool = True, ours: bool = False) -> _File:
     """Read a file of about ``most`` bytes; one without a plain header, or that cannot be read, has no header here."""
     content = b""
     if plain:
@@ -111,7 +116,7 @@ def _open(number: int, path: Path, most: int, plain: bool = True) -> _File:
                 content = path.read_bytes()
     end = content.find(b"\n") + 1
     header = plain_header(content[:end])
-    return _File(number, path, header or (), content[end:] if header else b"")
+    return _File(number, path, header or (), content[end:] if header else b"", ours)
 
 
 def _read_parts(files: Sequence[_File], kind: _Kind) -> Iterator[_Part]:
@@ -140,26 +145,45 @@ def _read_alike(files: Sequence[_File], kind: _Kind) -> Iterator[_Part]:
 
 
 def _read_together(files: Sequence[_File], kind: _Kind) -> _Part | None:
-    header = files[0].header
-    cells = split_cells(b"".join(file.body for file in files), len(header))
-    if cells is None:
+    import pandas as pd
+
+    header, body = files[0].header, b"".join(file.body for file in files)
+    if not _is_regular(body, len(header)):
+        return None
+    numbers = [name for name in header if name not in kind.words]
+    try:
+        # round_trip: the number that the digits stand for, to the last bit
+        table = pd.read_csv(
+            io.BytesIO(body), header=None, names=header, index_col=False, encoding="ascii", float_precision="round_trip",
+            dtype={name: np.float64 if name in numbers else object for name in header}, keep_default_na=False,
+            na_values=dict.fromkeys(numbers, ""),
+        )  # fmt: skip
+    except ValueError:
+        return None
+    columns = {name: table[name].to_numpy() for name in header}
+    if not all(_are_counts(columns[name]) for name in numbers if name in COUNT_COLUMNS):
         return None
     sizes = np.array([file.body.count(b"\n") for file in files])
-    columns: dict[str, np.ndarray] = {}
-    wrong = np.zeros(cells.starts.shape[1], bool)
-    for place, name in enumerate(header):
-        if name in kind.words:
-            columns[name] = np.array([cells.text_of(place, row) for row in range(len(wrong))], object)
-            continue
-        try:
-            columns[name], as_written = numbers(cells, place, name in COUNT_COLUMNS)
-        except ValueError:
-            return None
-        wrong |= ~as_written
-    table = np.repeat(np.arange(len(files)), sizes)
-    if not _each_once(columns[kind.columns[0]], table):
+    if not _each_once(columns[kind.columns[0]], np.repeat(np.arange(len(files)), sizes)):
         return None
-    return _Part(files, sizes, columns, np.bincount(table[wrong], minlength=len(files)) == 0)
+    return _Part(files, sizes, columns, plain=True)
+
+
+def _is_regular(body: bytes, columns: int) -> bool:
+    """Tell whether a text is lines of so many cells each, in ASCII, without quotes and blank lines."""
+    if b'"' in body or b"\r" in body or not body.isascii():
+        return False
+    text = np.frombuffer(body, np.uint8)
+    line_ends = text[(text == ord(",")) | (text == ord("\n"))] == ord("\n")
+    if len(line_ends) % columns or (columns == 1 and b"\n\n" in body):
+        return False
+    lines = line_ends.reshape(-1, columns)
+    return bool(lines[:, -1].all() and not lines[:, :-1].any())
+
+
+def _are_counts(values: np.ndarray) -> bool:
+    known = values[~np.isnan(values)]
+    return bool(((np.floor(known) == known) & (np.abs(known) <= 2**53)).all())
 
 
 def _each_once(keys: np.ndarray, table: np.ndarray) -> bool:
@@ -186,7 +210,7 @@ def _read_carefully(file: _File, kind: _Kind) -> _Part:
         else table[name].to_numpy(np.float64, na_value=np.nan)
         for name in table
     }
-    return _Part([file], np.array([len(table)]), columns, np.array([False]))
+    return _Part([file], np.array([len(table)]), columns, plain=False)
 
 
 def _columns_of(parts: Sequence[_Part], sizes: np.ndarray) -> dict[str, np.ndarray]:
