@@ -138,14 +138,15 @@ def measure(command: Sequence[str]) -> dict[str, float]:
     Raises:
         RuntimeError: the command failed.
     """
-    start, peak = time.perf_counter(), float("nan")
+    start, peak, there = time.perf_counter(), float("nan"), set[int]()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
-            peak = np.fmax(peak, resident_mb(process.pid))
+            now, there = resident_mb(process.pid, there)
+            peak = np.fmax(peak, now)
             time.sleep(0.02)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -156,17 +157,23 @@ def measure(command: Sequence[str]) -> dict[str, float]:
     return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_mb": float(peak)}
 
 
-def resident_mb(pid: int) -> float:
-    """Return the memory that a process and its descendants hold now; nan where that cannot be told."""
-    total, found = float("nan"), [pid]
+def resident_mb(pid: int, before: set[int]) -> tuple[float, set[int]]:
+    """Return the memory that a process and its descendants hold now, nan where that cannot be told, and who they are.
+
+    Only those that were there ``before`` count: until a process starts its program, it has the memory of its parent.
+    """
+    total, found, there = float("nan"), [pid], set()
     while found:
-        process = Path("/proc") / str(found.pop())
+        one = found.pop()
+        there.add(one)
+        process = Path("/proc") / str(one)
         with suppress(OSError, ValueError):  # ended meanwhile
             pages = int((process / "statm").read_text().split()[1])
-            total = np.nansum([total, pages * os.sysconf("SC_PAGE_SIZE") / 1e6])
+            if one in before:
+                total = np.nansum([total, pages * os.sysconf("SC_PAGE_SIZE") / 1e6])
             for task in (process / "task").iterdir():
                 found += map(int, (task / "children").read_text().split())
-    return float(total)
+    return float(total), there
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -136,7 +136,7 @@ def read_results(name: str, folder: Path, include_seed_patient: bool = False) ->
 
     result_set = read_result_set(folder)
     known: dict[str, Mapping[str, Any]] = {}
-    images = tqdm(result_set.prompts, desc="manifests", unit="volume", delay=5)
+    images = tqdm(result_set.prompts, desc="manifests", unit="volume", delay=5, mininterval=1)
     told = {image: read_told(result_set.run_files(image), known) for image in images}
     seeds = [image for image, one in result_set.prompts.items() if one.seed_patient and not include_seed_patient]
     if len(seeds) == len(told):

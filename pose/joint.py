@@ -77,7 +77,7 @@ def write_joint_raw_data(path: Path, listing: Listing, left_out: Iterable[str], 
     with ExitStack() as stack:
         spool = _Spool(stack, path, plan.metrics)
         file = stack.enter_context(path.open("wb"))
-        progress = stack.enter_context(tqdm(total=len(listing.volumes), unit="volume", delay=5))
+        progress = stack.enter_context(tqdm(total=len(listing.volumes), unit="volume", delay=5, mininterval=1))
         header = ["image", *columns, *(["seed_patient"] if marked else [])]
         file.write(b",".join(map(cell, header)) + LINE_END)
         for block in workers.map(partial(join_block, plan), blocks_of(listing.volumes)):
