@@ -46,7 +46,7 @@ class Cluster:
         storage_mb: a second that the shared storage reads and writes.
         directory: files a second that it opens or makes.
         join: seconds a volume of join_results.py (comparison/benchmark_join.py).
-        report: seconds a volume of paper/report.py.
+        report: seconds a volume of paper/report.py (the same).
     """
 
     volumes: int = 100_000
@@ -54,16 +54,16 @@ class Cluster:
     batch_size: int = 50
     volume: float = 13.4
     load: float = 12.5
-    job: float = 10.0
-    submit: float = 0.1
+    job: float = 4.2
+    submit: float = 0.02
     plan: float = 0.0002
     read_mb: float = 138.0
     written_mb: float = 70.0
     files: float = 25.0
     storage_mb: float = 1000.0
     directory: float = 1000.0
-    join: float = 0.0005
-    report: float = 0.002
+    join: float = 0.0004
+    report: float = 0.0006
 
     @property
     def jobs(self) -> int:
@@ -148,7 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cluster = Cluster(**vars(make_parser().parse_args(argv)))
     busiest = max(cluster.busy(), key=cluster.busy().get)
     first = min(cluster.full_at(), key=cluster.full_at().get)
-    print(f"{cluster.volumes} volumes on {cluster.gpus} GPUs: {cluster.seconds() / 3600:.1f} hours\n\n{table(cluster)}\n")
+    hours = f"{cluster.seconds() / 3600:.1f} hours ({cluster.seconds():.0f} s)"
+    print(f"{cluster.volumes} volumes on {cluster.gpus} GPUs: {hours}\n\n{table(cluster)}\n")
     told = f"with more GPUs, the first to be full beside them: {first}" if busiest == "GPUs" else "more GPUs would wait for it"
     print(f"what is full now: {busiest}; {told}\n\n{batch_table(cluster)}")
     return cli.EXIT_OK

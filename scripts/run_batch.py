@@ -198,7 +198,9 @@ def check_joined(results: Path, names: set[str]) -> None:
     """
     table = max(results.glob("joint_results_*.csv"))
     with table.open(newline="", encoding="utf-8") as file:
-        joined = {row["image"] for row in csv.DictReader(file)}
+        rows = csv.reader(file)
+        place = next(rows).index("image")
+        joined = {row[place] for row in rows}
     if missing := sorted(names - joined):
         raise UserError(f"{table}: lacks {len(missing)} volumes, such as {missing[0]}; join again: --forcerun join")
     if others := sorted(joined - names):

@@ -50,7 +50,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for name, value in vars(ROUND).items() for word in (f"--{name}", str(value))]
     assert cluster_model.main(words) == EXIT_OK
     out = capsys.readouterr().out
-    assert out.startswith("1000 volumes on 10 GPUs: 0.9 hours\n")
+    assert out.startswith("1000 volumes on 10 GPUs: 0.9 hours (3065 s)\n")
     assert "| storage, bytes | 0.28 | 32.6 % | 30 GPUs |" in out
     assert "what is full now: GPUs; with more GPUs, the first to be full beside them: storage, bytes" in out
     assert "| 20 | 50 | 10.2 | 0.85 |" in out
