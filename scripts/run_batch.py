@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Do one batch of volumes of a data set, as scripts/Snakefile asks: one process, in which a model is loaded once.
 
-  check     what the script that segments would do with some volumes: its flags, and the weights of its model
+  check     what the script that segments would do with some volumes: its flags, and the weights of its model; done once,
+            before all batches
   convert   nifti_to_numpy.py for all scans and masks of the batch
   process   process_video.py or process_image.py for all its volumes, with --resume
   summary   what became of all batches: exit code 1 where a volume failed
@@ -25,7 +26,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli  # noqa: E402
-from pose.atomic import DiskFullError, write_atomically  # noqa: E402
+from pose.atomic import DiskFullError, remove_leftovers, write_atomically  # noqa: E402
 from pose.cli import UserError  # noqa: E402
 from pose.dataset import SCRIPTS, Volume, read_list  # noqa: E402
 
@@ -85,9 +86,13 @@ def working_data(folder: Path, volume: Volume) -> tuple[Path, Path | None]:
 def check(volumes: Sequence[Volume], folder: Path, script: str, flags: Sequence[str]) -> int:
     """Let the script say what it would do with the first volumes of each window; a broken volume is no mistake here.
 
+    What killed jobs left half-written outside the folders of results, which are cleared volume by volume, is removed.
+
     Raises:
         UserError: every volume would fail.
     """
+    for place in (folder, folder / "batches", folder / "working_data"):
+        remove_leftovers(place)
     for window in dict.fromkeys(volume.window for volume in volumes):
         some = [volume for volume in volumes if volume.window == window][:CHECKED]
         files = [(volume.image, volume.masks) for volume in some]
