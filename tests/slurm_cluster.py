@@ -29,7 +29,7 @@ from functools import partial
 from pathlib import Path
 
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sinfo"]
-SOCKET_PATH_LIMIT = 107  # of Linux
+SOCKET_PATH_LIMIT = 107  # of Linux; a test's own folder can be longer, so clusters have one from tempfile
 SECONDS_TO_START = 40
 SECONDS_TO_STOP = 10
 # set for each job or by a caller that is a job itself: they would change what the programs ask the small cluster for
@@ -246,6 +246,10 @@ class SlurmCluster:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if self.processes():
             raise RuntimeError(f"{self.folder}: a cluster is running here")
+        # that of a job's step, the longest: of one too long, jobs are requeued for ever
+        longest = self.folder / "spool" / self.nodes[-1] / f"{self.nodes[-1]}_9999.4294967291"
+        if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
+            raise RuntimeError(f"{longest}: a socket's path has at most {SOCKET_PATH_LIMIT} bytes; use another folder")
         ports = free_ports(1 + len(self.nodes))
         (self.folder / "slurm.conf").write_text(configuration(self.folder, ports, **self.claims))
         self._write_gpus(self.claims["gpus"])
@@ -267,8 +271,6 @@ class SlurmCluster:
 
     def _munge_arguments(self) -> list[str]:
         path = self.folder / "run" / "munge.socket"
-        if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
-            raise RuntimeError(f"{path}: a socket's path has at most {SOCKET_PATH_LIMIT} bytes; use another folder")
         # without force it wants the folder open to all users, of whom only root is here
         return [
             "--force", f"--socket={path}", f"--pid-file={self._pid_file('munged')}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,15 @@ with_slurm = pytest.mark.skipif(why_not() is not None, reason=f"no Slurm: {why_n
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    with SlurmCluster(tmp_path / "slurm", gpus=1) as running:
+def short_path():
+    """A folder whose path is short enough for sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="slurm_") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def cluster(short_path):
+    with SlurmCluster(short_path, gpus=1) as running:
         yield running
     assert running.processes() == []
 
@@ -148,42 +156,48 @@ def test_jobs_end_with_the_cluster(cluster, tmp_path):
 
 @pytest.mark.slow
 @with_slurm
-def test_a_cluster_that_does_not_start_tells_why_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_cluster_that_does_not_start_tells_why_and_leaves_nothing(short_path, monkeypatch):
     monkeypatch.setattr(slurm_cluster, "SECONDS_TO_START", 2)
-    cluster = SlurmCluster(tmp_path, gpus=1)
-    monkeypatch.setattr(cluster, "_write_gpus", lambda count: (tmp_path / "gres.conf").write_text(""))
+    cluster = SlurmCluster(short_path, gpus=1)
+    monkeypatch.setattr(cluster, "_write_gpus", lambda count: (short_path / "gres.conf").write_text(""))
     with pytest.raises(RuntimeError, match=r"(?s)not idle after 2 s: node1, node2.*gres/gpu count reported lower"):
         cluster.start()
     assert cluster.processes() == []
     monkeypatch.undo()
-    with SlurmCluster(tmp_path) as again:
+    with SlurmCluster(short_path) as again:
         assert again.node_states() == {"node1": "idle", "node2": "idle"}
         with pytest.raises(RuntimeError, match="a cluster is running here"):
-            SlurmCluster(tmp_path).start()
+            SlurmCluster(short_path).start()
         assert len(again.processes()) >= 4
 
 
 @pytest.mark.slow
 @with_slurm
-def test_started_and_stopped_from_a_shell(tmp_path):
+def test_started_and_stopped_from_a_shell(short_path):
     command = [sys.executable, "-m", "tests.slurm_cluster"]
-    script = f'eval "$({" ".join(command)} start {tmp_path} --nodes 3)" && sinfo --noheader --format=%D_%T'
+    script = f'eval "$({" ".join(command)} start {short_path} --nodes 3)" && sinfo --noheader --format=%D_%T'
     done = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, text=True)
     try:
         assert (done.returncode, done.stdout) == (0, "3_idle\n"), done.stderr
-        assert len(SlurmCluster(tmp_path).processes()) >= 5
+        assert len(SlurmCluster(short_path).processes()) >= 5
     finally:
-        subprocess.run([*command, "stop", str(tmp_path)], cwd=ROOT, check=True)
-    assert SlurmCluster(tmp_path).processes() == []
+        subprocess.run([*command, "stop", str(short_path)], cwd=ROOT, check=True)
+    assert SlurmCluster(short_path).processes() == []
 
 
 @pytest.mark.slow
 @with_slurm
-def test_a_program_that_ends_early_stops_its_cluster(tmp_path):
+def test_a_program_that_ends_early_stops_its_cluster(short_path):
     code = (
         "import sys; from tests.slurm_cluster import SlurmCluster; "
-        f"SlurmCluster({str(tmp_path)!r}).__enter__(); print('up'); sys.exit(3)"
+        f"SlurmCluster({str(short_path)!r}).__enter__(); print('up'); sys.exit(3)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (3, "up\n"), done.stderr
-    assert SlurmCluster(tmp_path).processes() == []
+    assert SlurmCluster(short_path).processes() == []
+
+
+def test_a_folder_too_deep_for_sockets_is_refused(tmp_path):
+    deep = tmp_path / ("d" * 100)
+    with pytest.raises(RuntimeError, match="a socket's path has at most 107 bytes; use another folder"):
+        SlurmCluster(deep).start()

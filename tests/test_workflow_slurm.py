@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,9 +65,9 @@ def folder(data, tmp_path) -> Path:
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster():
     # a core for each node: a batch each, and one that waits
-    with SlurmCluster(tmp_path / "slurm", cpus=1, gpus=1) as running:
+    with tempfile.TemporaryDirectory(prefix="slurm_") as short, SlurmCluster(Path(short), cpus=1, gpus=1) as running:
         yield running
 
 
