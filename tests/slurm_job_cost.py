@@ -23,7 +23,7 @@ from comparison.benchmark_engine import STEPS_OF_A_BATCH, write_data_set
 from tests.slurm_cluster import SlurmCluster, why_not
 from tests.workflow_runs import find_snakemake, workflow_command
 
-HERE = "--slurm-status-command squeue --slurm-init-seconds-before-status-checks 2 --latency-wait 5".split()
+HERE = "--slurm-init-seconds-before-status-checks 2 --latency-wait 5".split()
 
 
 def seconds_on_nodes(cluster: SlurmCluster) -> list[float]:

@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(reason is not None, reason=st
 NAMES = [f"p{number}" for number in range(9)]
 # so large that a batch lasts some seconds
 SHAPE = (120, 160, 28)
-# what a small cluster without accounting needs, and no waiting for the sake of a large one
-HERE = "--slurm-status-command squeue --slurm-init-seconds-before-status-checks 2 --latency-wait 5".split()
+# no waiting for the sake of a large cluster
+HERE = "--slurm-init-seconds-before-status-checks 2 --latency-wait 5".split()
 
 
 @pytest.fixture(scope="module")
