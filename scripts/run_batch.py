@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=cli.positive_whole_number, metavar="N", help="which batch of volumes.csv in it")
     parser.add_argument("--script", choices=SCRIPTS, default=SCRIPTS[0], help="what segments (default: %(default)s)")
     parser.add_argument("--swap_axes", action="store_true", help="convert: swap the first two axes")
+    parser.add_argument("--converted", action="store_true", help="process: from the working data that convert made")
     parser.add_argument("--gpu", action="store_true", help="process: on one of the GPUs that no other batch is on")
     return parser
 
@@ -67,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pose.gpus import claim_gpu
 
             claim_gpu()
-        failed = process(batch, folder, arguments.script, flags)
+        files = [found_files(folder, volume, arguments.converted) for volume in batch]
+        failed = process(batch, files, folder, arguments.script, flags)
     write_done(done_file(folder, arguments.step, arguments.batch), batch, failed)
     return cli.EXIT_OK
 
@@ -125,11 +127,12 @@ def convert(batch: Sequence[Volume], folder: Path, swap_axes: bool) -> dict[str,
     }
 
 
-def process(batch: Sequence[Volume], folder: Path, script: str, flags: Sequence[str]) -> dict[str, str]:
-    """Segment the volumes, from working data where there is some; return why volumes failed, by name."""
+def process(
+    batch: Sequence[Volume], files: Sequence[tuple[Path, Path | None]], folder: Path, script: str, flags: Sequence[str]
+) -> dict[str, str]:
+    """Segment the volumes from their scans and masks, ``files``; return why volumes failed, by name."""
     from pose.results import last_failure
 
-    files = [found_files(folder, volume) for volume in batch]
     command = [*volume_arguments(batch, files, folder), "--resume", "--record_failures", *flags]
     if run(script, command) == cli.EXIT_OK:
         return {}
@@ -150,12 +153,15 @@ def volume_arguments(
     return [*arguments, *(["--window", *batch[0].window.split()] if batch[0].window else [])]
 
 
-def found_files(folder: Path, volume: Volume) -> tuple[Path, Path | None]:
-    """Return scan and masks of a volume: working data, or the original where there is none, to the same result."""
-    image, masks = working_data(folder, volume)
-    if masks is not None and not masks.is_file():
-        masks = Path(volume.masks)
-    return image if image.is_file() else Path(volume.image), masks
+def found_files(folder: Path, volume: Volume, converted: bool) -> tuple[Path, Path | None]:
+    """Return scan and masks of a volume: ``converted`` ones, or the originals where one is missing, to the same result."""
+    originals = Path(volume.image), Path(volume.masks) if volume.masks else None
+    if not converted:  # what lies there is of an earlier day
+        return originals
+    return tuple(
+        original if made is None or not made.is_file() else made
+        for made, original in zip(working_data(folder, volume), originals, strict=True)
+    )
 
 
 def run(script: str, command: Sequence[str]) -> int:

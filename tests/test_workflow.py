@@ -168,6 +168,21 @@ def test_killed_and_started_again_it_gives_what_the_shell_scripts_give(tmp_path:
         assert (found["volumes"], found["run twice"], found["left behind"]) == (6, 0, 0)
 
 
+def test_working_data_of_an_earlier_day_is_not_taken_for_the_scan(tmp_path: Path) -> None:
+    write_chests(tmp_path, NAMES[:1])
+    run_workflow(tmp_path, GROWING)
+    results = tmp_path / "out" / "results" / "anna"
+    paths = []
+    for _ in range(2):
+        paths.append(json.loads(newest(results, "run_*.json").read_text())["image"]["path"])
+        write_chests(tmp_path / "another", NAMES[:2])
+        shutil.copy(tmp_path / "another" / "data" / "bert" / "ct.nii.gz", tmp_path / "data" / "anna" / "ct.nii.gz")
+        shutil.rmtree(tmp_path / "another")
+        run_workflow(tmp_path, {**GROWING, "convert": False})
+    assert (tmp_path / "out" / "working_data" / "image_anna.npz").is_file()
+    assert paths == ["out/working_data/image_anna.npz", "data/anna/ct.nii.gz"]
+
+
 RECORDING = """#!/bin/sh
 # stands for Python: notes when a step of a batch begins and ends, and which GPU it sees, and writes that it is done
 case $1 in
