@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
 import sys
@@ -28,6 +27,7 @@ sys.path.insert(0, str(PROJECT_ROOT))
 from comparison.benchmark_conversion import measure  # noqa: E402
 from comparison.benchmark_propagation import spread  # noqa: E402
 from pose import cli  # noqa: E402
+from pose.in_order import cores  # noqa: E402
 
 MEASURED_SCRIPT = PROJECT_ROOT / "comparison" / "measured_script.py"
 REGION_GROWING = "region_growing"
@@ -118,11 +118,6 @@ def fit(one: float, many: float, volumes: int) -> Cost:
 def volumes_per_hour(workers: int, seconds: float) -> float:
     """Return how many volumes ``workers`` finish in an hour, each at ``seconds`` a volume."""
     return workers * 3600 / seconds
-
-
-def cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_name(device) -> str:

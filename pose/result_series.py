@@ -49,10 +49,7 @@ class Series:
 
     def run_files(self) -> dict[str, results.RunFiles]:
         """Return the files of the newest run of each image."""
-        found = {
-            image: results.newest_run(one.folder / image) for one in self.sets for image in one.volume_metrics.index
-        }
-        return {image: run for image, run in found.items() if run is not None}
+        return {image: one.run_files(image) for one in self.sets for image in one.volume_metrics.index}
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
