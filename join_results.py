@@ -10,15 +10,16 @@ from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pose import cli, results
-from pose.atomic import reserved_stamp, timestamp, write_all_atomically
+from pose import cli
+from pose import results
+from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically
 from pose.cli import UserError
-from pose.in_order import InOrder, processes
-from pose.joint import Joint, interval_sums, table_of_all, table_per_volume, write_joint_raw_data
-from pose.prompts_saved import prompts_saved
-from pose.statistics import intervals_of_sums
-from pose.tables import as_text
-from pose.volume_list import Listing, list_volumes, processes_for, volume_folders
+from pose.results.in_order import InOrder, processes
+from pose.results.joint import Joint, interval_sums, table_of_all, table_per_volume, write_joint_raw_data
+from pose.results.prompts_saved import prompts_saved
+from pose.scores.statistics import intervals_of_sums
+from pose.files.tables import as_text
+from pose.results.volume_list import Listing, list_volumes, processes_for, volume_folders
 
 if TYPE_CHECKING:
     import pandas as pd

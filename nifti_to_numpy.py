@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pose.atomic import DiskFullError
+from pose.files.atomic import DiskFullError
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, configure_logging, run_main
-from pose.volume import count_not_finite, read_volume, write_volume
+from pose.scans.volume import count_not_finite, read_volume, write_volume
 
 LOGGER = logging.getLogger("pose")
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose import cli
+from pose.scores.review import REVIEW_BELOW
 
 if TYPE_CHECKING:
-    from pose.case import Case
-    from pose.prompt import Prompt
+    from pose.runs.case import Case
+    from pose.prompts.prompt import Prompt
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -39,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     cli.add_embeddings_arguments(parser)
     cli.add_figure_arguments(parser)
-    cli.add_run_arguments(parser, "results")
+    cli.add_run_arguments(parser, "results", REVIEW_BELOW)
     return parser
 
 
@@ -48,10 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
 
-    from pose import batch, figure_files, models, resume, run, segmenters
-    from pose.case import Job, load_case, plan_jobs, usable_prompts
-    from pose.crop import crop_volume
-    from pose.intensity import intensity_from_arguments
+    from pose.runs import batch, figure_files, resume, run
+    from pose.segmenters import models
+    from pose import segmenters
+    from pose.runs.case import Job, load_case, plan_jobs, usable_prompts
+    from pose.runs.crop import crop_volume
+    from pose.scans.intensity import intensity_from_arguments
 
     intensity_from_arguments(arguments)  # a mistake here is no volume's
     if arguments.repeat is not None and arguments.embeddings_cache is not None:
@@ -124,8 +127,8 @@ def describe_timing(repeat: int | None, first_of_process: bool) -> dict[str, Any
 
 def prompts_of_slices(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts of every slice, given by the user or taken from the ground truth."""
-    from pose.case import given_prompts, prompts_from_truth
-    from pose.prompt import prompt_slice
+    from pose.runs.case import given_prompts, prompts_from_truth
+    from pose.prompts.prompt import prompt_slice
 
     last = len(case.grey) - 1
     if arguments.slice is not None and arguments.slice > last:

@@ -19,12 +19,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pose import cli, seed
+from pose import cli
+from pose.scores.review import REVIEW_BELOW
+from pose.runs import seed
 
 if TYPE_CHECKING:
-    from pose.case import Case
-    from pose.models import ModelSpec
-    from pose.prompt import Prompt
+    from pose.runs.case import Case
+    from pose.segmenters.models import ModelSpec
+    from pose.prompts.prompt import Prompt
 
 METHODS = ("sam2_memory", "chain", "region_growing")
 
@@ -65,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     cli.add_model_arguments(parser, sam_version=2)
     cli.add_embeddings_arguments(parser)
     cli.add_figure_arguments(parser)
-    cli.add_run_arguments(parser, "results_video")
+    cli.add_run_arguments(parser, "results_video", REVIEW_BELOW)
     return parser
 
 
@@ -74,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
 
-    from pose import batch, figure_files, resume, run
-    from pose.case import Job, load_case, plan_jobs, usable_prompts
-    from pose.crop import crop_volume
-    from pose.intensity import intensity_from_arguments
+    from pose.runs import batch, figure_files, resume, run
+    from pose.runs.case import Job, load_case, plan_jobs, usable_prompts
+    from pose.runs.crop import crop_volume
+    from pose.scans.intensity import intensity_from_arguments
 
     seeded = seed.is_seeded(arguments)
     if arguments.slice is not None and not (arguments.point or arguments.negative_point or arguments.box):
@@ -144,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def choose_method(arguments: argparse.Namespace, seeded: bool) -> tuple:
     """Return (model or None, its weights or None, method), checked against each other."""
-    from pose import models
+    from pose.segmenters import models
 
     if arguments.method == "region_growing":
         refuse_memory_flags(arguments, seeded, "region_growing")
@@ -185,14 +187,15 @@ def load_segmenter(
         from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 
         return RegionGrowing(RegionGrowingSettings.from_arguments(arguments)), {"method": method}, None
-    from pose import models, segmenters
+    from pose.segmenters import models
+    from pose import segmenters
     from pose.segmenters.embeddings import embeddings_from_arguments
 
     device = models.choose_device("cpu" if on_cpu else arguments.device)
     precision = models.choose_precision(arguments.precision, device)
     embeddings = embeddings_from_arguments(arguments)
     if method == "sam2_memory":
-        from pose.segmenters.sam2_memory import Sam2Memory
+        from pose.segmenters.sam2.memory import Sam2Memory
 
         segmenter = Sam2Memory(
             spec, checkpoint, device, precision,
@@ -210,8 +213,8 @@ def load_segmenter(
 
 def prompts_of_volume(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts for the volume, given by the user or taken from one slice of the ground truth."""
-    from pose.case import given_prompts, prompts_from_truth
-    from pose.prompt import prompt_slice
+    from pose.runs.case import given_prompts, prompts_from_truth
+    from pose.prompts.prompt import prompt_slice
 
     prompts = given_prompts(case, arguments)
     if prompts is not None:

@@ -16,8 +16,9 @@ sys.path.insert(0, str(PROJECT_ROOT))
 
 import process_image  # noqa: E402
 import process_video  # noqa: E402
-from pose import cli, results  # noqa: E402
-from pose.volume import stem_of  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
+from pose.scans.volume import stem_of  # noqa: E402
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -23,8 +23,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli  # noqa: E402
-from pose.result_series import Series, add_series_arguments, read_series, write_outputs  # noqa: E402
-from pose.tables import as_text  # noqa: E402
+from pose.results.result_series import Series, add_series_arguments, read_series, write_outputs  # noqa: E402
+from pose.files.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,7 @@ def summary_of(choices: pd.DataFrame, metric: str) -> str:
 
 def draw(curve: pd.DataFrame, choices: pd.DataFrame, metric: str, path: Path) -> list[Path]:
     """Draw the median and the quartiles by place; below it where the best and the largest slice of each volume are."""
-    from pose.plots import SERIES, new_plot, save_plot
+    from pose.figures.plots import SERIES, new_plot, save_plot
 
     names = list(curve["results"].unique())
     with new_plot(160.0, 90.0 + 9.0 * len(names)) as figure:

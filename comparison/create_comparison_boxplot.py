@@ -22,7 +22,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli  # noqa: E402
-from pose.result_series import (  # noqa: E402
+from pose.results.result_series import (  # noqa: E402
     Series,
     Subset,
     add_series_arguments,
@@ -30,7 +30,7 @@ from pose.result_series import (  # noqa: E402
     read_series,
     write_outputs,
 )
-from pose.tables import as_text  # noqa: E402
+from pose.files.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,9 +112,9 @@ def make_box(series: Series, subset: Subset, metric: str) -> dict[str, Any]:
 
     Returns:
         "metric", "subset", "results"; "volumes" and "failed_volumes"; "undefined" (values missing), "zero" and
-        "infinite" values; what :func:`pose.box_plots.box_statistics` tells of the finite ones; and "outlier_rows".
+        "infinite" values; what :func:`pose.figures.box_plots.box_statistics` tells of the finite ones; and "outlier_rows".
     """
-    from pose.box_plots import box_statistics
+    from pose.figures.box_plots import box_statistics
 
     values = values_of(series, metric)
     values = values[[subset.holds(image) for image in values["image"]]]
@@ -151,8 +151,8 @@ def tables_of(boxes: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFra
 
 def draw(boxes: Sequence[dict[str, Any]], metrics: int, subsets: int, path: Path) -> list[Path]:
     """Draw a row of panels per metric and a column per subset, in each a box per set of results."""
-    from pose.box_plots import draw_boxes
-    from pose.plots import SERIES, new_plot, save_plot
+    from pose.figures.box_plots import draw_boxes
+    from pose.figures.plots import SERIES, new_plot, save_plot
 
     names = list(dict.fromkeys(box["results"] for box in boxes))
     width = max(80.0, min(240.0, MARGIN_MM + subsets * max(46.0, 17.0 * len(names))))

@@ -26,10 +26,11 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli, results  # noqa: E402
-from pose.result_series import Series, add_series_arguments, read_series, write_outputs  # noqa: E402
-from pose.statistics import mean_interval  # noqa: E402
-from pose.tables import as_text  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
+from pose.results.result_series import Series, add_series_arguments, read_series, write_outputs  # noqa: E402
+from pose.scores.statistics import mean_interval  # noqa: E402
+from pose.files.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,7 +258,7 @@ def reach_of(bins: pd.DataFrame, metric: str, score: float) -> str:
 
 def draw(bins: pd.DataFrame, per_volume: pd.DataFrame, metric: str, path: Path) -> list[Path]:
     """Draw the scores by distance, with each volume as a thin line, and below them how many volumes a bin holds."""
-    from pose.plots import SERIES, new_plot, save_plot
+    from pose.figures.plots import SERIES, new_plot, save_plot
 
     with new_plot(160.0, 110.0) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])

@@ -23,14 +23,16 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli, paired, results  # noqa: E402
-from pose.atomic import failure_named, write_all_atomically  # noqa: E402
-from pose.statistics import RESAMPLES, holm  # noqa: E402
+from pose import cli  # noqa: E402
+from pose.scores import paired  # noqa: E402
+from pose import results  # noqa: E402
+from pose.files.atomic import failure_named, write_all_atomically  # noqa: E402
+from pose.scores.statistics import RESAMPLES, holm  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pose.result_set import ResultSet
+    from pose.results.result_set import ResultSet
 
 PRINTED = (
     "data_set", "metric", "level", "n", "mean_first", "mean_second", "mean_difference", "t_p_holm", "wilcoxon_p_holm",
@@ -82,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     import pandas as pd
 
-    from pose.plots import new_plot, save_plot
-    from pose.tables import as_text
+    from pose.figures.plots import new_plot, save_plot
+    from pose.files.tables import as_text
 
     cli.configure_logging()
     rows: list[dict[str, Any]] = []
@@ -130,7 +132,7 @@ def data_sets(arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[str, s
     called = called or (["all"] if len(pairs) == 1 else [f"data set {number}" for number in range(1, len(pairs) + 1)])
     if len(set(called)) < len(called) or len(set(arguments.images)) < len(arguments.images):
         raise cli.UserError("--data_set, --images: each name and each pattern may be given once")
-    from pose.result_set import read_result_set
+    from pose.results.result_set import read_result_set
 
     for name, ((first_name, first_folder), (second_name, second_folder)) in zip(called, pairs, strict=True):
         if first_name == second_name:

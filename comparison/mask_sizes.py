@@ -21,9 +21,10 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli, results  # noqa: E402
-from pose.atomic import failure_named, write_all_atomically  # noqa: E402
-from pose.statistics import describe, quartiles  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
+from pose.files.atomic import failure_named, write_all_atomically  # noqa: E402
+from pose.scores.statistics import describe, quartiles  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     import pandas as pd
 
-    from pose.plots import new_plot, save_plot
-    from pose.tables import as_text
+    from pose.figures.plots import new_plot, save_plot
+    from pose.files.tables import as_text
 
     cli.configure_logging()
     names = [name for name, _ in arguments.results_folder_path] + [FROM_FILES] * bool(arguments.masks_file_path)
@@ -102,7 +103,7 @@ def slices_of_results(name: str, folder: Path, metric: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from pose.result_set import read_result_set
+    from pose.results.result_set import read_result_set
 
     raw_data = read_result_set(folder).raw_data
     if metric not in raw_data or metric == "image":
@@ -148,7 +149,7 @@ def slices_of_files(paths: Sequence[Path], labels: Sequence[int] | None) -> pd.D
     """
     import pandas as pd
 
-    from pose.volume import read_volume, stem_of
+    from pose.scans.volume import read_volume, stem_of
 
     parts: dict[str, pd.DataFrame] = {}
     for path in paths:
@@ -223,7 +224,7 @@ def draw(figure: Any, slices: pd.DataFrame, metric: str) -> None:
     """Draw the sizes in each volume as boxes and, where there is a metric, the metric of each slice over its size."""
     from matplotlib.ticker import EngFormatter
 
-    from pose.plots import SERIES
+    from pose.figures.plots import SERIES
 
     masked = slices[slices["voxels"] > 0]
     has_truth = masked["data_set"].isin(masked.loc[masked["mask"] == "ground truth", "data_set"])

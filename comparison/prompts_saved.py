@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli, results  # noqa: E402
-from pose.atomic import failure_named, write_all_atomically  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
+from pose.files.atomic import failure_named, write_all_atomically  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pose.result_set import ResultSet
+    from pose.results.result_set import ResultSet
 
 AS_GIVEN = "as given"
 MOST_NAMED = 60  # volumes; more have bars without names, on one page
@@ -50,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     import pandas as pd
 
-    from pose.plots import new_plot, save_plot
-    from pose.result_set import read_result_set
-    from pose.tables import as_text
+    from pose.figures.plots import new_plot, save_plot
+    from pose.results.result_set import read_result_set
+    from pose.files.tables import as_text
 
     cli.configure_logging()
     names = [name for name, _ in arguments.results_folder_path]
@@ -113,7 +114,7 @@ def totals(one: ResultSet, table: pd.DataFrame, include_seed_patient: bool) -> l
     Raises:
         UserError: no volume is left to count, or none has a masked slice.
     """
-    from pose.prompts_saved import PromptsSaved, prompts_saved
+    from pose.results.prompts_saved import PromptsSaved, prompts_saved
 
     counted = table if include_seed_patient else table[table["seed_patient"] == 0]
     masked = int(counted["masked_slices"].sum())
@@ -142,7 +143,7 @@ def sentence(row: dict[str, Any]) -> str:
 
 def draw(figure: Any, volumes: pd.DataFrame, total: pd.DataFrame) -> None:
     """Draw the masked slices of each volume as bars, a colour for each data set, and the prompts given on them."""
-    from pose.plots import SERIES
+    from pose.figures.plots import SERIES
 
     axes = figure.add_subplot()
     prompted = volumes["prompted_slices"].notna()

@@ -22,9 +22,10 @@ sys.path.insert(0, str(PROJECT_ROOT))
 
 import process_image  # noqa: E402
 from comparison.accuracy_table import tables_of  # noqa: E402
-from pose import cli, results  # noqa: E402
-from pose.crop import CROPS  # noqa: E402
-from pose.volume import Volume, read_mask, read_volume, stem_of, write_volume  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
+from pose.runs.crop import CROPS  # noqa: E402
+from pose.scans.volume import Volume, read_mask, read_volume, stem_of, write_volume  # noqa: E402
 
 COLUMNS = ("mean Jaccard", "mean Dice", "volume Dice", "seconds a slice", "frame kept")
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli, results  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,8 +22,9 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli, results  # noqa: E402
-from pose.result_series import (  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
+from pose.results.result_series import (  # noqa: E402
     Series,
     Subset,
     add_series_arguments,
@@ -31,7 +32,7 @@ from pose.result_series import (  # noqa: E402
     read_series,
     write_outputs,
 )
-from pose.tables import as_text  # noqa: E402
+from pose.files.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +160,7 @@ def procedure_of(volumes: Sequence[VolumeTimes], warm_up: str) -> str:
 
 def rows_of(series: Series, subset: Subset, times: dict[str, VolumeTimes], warm_up: str) -> list[dict[str, Any]]:
     """Return a row for each time of a subset, and for each setting in it: names, counts, statistics and the values."""
-    from pose.box_plots import box_statistics
+    from pose.figures.box_plots import box_statistics
 
     groups: dict[tuple, list[VolumeTimes]] = {}
     for image, one in times.items():
@@ -204,8 +205,8 @@ def labels_of(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def draw(rows: Sequence[dict[str, Any]], log_scale: bool, path: Path) -> list[Path]:
     """Draw a panel for each time of a slice, in each a box per set of results, subset and setting."""
-    from pose.box_plots import draw_boxes
-    from pose.plots import SERIES, new_plot, save_plot
+    from pose.figures.box_plots import draw_boxes
+    from pose.figures.plots import SERIES, new_plot, save_plot
 
     names = list(dict.fromkeys(row["results"] for row in rows))
     shown = [name for name in TIMES.values() if name != "both"]

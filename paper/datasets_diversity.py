@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pose import cli, results  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import pandas as pd
 
-    from pose.atomic import failure_named, write_all_atomically
-    from pose.plots import save_plot
+    from pose.files.atomic import failure_named, write_all_atomically
+    from pose.figures.plots import save_plot
 
     folder = arguments.output_folder_path
     with failure_named(folder, "cannot be made a folder"):
@@ -227,7 +228,7 @@ def table_of(patients: Sequence[Patient]) -> pd.DataFrame:
         count = {sex: sum(patient.sex == sex for patient in here) for sex in SEXES}
         known = count["female"] + count["male"]
         ages = pd.Series([patient.age for patient in here], dtype="float64")
-        statistics = results.statistics(ages)
+        statistics = results.statistics_of(ages)
         quartiles = ages.quantile([0.25, 0.5, 0.75])
         rows.append({
             "data_set": data_set, "patients": len(here), **count,
@@ -244,7 +245,7 @@ def plot_of(patients: Sequence[Patient]) -> Iterator[Figure]:
     """Yield a plot: for each data set, patients by sex, and by decade of age and sex."""
     from matplotlib.ticker import MaxNLocator
 
-    from pose.plots import SERIES, new_plot
+    from pose.figures.plots import SERIES, new_plot
 
     data_sets = list(dict.fromkeys(patient.data_set for patient in patients))
     colours = dict(zip(SEXES, (SERIES[1], SERIES[0], "#999999")))

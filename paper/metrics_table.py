@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pose import cli, results  # noqa: E402
-from pose.tables import as_text  # noqa: E402
+from pose import cli  # noqa: E402
+from pose import results  # noqa: E402
+from pose.files.tables import as_text  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from pose.result_set import ResultSet
+    from pose.results.result_set import ResultSet
 
 ALL = "all"
 STATISTICS = ("min", "max", "avg", "std", "n")
@@ -60,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.configure_logging()
     if Path(arguments.name).name != arguments.name:
         raise cli.UserError(f"--name: {arguments.name!r} is not the name of a file")
-    from pose.atomic import failure_named, write_all_atomically
-    from pose.plots import save_plot
-    from pose.result_set import read_result_set
+    from pose.files.atomic import failure_named, write_all_atomically
+    from pose.figures.plots import save_plot
+    from pose.results.result_set import read_result_set
 
     sets: dict[str, ResultSet] = {}
     for name, folder in arguments.results_folder_path:
@@ -113,7 +114,7 @@ def table_of_sets(
     """
     import pandas as pd
 
-    from pose.prompts_saved import prompts_saved
+    from pose.results.prompts_saved import prompts_saved
 
     rows = []
     for data_set in (ALL, *data_sets):
@@ -128,7 +129,7 @@ def table_of_sets(
                 values = slices[metric] if metric in slices else pd.Series(dtype="float64")
                 saved = prompts_saved(one.prompts[image] for image in images)
                 rows.append({
-                    "data_set": data_set, "metric": metric, "results": name, **results.statistics(values),
+                    "data_set": data_set, "metric": metric, "results": name, **results.statistics_of(values),
                     "volumes": len(images), "failed": sum(belongs(image, data_set) for image in one.failures),
                     "prompts_used": saved.used, "prompts_saved_percent": saved.saved_percent,
                 })  # fmt: skip
@@ -167,7 +168,7 @@ def plot_of_volumes(
     volumes: pd.DataFrame, names: Sequence[str], metric: str, marked: Sequence[str] = ()
 ) -> Iterator[Figure]:
     """Yield a plot of the means of :func:`table_of_volumes`: a line for each volume, those ``marked`` with a star."""
-    from pose.plots import SERIES, new_plot
+    from pose.figures.plots import SERIES, new_plot
 
     with new_plot(160.0, 34.0 + 5.0 * len(volumes)) as figure:
         axes = figure.add_subplot()
@@ -188,7 +189,7 @@ def plot_of_volumes(
 
 def write_latex(path: Path, table: pd.DataFrame) -> None:
     """Write a table for LaTeX, in the rules of the package booktabs: a block of rows per data set and metric."""
-    from paper.report_latex import escape
+    from paper.report.latex import escape
 
     lines = [r"\begin{tabular}{lll" + "r" * len(STATISTICS) + "}", r"\toprule"]
     lines += [" & ".join(["Data set", "Metric", "Results", *STATISTICS]) + r" \\"]

@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from pose.review import REVIEW_BELOW
-
 EXIT_OK = 0
 EXIT_VOLUME_FAILED = 1
 EXIT_USER_ERROR = 2
@@ -271,7 +269,7 @@ def add_embeddings_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add pictures for print and for talks; :mod:`pose.figure_files` says what they mean."""
+    """Add pictures for print and for talks; :mod:`pose.runs.figure_files` says what they mean."""
     group = parser.add_argument_group(
         "figures", "upright where the scan's orientation is known: anterior at the top, the patient's right at the left"
     )
@@ -301,8 +299,8 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str) -> None:
-    """Add where results go, and how a run behaves; ``results_folder`` is the default's name beside the image."""
+def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, review_below: float) -> None:
+    """Add where results go, and how a run behaves; ``results_folder`` is the default's name beside the image, ``review_below`` the default of --review_below."""
     group = parser.add_argument_group("run")
     group.add_argument(
         "-r", "--results_folder_path", type=Path, metavar="FOLDER",
@@ -317,7 +315,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str) -> N
         help="write an overlay picture and the prompt of every slice to debug/ beside the results folder",
     )
     group.add_argument(
-        "--review_below", type=share, default=REVIEW_BELOW, metavar="SCORE",
+        "--review_below", type=share, default=review_below, metavar="SCORE",
         help="mark a slice for review (needs_review in raw_data) where the model's own estimate of its IoU is below "
         "this: the least over objects and, in a chain, on the way from the prompt (default: %(default)s)",
     )

@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.name or Path(arguments.name).name != arguments.name:
         raise UserError(f"--name: {arguments.name!r} is not the name of a file")
 
-    from pose.phantom import chest_ct
-    from pose.volume import write_mask, write_volume
+    from pose.scans.phantom import chest_ct
+    from pose.scans.volume import write_mask, write_volume
 
     volume, labels = chest_ct(tuple(arguments.shape), arguments.seed)
     folder = arguments.output_folder_path

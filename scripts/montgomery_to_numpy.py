@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pose import cli  # noqa: E402
 from pose.cli import UserError  # noqa: E402
-from pose.volume import Volume, write_volume  # noqa: E402
+from pose.scans.volume import Volume, write_volume  # noqa: E402
 
 LOGGER = logging.getLogger("pose")
 

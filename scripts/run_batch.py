@@ -26,9 +26,9 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli  # noqa: E402
-from pose.atomic import DiskFullError, remove_leftovers, write_atomically  # noqa: E402
+from pose.files.atomic import DiskFullError, remove_leftovers, write_atomically  # noqa: E402
 from pose.cli import UserError  # noqa: E402
-from pose.dataset import SCRIPTS, Volume, read_list  # noqa: E402
+from pose.runs.dataset import SCRIPTS, Volume, read_list  # noqa: E402
 
 STEPS = ("check", "convert", "process", "summary")
 CHECKED = 2
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         failed = convert(batch, folder, arguments.swap_axes)
     else:
         if arguments.gpu:
-            from pose.gpus import claim_gpu
+            from pose.runs.gpus import claim_gpu
 
             claim_gpu()
         files = [found_files(folder, volume, arguments.converted) for volume in batch]

@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh                                 everything
 #   scripts/test.sh -m "not slow"                   the quick ones
-#   scripts/test.sh tests/test_prompt.py -k box     some
+#   scripts/test.sh tests/prompts/test_prompt.py -k box     some
 
 set -euo pipefail
 

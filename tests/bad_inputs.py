@@ -24,7 +24,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from pose.volume import Volume, read_volume, write_volume
+from pose.scans.volume import Volume, read_volume, write_volume
 from tests.cases import AFFINE, SHAPE_XYZ, two_blocks, write_nifti, write_two_blocks
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent

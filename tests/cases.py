@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from pose.cli import UserError
-from pose.prompt import Prompt
+from pose.prompts.prompt import Prompt
 from pose.segmenters import Prediction
 
 # x, y, z as NIfTI has them; the affine mirrors x and y, as CT files do

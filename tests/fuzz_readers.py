@@ -67,7 +67,7 @@ def _check_volume(volume: Any) -> None:
 
 def read_array_file(folder: Path, rng: random.Random) -> None:
     """Read a scan or a mask; what was read can be written back as the masks of a run are."""
-    from pose.volume import Volume, read_mask, read_volume, write_mask
+    from pose.scans.volume import Volume, read_mask, read_volume, write_mask
 
     path = next(path for path in folder.iterdir() if path.name.startswith("case.") and path.suffix != ".json")
     how, swap_axes = rng.randrange(4), rng.random() < 0.3
@@ -80,7 +80,7 @@ def read_array_file(folder: Path, rng: random.Random) -> None:
 
 def read_prompts_file(folder: Path, rng: random.Random) -> None:
     """Read prompts, for an image of known or unknown shape, and write them as a run does."""
-    from pose.prompt import prompts_to_json, read_prompts
+    from pose.prompts.prompt import prompts_to_json, read_prompts
 
     shape, swap_axes = rng.choice(((3, 4, 5), None)), rng.choice((None, False, True))
     prompts = read_prompts(folder / "case.json", shape, swap_axes)
@@ -89,7 +89,7 @@ def read_prompts_file(folder: Path, rng: random.Random) -> None:
 
 def read_results_folder(folder: Path, rng: random.Random) -> None:
     """Read the newest run of a folder as join_results.py does."""
-    from pose.prompts_saved import prompts_saved, read_volume_prompts
+    from pose.results.prompts_saved import prompts_saved, read_volume_prompts
     from pose.results import newest_run, read_table, summarise
 
     run = newest_run(folder)
@@ -107,9 +107,9 @@ def read_seed_memory(folder: Path, rng: random.Random) -> None:
     """Read a seed memory; its tensors have the dimensions that the network counts on."""
     import torch
 
-    from pose.seed import Seeds
-    from pose.segmenters.seed_memory import load_seed_memory
-    from pose.volume import Volume
+    from pose.runs.seed import Seeds
+    from pose.segmenters.sam2.seed_memory import load_seed_memory
+    from pose.scans.volume import Volume
 
     seeds, about = load_seed_memory(folder / "case.safetensors", **SEED_FACTS, device=torch.device("cpu"))
     Seeds(seeds, about["seeds"]).manifest_for(Volume(np.zeros((3, 4, 5), np.int16)), None)
@@ -122,7 +122,7 @@ def read_seed_memory(folder: Path, rng: random.Random) -> None:
 
 def read_model_files(folder: Path, rng: random.Random) -> None:
     """Read the description of a model, or the recorded hash of a checkpoint."""
-    from pose.models import read_config, recorded_sha256
+    from pose.segmenters.models import read_config, recorded_sha256
 
     if rng.random() < 0.3:
         recorded_sha256(folder / "weights.pt")
@@ -137,7 +137,7 @@ def read_model_files(folder: Path, rng: random.Random) -> None:
 
 def read_weights(folder: Path, rng: random.Random) -> None:
     """Load a checkpoint."""
-    from pose.models import load_weights
+    from pose.segmenters.models import load_weights
 
     state, _ = load_weights(folder / "case.pt", {})
     if not all(isinstance(name, str) for name in state):
@@ -238,14 +238,14 @@ def _work(reader: str, seed: int, case: int, seconds: float, folder: Path, curre
     import pandas  # noqa: F401
     import yaml  # noqa: F401
 
-    import pose.models
-    import pose.prompt
+    import pose.segmenters.models
+    import pose.prompts.prompt
     import pose.results  # noqa: F401
 
     if reader in ("seed_memory", "weights"):
         import torch  # noqa: F401
 
-        import pose.segmenters.seed_memory  # noqa: F401
+        import pose.segmenters.sam2.seed_memory  # noqa: F401
     counts: Counter[str] = Counter()
     for warm_up in range(50):
         with contextlib.suppress(Exception):

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from pose.phantom import LEFT_LUNG, RIGHT_LUNG, chest_ct
+from pose.scans.phantom import chest_ct
 
 CORONACASES = [f"coronacases_{number:03}" for number in range(1, 11)]
 RADIOPAEDIA = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pose.models import ModelSpec
+from pose.segmenters.models import ModelSpec
 from pose.segmenters.torchvision_import import import_torchvision
 
 TINY = ModelSpec(

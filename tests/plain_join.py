@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pose import results
-from pose.joint import FURTHER_STATISTICS, STATISTICS, TIMES, prompt_columns
-from pose.prompts_saved import prompts_saved, read_volume_prompts
-from pose.statistics import describe, mean_intervals
+from pose.results.joint import FURTHER_STATISTICS, STATISTICS, TIMES, prompt_columns
+from pose.results.prompts_saved import prompts_saved, read_volume_prompts
+from pose.scores.statistics import describe, mean_intervals
 
 
 def read(folder):

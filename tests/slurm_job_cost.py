@@ -19,7 +19,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from comparison.benchmark_engine import STEPS_OF_A_BATCH, write_data_set
+from comparison.benchmarks.engine import STEPS_OF_A_BATCH, write_data_set
 from tests.slurm_cluster import SlurmCluster, why_not
 from tests.workflow_runs import find_snakemake, workflow_command
 

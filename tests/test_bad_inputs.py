@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose.intensity import GreySlices, Intensity
-from pose.prompt import Prompt
-from pose.volume import Volume
+from pose.scans.intensity import GreySlices, Intensity
+from pose.prompts.prompt import Prompt
+from pose.scans.volume import Volume
 from tests.bad_inputs import (
     CASES, FULL, FULL_OF_RESULTS, ODD_CASES, BadInput, OddInput, Outcome, namespaces_missing, run_case, run_odd,
 )  # fmt: skip
@@ -95,7 +95,7 @@ def chain():
 def lite_medsam():
     import torch
 
-    from pose.models import checkpoint_path, find_model
+    from pose.segmenters.models import checkpoint_path, find_model
     from pose.segmenters.chain import Chain
     from pose.segmenters.lite_medsam import LiteMedSam
 
@@ -105,7 +105,7 @@ def lite_medsam():
 def sam2_memory(folder: Path):
     import torch
 
-    from pose.segmenters.sam2_memory import Sam2Memory
+    from pose.segmenters.sam2.memory import Sam2Memory
     from tests.networks import TINY, save_random_weights
 
     return Sam2Memory(TINY, save_random_weights(folder / "tiny.pt"), torch.device("cpu"), "fp32")

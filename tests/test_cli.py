@@ -11,7 +11,7 @@ import pytest
 
 from pose import cli
 from pose.cli import UserError
-from pose.models import REPOSITORY_FOLDER
+from pose.segmenters.models import REPOSITORY_FOLDER
 
 
 def test_a_user_error_is_one_line_and_exit_2(capsys):
@@ -88,7 +88,7 @@ def test_argument_types():
 def test_libraries_are_quiet_and_the_project_speaks():
     code = (
         "import logging; from pose import cli; cli.configure_logging(); logging.info('a library'); "
-        "logging.getLogger('pose.run').info('ours'); logging.warning('a library warns')"
+        "logging.getLogger('pose.runs.run').info('ours'); logging.warning('a library warns')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
     assert done.stderr == "INFO: ours\nWARNING: a library warns\n"

@@ -16,9 +16,10 @@ import pytest
 import join_results
 import process_image
 import process_video
-from pose import cli, models
-from pose.phantom import chest_ct
-from pose.volume import write_mask, write_volume
+from pose import cli
+from pose.segmenters import models
+from pose.scans.phantom import chest_ct
+from pose.scans.volume import write_mask, write_volume
 from tests.networks import TINY, save_random_weights
 
 TIMES = {"set_image_time", "predict_image_time", "process_image_time"}
@@ -34,7 +35,8 @@ SCRIPTS = {"process_image": process_image, "process_video": process_video}
 DRIVER = """
 import json, sys
 import process_image, process_video
-from pose import cli, models
+from pose import cli
+from pose.segmenters import models
 from tests.networks import TINY
 
 find_model = models.find_model

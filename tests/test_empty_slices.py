@@ -23,12 +23,13 @@ import pytest
 import join_results
 import process_image
 import process_video
-from comparison import accuracy_table, benchmark_chain, resolution_table, review_flag
+from comparison import accuracy_table, resolution_table, review_flag
+from comparison.benchmarks import chain as benchmark_chain
 from pose import segmenters
-from pose.intensity import WINDOWS, GreySlices, Intensity
-from pose.prompt import prompts_from_mask
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity
+from pose.prompts.prompt import prompts_from_mask
 from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
-from pose.volume import Volume
+from pose.scans.volume import Volume
 from tests.cases import DarkInBox, write_nifti
 from tests.test_process_image import only
 

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pose.cli import UserError
-from pose.models import read_config
-from pose.prompt import Prompt, read_prompts
-from pose.prompts_saved import read_volume_prompts
+from pose.segmenters.models import read_config
+from pose.prompts.prompt import Prompt, read_prompts
+from pose.results.prompts_saved import read_volume_prompts
 from pose.results import read_table
-from pose.segmenters.seed_memory import load_seed_memory
-from pose.volume import read_volume
+from pose.segmenters.sam2.seed_memory import load_seed_memory
+from pose.scans.volume import read_volume
 from tests import fuzz_mutations, fuzz_readers
 from tests.fuzz_readers import READERS, Hang, Wrong, fuzz, outcome_of
 

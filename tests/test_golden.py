@@ -9,9 +9,10 @@ import pytest
 
 import process_image
 import process_video
-from pose import cli, models
-from pose.phantom import chest_ct
-from pose.volume import write_mask, write_volume
+from pose import cli
+from pose.segmenters import models
+from pose.scans.phantom import chest_ct
+from pose.scans.volume import write_mask, write_volume
 from tests.test_process_image import only
 
 SHAPE, SEED = (128, 128, 7), 0

@@ -14,15 +14,17 @@ import torch
 
 import process_image
 import process_video
-from comparison.benchmark_memory import MovingDisc
-from comparison.random_weights import make_weights
-from pose import cli, metrics, models
-from pose.prompt import Prompt
-from pose.segmenters.sam2_memory import Sam2Memory
+from comparison.benchmarks.memory import MovingDisc
+from comparison.benchmarks.random_weights import make_weights
+from pose import cli
+from pose.scores import metrics
+from pose.segmenters import models
+from pose.prompts.prompt import Prompt
+from pose.segmenters.sam2.memory import Sam2Memory
 from scripts import make_phantom
 from tests.networks import TINY, save_random_weights
 from tests.test_process_image import only
-from tests.test_segmenters_sam2_memory import (
+from tests.segmenters.sam2.test_memory import (
     COLUMNS,
     PROMPTS,
     ROWS,

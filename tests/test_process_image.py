@@ -15,8 +15,9 @@ from PIL import Image
 
 import nifti_to_numpy
 import process_image
-from pose import cli, models, segmenters
-from pose.models import REPOSITORY_FOLDER
+from pose import cli, segmenters
+from pose.segmenters import models
+from pose.segmenters.models import REPOSITORY_FOLDER
 from pose.results import newest_run
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks

@@ -12,7 +12,8 @@ import pytest
 
 import process_image
 import process_video
-from pose import cli, models, segmenters
+from pose import cli, segmenters
+from pose.segmenters import models
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
 from tests.networks import TINY, save_random_weights
@@ -92,7 +93,7 @@ def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
 def test_sam2_memory_that_is_too_large_once_is_done_with_less(files, tmp_path, monkeypatch):
     import torch
 
-    from pose.segmenters.sam2_memory import Sam2Memory
+    from pose.segmenters.sam2.memory import Sam2Memory
 
     asked, track = [], Sam2Memory._track
 
@@ -148,7 +149,7 @@ def test_every_method_works_inside_a_crop_and_answers_in_the_whole_frame(files, 
 @pytest.mark.parametrize("size", [64, 96])
 @pytest.mark.parametrize("script", [process_image, process_video])
 def test_image_size_reaches_the_network_and_the_manifest(files, tmp_path, monkeypatch, script, size):
-    from pose.segmenters import sam2_image
+    from pose.segmenters.sam2 import image as sam2_image
 
     sizes = []
     build = sam2_image.fill_weights

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pose.models import REPOSITORY_FOLDER
-from pose.phantom import chest_ct
-from pose.volume import write_mask, write_volume
+from pose.segmenters.models import REPOSITORY_FOLDER
+from pose.scans.phantom import chest_ct
+from pose.scans.volume import write_mask, write_volume
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from pose.phantom import chest_ct
+from pose.scans.phantom import chest_ct
 from tests.miniature import nifti_bytes
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,8 +10,9 @@ from time import perf_counter
 import numpy as np
 
 from pose.cli import UserError
-from pose.prompt import Prompt
-from pose.segmenters import GreySlices, Prediction, SlicePredictions, SliceSegmenter
+from pose.prompts.prompt import Prompt
+from pose.scans.intensity import GreyStack
+from pose.segmenters.protocols import Prediction, SlicePredictions, SliceSegmenter
 from pose.segmenters.grey_levels import LOG_ODDS_LIMIT, GreyLevels, learn_grey_levels
 from pose.segmenters.mask_parts import (
     box_around,
@@ -137,7 +138,7 @@ class Chain:
         self.name = slice_segmenter.name
         self.prompt_kinds = slice_segmenter.prompt_kinds | {"mask"}
 
-    def segment(self, grey: GreySlices, prompts: Sequence[Prompt]) -> Iterator[SlicePredictions]:
+    def segment(self, grey: GreyStack, prompts: Sequence[Prompt]) -> Iterator[SlicePredictions]:
         """Yield the predictions of every slice, once; an object that has ended or was not found has an empty mask.
 
         Raises:
@@ -210,7 +211,7 @@ class Chain:
         return replace(track, mask=fill_small_holes(mask, self.settings.largest_hole), log_odds=total)
 
     def _sweep(
-        self, grey: GreySlices, starts: dict[tuple[int, int], _Track | None], direction: int, gathered: _Gathering
+        self, grey: GreyStack, starts: dict[tuple[int, int], _Track | None], direction: int, gathered: _Gathering
     ) -> Iterator[SlicePredictions]:
         """Carry every object in one direction as far as the slices nearer to its prompt than to its next one."""
         prompted = {key: sorted(index for other, index in starts if other == key) for key, _ in starts}
@@ -229,7 +230,7 @@ class Chain:
                 yield from gathered.add(index, carried, times, grey.shape[:2])
 
     def _carry(
-        self, grey: GreySlices, index: int, tracks: dict[int, _Track | None]
+        self, grey: GreyStack, index: int, tracks: dict[int, _Track | None]
     ) -> tuple[dict[int, _Track | None], tuple[float | None, float | None]]:
         """Segment the slice ``index`` for objects whose last masks lie on the slice before; None has ended."""
         if all(track is None for track in tracks.values()):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
+from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
 from pose.cli import UserError
 
 # part of every name: raise it where slices are prepared or tensors are stored in another way

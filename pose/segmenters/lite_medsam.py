@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from pose.cli import UserError
-from pose.models import checkpoint_path, fill_weights, find_model, load_weights
-from pose.prompt import Box, Prompt
-from pose.segmenters import Prediction
+from pose.segmenters.models import checkpoint_path, fill_weights, find_model, load_weights
+from pose.prompts.prompt import Box, Prompt
+from pose.segmenters.protocols import Prediction
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.sam_inputs import wait_for
 from pose.segmenters.torchvision_import import import_torchvision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pose.prompt import Box
+from pose.prompts.prompt import Box
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 COMPACT_SHARE = 0.3  # of its box that a part fills; a slimmer one, a crescent say, is halved

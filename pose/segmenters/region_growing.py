@@ -10,8 +10,9 @@ from time import perf_counter
 import numpy as np
 
 from pose.cli import UserError
-from pose.prompt import Prompt
-from pose.segmenters import GreySlices, Prediction, SlicePredictions
+from pose.prompts.prompt import Prompt
+from pose.scans.intensity import GreyStack
+from pose.segmenters.protocols import Prediction, SlicePredictions
 from pose.segmenters.connected import PackedMask, connected_to_seeds
 
 BOX_SURROUNDINGS = 5  # pixels round a box that show what the object is not
@@ -78,7 +79,7 @@ class RegionGrowing:
     def __init__(self, settings: RegionGrowingSettings = RegionGrowingSettings()):
         self.settings = settings
 
-    def segment(self, grey: GreySlices, prompts: Sequence[Prompt]) -> Iterator[SlicePredictions]:
+    def segment(self, grey: GreyStack, prompts: Sequence[Prompt]) -> Iterator[SlicePredictions]:
         """Yield the predictions of every slice, the first one first.
 
         ``set_image_time`` is the time to read a slice and find its candidates, ``predict_image_time`` the slice's even
@@ -121,7 +122,7 @@ class RegionGrowing:
             yield SlicePredictions(index, objects, read_times[index], share + perf_counter() - began)
 
     def _seeds(
-        self, grey: GreySlices, prompts: Sequence[Prompt]
+        self, grey: GreyStack, prompts: Sequence[Prompt]
     ) -> tuple[dict[int, list[tuple[int, np.ndarray]]], dict[int, list[tuple[float, int, int]]]]:
         """Return, by object, (slice, mask) of its seeds and (smoothing, first, last) of its grey levels."""
         from pose.segmenters.grey_levels import learn_grey_levels
@@ -162,7 +163,7 @@ class RegionGrowing:
         return inside
 
 
-def level_counts(grey: GreySlices) -> np.ndarray:
+def level_counts(grey: GreyStack) -> np.ndarray:
     """Return how many voxels of a volume have each of the 256 grey levels."""
     return np.sum([np.bincount(grey[index].ravel(), minlength=256) for index in range(len(grey))], axis=0)
 

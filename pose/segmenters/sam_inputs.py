@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pose.cli import UserError
-from pose.prompt import Prompt
-from pose.segmenters import Prediction
+from pose.prompts.prompt import Prompt
+from pose.segmenters.protocols import Prediction
 
 if TYPE_CHECKING:
     import torch

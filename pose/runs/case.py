@@ -1,0 +1,203 @@
+"""One volume of the command line: its files, ground truth and grey slices, where its results go, and prompts given for it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pose.cli import UserError
+from pose.scans.intensity import GreySlices, intensity_from_arguments
+from pose.prompts.prompt import Prompt, check_prompts, prompt_from_arguments, prompts_from_mask, read_prompts
+from pose.scans.volume import Volume, read_mask, read_volume, stem_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume of the command line: its files, the prompts for it if they come from a file, and where its results go."""
+
+    image_path: Path
+    masks_path: Path | None
+    results_folder: Path
+    debug_folder: Path
+    prompts_path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The name under which its results lie: one of --names, or that of the image without its suffix."""
+        return self.results_folder.name or stem_of(self.image_path)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job whose files have been read.
+
+    Attributes:
+        truth: (rows, columns, slices) labels of the ground truth, or None.
+        grey: the slices as the models see them.
+    """
+
+    job: Job
+    volume: Volume
+    truth: np.ndarray | None
+    grey: GreySlices
+
+    @property
+    def swap_axes(self) -> bool | None:
+        """Whether the axes of the source were swapped; None for arrays of which nobody knows."""
+        return None if self.volume.affine is None else self.volume.swap_axes
+
+    @cached_property
+    def labels(self) -> list[int]:
+        """Labels of the ground truth."""
+        return [] if self.truth is None else labels_of(self.truth)
+
+    @cached_property
+    def masked_slices(self) -> list[int]:
+        """Slices on which the ground truth has a label."""
+        return [] if self.truth is None else np.flatnonzero(self.truth.any(axis=(0, 1))).tolist()
+
+    def required_truth(self) -> np.ndarray:
+        """Return the ground truth.
+
+        Raises:
+            UserError: there is none, so that the prompt has to come from the user.
+        """
+        if self.truth is None:
+            raise UserError(
+                f"{self.job.image_path}: no prompt; give --masks_file_path, --prompt_file_path, or --slice with --point or --box"
+            )
+        return self.truth
+
+
+def labels_of(truth: np.ndarray) -> list[int]:
+    """Return the labels above 0 of (rows, columns, slices) whole numbers, in ascending order, a slice at a time."""
+    found = [np.unique(truth[:, :, index]) for index in range(truth.shape[2])]
+    return [label for label in np.unique(np.concatenate(found)).tolist() if label > 0]
+
+
+def plan_jobs(arguments: argparse.Namespace, results_name: str) -> list[Job]:
+    """Pair images with masks, prompts and results folders.
+
+    Raises:
+        UserError: as many masks, names or files of prompts as images were not given (of prompts, one may serve all), a
+            name is none, or two images would write to the same folder.
+    """
+    images, masks, prompts = arguments.image_file_path, arguments.masks_file_path, arguments.prompt_file_path or [None]
+    names = arguments.names or [stem_of(image) for image in images]
+    if masks and len(masks) != len(images):
+        raise UserError(f"--masks_file_path: {len(masks)} files for {len(images)} images of --image_file_path")
+    if len(names) != len(images):
+        raise UserError(f"--names: {len(names)} names for {len(images)} images of --image_file_path")
+    if len(prompts) not in (1, len(images)):
+        given = f"--prompt_file_path: {len(prompts)} files for {len(images)} images of --image_file_path"
+        raise UserError(f"{given}; give one for all, or one for each")
+    jobs: dict[Path, Job] = {}
+    for index, (image, name) in enumerate(zip(images, names, strict=True)):
+        if arguments.names and not is_name(name):
+            raise UserError(f"--names {name}: not the name of a folder of results: no slash, and no dot in front")
+        root = arguments.results_folder_path or image.parent / results_name
+        folder = root / name
+        if folder in jobs:
+            raise UserError(f"{image}: has the same name as {jobs[folder].image_path}; both would write to {folder}")
+        prompts_path = prompts[index] if len(prompts) > 1 else prompts[0]
+        jobs[folder] = Job(
+            image, masks[index] if masks else None, folder, root.parent / "debug" / name, prompts_path
+        )
+    return list(jobs.values())
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a folder of results can be called so, one that is found again: a hidden one is left out of tables."""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+
+
+def load_case(job: Job, arguments: argparse.Namespace) -> Case:
+    """Read the files of ``job``; the labels that do not count are removed from the ground truth."""
+    volume = read_volume(job.image_path, swap_axes=arguments.swap_axes)
+    truth = None
+    if job.masks_path is not None:
+        truth = read_mask(
+            job.masks_path, volume, arguments.swap_axes, allow_geometry_mismatch=arguments.allow_geometry_mismatch
+        ).voxels
+        if arguments.labels is not None:
+            present = labels_of(truth)
+            for label in arguments.labels:
+                if label not in present:
+                    raise UserError(f"{job.masks_path}: holds no label {label} (--labels); it holds {present}")
+            for index in range(truth.shape[2]):
+                here = truth[:, :, index]
+                here[~np.isin(here, arguments.labels)] = 0
+    return Case(job, volume, truth, GreySlices(volume, intensity_from_arguments(arguments)))
+
+
+def given_prompts(case: Case, arguments: argparse.Namespace) -> list[Prompt] | None:
+    """Return the prompts that the user gave as a file or on the command line, checked; None where there are none."""
+    on_command_line = bool(arguments.point or arguments.negative_point or arguments.box)
+    if case.job.prompts_path is not None:
+        if on_command_line:
+            given = f"--prompt_file_path {case.job.prompts_path}"
+            raise UserError(f"{given}: not together with --point, --negative_point or --box")
+        prompts = read_prompts(case.job.prompts_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
+    elif on_command_line:
+        prompts = [prompt_from_arguments(arguments.slice, arguments.point, arguments.negative_point, arguments.box)]
+        check_prompts(prompts, case.volume.voxels.shape, case.job.image_path)
+    else:
+        return None
+    return prompts
+
+
+def prompts_from_truth(case: Case, slice_index: int, arguments: argparse.Namespace) -> list[Prompt]:
+    """Return the prompts of one slice, taken from its ground truth as the command line asks."""
+    return prompts_from_mask(
+        case.required_truth()[:, :, slice_index],
+        slice_index,
+        objects=arguments.objects,
+        use_bounding_box=arguments.use_bounding_box,
+        use_masks_contours=arguments.use_masks_contours,
+        move_centroids=not arguments.no_move_centroids,
+        negative_point=not arguments.no_negative_point,
+        displace_negative_point=arguments.displace_negative_point,
+        source=case.job.masks_path,
+    )
+
+
+def usable_prompts(prompts: Sequence[Prompt], kinds: frozenset[str], model: str) -> list[Prompt]:
+    """Return the prompts with only what ``model`` takes of "points", "box" and "mask"; what is left out is logged once.
+
+    Raises:
+        UserError: a prompt of which nothing is left.
+    """
+    usable = []
+    left_out: set[str] = set()
+    for prompt in prompts:
+        given = {
+            "points": bool(prompt.positive_points or prompt.negative_points),
+            "box": prompt.box is not None,
+            "mask": prompt.mask is not None,
+        }
+        unused = {kind for kind, there in given.items() if there and kind not in kinds}
+        left_out |= unused
+        if not any(there and kind in kinds for kind, there in given.items()):
+            advice = "; add --use_bounding_box, or give --box" if "points" not in kinds else ""
+            raise UserError(
+                f"slice {prompt.slice}, object {prompt.object_id}: {model} takes {' and '.join(sorted(kinds))} only, the "
+                f"prompt has none{advice}"
+            )
+        if "points" in unused:
+            prompt = replace(prompt, positive_points=(), negative_points=())
+        if "box" in unused:
+            prompt = replace(prompt, box=None)
+        if "mask" in unused:
+            prompt = replace(prompt, mask=None, mask_file_path=None)
+        usable.append(prompt)
+    if left_out:
+        logger.info("%s takes %s only: %s left out", model, " and ".join(sorted(kinds)), " and ".join(sorted(left_out)))
+    return usable

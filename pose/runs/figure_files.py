@@ -1,0 +1,173 @@
+"""Figure files: the pictures for print and for talks that a command line asks for, see ``cli.add_figure_arguments``."""
+
+from __future__ import annotations
+
+import argparse
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pose.files.atomic import failure_named
+from pose.cli import UserError
+from pose.prompts.prompt import Prompt
+from pose.figures.upright import Turn, turn_by, upright
+
+if TYPE_CHECKING:
+    from pose.runs.case import Case
+
+DRAWN = ("prompt", "prediction", "truth", "none")
+DRAWN_UNLESS_TOLD = ("prompt", "prediction")
+PLACES = ("image", "slice")
+
+
+@dataclass(frozen=True)
+class FigureFile:
+    """A picture to write: its path, in which {image} and {slice} stand for those at hand, and what is drawn on it."""
+
+    path: str
+    drawn: frozenset[str]
+
+    @property
+    def places(self) -> set[str]:
+        """Which of "image" and "slice" the path tells."""
+        return {name for _, name, _, _ in string.Formatter().parse(self.path) if name is not None}
+
+    def path_of(self, image: str, slice_index: int) -> Path:
+        """Return the path of one picture."""
+        return Path(self.path.format(image=image, slice=slice_index))
+
+
+def check_figures(arguments: argparse.Namespace, images: int, one_slice: bool = False) -> list[FigureFile]:
+    """Return the figures that are asked for.
+
+    Args:
+        arguments: the command line.
+        images: how many volumes it names.
+        one_slice: whether results are of one slice alone.
+
+    Raises:
+        UserError: a name that is no PNG, names something else than {image} and {slice}, or that several pictures would
+            have; a word for something that is not drawn; a flag without a figure that it could be about.
+    """
+    asked = [_figure_file(*words) for words in arguments.figure]
+    if not asked and arguments.figure_slices is not None:
+        raise UserError(f"--figure_slices {' '.join(map(str, arguments.figure_slices))}: there is no --figure")
+    if not asked and arguments.gif is None:
+        for flag in ("rotate", "flip"):
+            if getattr(arguments, flag) is not None:
+                raise UserError(f"--{flag} {getattr(arguments, flag)}: turns --figure and --gif, and there is neither")
+    one_slice = one_slice or len(set(arguments.figure_slices or ())) == 1
+    for figure in asked:
+        if images > 1 and "image" not in figure.places:
+            raise UserError(f"--figure {figure.path}: {images} images would have this name; put {{image}} into it")
+        if not one_slice and "slice" not in figure.places:
+            advice = "put {slice} into it, or choose one by --figure_slices"
+            raise UserError(f"--figure {figure.path}: several slices would have this name; {advice}")
+    paths = [figure.path for figure in asked]
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise UserError(f"--figure {twice[0]}: is asked for twice")
+    return asked
+
+
+def _figure_file(path: str, *drawn: str) -> FigureFile:
+    for word in drawn:
+        if word not in DRAWN:
+            raise UserError(f"--figure {path}: {word} is not among what can be drawn: {', '.join(DRAWN)}")
+    if "none" in drawn and len(drawn) > 1:
+        raise UserError(f"--figure {path}: none, and yet {' '.join(word for word in drawn if word != 'none')}")
+    if not path.lower().endswith(".png"):
+        raise UserError(f"--figure {path}: a picture is a .png")
+    figure = FigureFile(path, frozenset(drawn or DRAWN_UNLESS_TOLD) - {"none"})
+    try:
+        unknown = figure.places.difference(PLACES)
+        figure.path_of("", 0)
+    except (ValueError, LookupError) as error:
+        raise UserError(f"--figure {path}: {error}; only {{image}} and {{slice}} may stand in braces") from None
+    if unknown:
+        raise UserError(f"--figure {path}: {{{min(unknown)}}} is unknown; a name may hold {{image}} and {{slice}}")
+    return figure
+
+
+def write_figures(
+    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, slices: Sequence[int], arguments: argparse.Namespace
+) -> list[Path]:
+    """Write the figures of one volume, and return their paths.
+
+    Args:
+        prompts: what the model was asked.
+        labels: (rows, columns, slices) what was predicted.
+        slices: those that were worked on.
+        arguments: the command line, as :func:`check_figures` let it pass.
+
+    Raises:
+        UserError: --figure_slices names a slice that was not worked on, truth is to be drawn where there is none, or a
+            file cannot be written.
+    """
+    from pose.figures import overlays
+
+    asked = [_figure_file(*words) for words in arguments.figure]
+    if not asked:
+        return []
+    if case.truth is None and (needs := [figure.path for figure in asked if "truth" in figure.drawn]):
+        image = case.job.image_path
+        raise UserError(f"--figure {needs[0]}: {image} has no ground truth to draw; give --masks_file_path")
+    turn, written = turn_of(case, arguments), []
+    for index in _slices_to_draw(case, prompts, labels, slices, arguments.figure_slices):
+        here = [turn.prompt(prompt, labels.shape[:2]) for prompt in prompts if prompt.slice == index]
+        truth = None if case.truth is None else turn.slice(case.truth[:, :, index])
+        for figure in asked:
+            path = figure.path_of(case.job.name, index)
+            drawing = overlays.print_figure(
+                np.ascontiguousarray(turn.slice(case.grey[index])),
+                arguments.figure_size,
+                prediction=turn.slice(labels[:, :, index]) if "prediction" in figure.drawn else None,
+                truth=truth if "truth" in figure.drawn else None,
+                prompts=here if "prompt" in figure.drawn else (),
+                spacing_mm=turn.spacing(case.volume.spacing_mm),
+            )
+            with failure_named(path.parent, "figures cannot be written here"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            overlays.save_png(path, drawing)
+            written.append(path)
+    return written
+
+
+def _slices_to_draw(
+    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, slices: Sequence[int], asked: Sequence[int] | None
+) -> list[int]:
+    if asked is None and len(slices) == 1:
+        return list(slices)
+    if asked is None:
+        prompted = {prompt.slice for prompt in prompts} | set(case.masked_slices)
+        return [index for index in slices if index in prompted or labels[:, :, index].any()]
+    for index in asked:
+        if index not in slices:
+            given = f"{slices[0]}" if len(slices) == 1 else f"{slices[0]} to {slices[-1]}"
+            image = case.job.image_path
+            raise UserError(f"{image}: --figure_slices {index} is not among the slices worked on, {given}")
+    return sorted(set(asked))
+
+
+def gif_of(
+    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, slices: Sequence[int], arguments: argparse.Namespace
+) -> bytes | None:
+    """Return the GIF of a volume's predictions, or None where none is asked for; see :func:`write_figures`."""
+    if arguments.gif is None:
+        return None
+    from pose.figures.animation import predictions_gif
+
+    return predictions_gif(
+        case.grey, labels, slices, prompts=prompts, filled=arguments.gif == "filled", turn=turn_of(case, arguments),
+        spacing_mm=case.volume.spacing_mm,
+    )  # fmt: skip
+
+
+def turn_of(case: Case, arguments: argparse.Namespace) -> Turn:
+    """Return how pictures are turned: as the command line says or, where it does not, upright by the scan's geometry."""
+    if arguments.rotate is None and arguments.flip is None:
+        return upright(case.volume)
+    return turn_by(arguments.rotate or 0, arguments.flip or "none")

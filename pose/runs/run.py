@@ -1,0 +1,247 @@
+"""One volume from predictions to results: what process_image.py and process_video.py share."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pose.runs import figure_files
+from pose.scores import metrics
+from pose import results
+from pose.files.atomic import failure_named, write_atomically
+from pose.runs.case import Case
+from pose.prompts.prompt import Prompt, prompts_to_json
+from pose.results.prompts_saved import VolumePrompts, prompts_saved
+from pose.runs.resume import sha256_once
+from pose.scores.review import Estimate, review
+from pose.scans.volume import Volume, write_mask
+
+if TYPE_CHECKING:
+    from pose.segmenters import Prediction, SlicePredictions
+    from pose.segmenters.embeddings import EmbeddingsCache
+
+
+def label_map(objects: dict[int, Prediction], shape: tuple[int, int]) -> np.ndarray:
+    """Paint the objects of a slice with their ids; where two overlap, the one with the larger logit (or lower id) wins.
+
+    Returns:
+        (rows, columns) uint16.
+    """
+    labels = np.zeros(shape, dtype=np.uint16)
+    strongest = np.full(shape, -np.inf, dtype=np.float32)
+    for object_id, prediction in sorted(objects.items()):
+        strength = prediction.logits if prediction.logits is not None else np.zeros(shape, dtype=np.float32)
+        wins = prediction.mask & (strength > strongest)
+        labels[wins] = object_id
+        strongest[wins] = strength[wins]
+    return labels
+
+
+def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
+    """Return the row of raw_data for one slice; the SAM score of several objects is their mean."""
+    truth = None if case.truth is None else case.truth[:, :, predictions.slice]
+    spacing_mm = None if case.volume.spacing_mm is None else case.volume.spacing_mm[:2]
+    times = predictions.set_image_time, predictions.predict_image_time
+    row: dict[str, Any] = {
+        "slice": predictions.slice,
+        "sam_score": mean_of(prediction.score for prediction in predictions.objects.values()),
+        "set_image_time": times[0],
+        "predict_image_time": times[1],
+        "process_image_time": None if None in times else sum(times),
+        "object_score": mean_of(prediction.object_score for prediction in predictions.objects.values()),
+    }
+    row.update(metrics.slice_metrics(None if truth is None else truth > 0, labels > 0, spacing_mm))
+    if per_label:
+        for label in case.labels:
+            row[f"jaccard_label_{label}"] = metrics.jaccard(truth == label, labels == label)
+            row[f"dice_label_{label}"] = metrics.dice(truth == label, labels == label)
+    return row
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are there, or None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def segment_and_write(
+    case: Case,
+    prompts: Sequence[Prompt],
+    predictions: Iterator[SlicePredictions],
+    slices: Sequence[int],
+    arguments: argparse.Namespace,
+    manifest: dict[str, Any],
+    embeddings: EmbeddingsCache | None = None,
+) -> dict[str, Path]:
+    """Run ``predictions`` to their end, score them, and write every result of the volume.
+
+    Args:
+        slices: the slices that ``predictions`` will yield; they are the rows of raw_data.
+        manifest: what is known of the run so far (model, device, precision).
+        embeddings: the cache that the predictions use; the manifest says how often it held a slice of this volume.
+
+    Returns:
+        Every file written, by kind; the manifest was written last.
+    """
+    from tqdm import tqdm
+
+    if embeddings is not None:
+        embeddings.reset_counts()
+    started, start = datetime.now(), perf_counter()
+    volume = case.volume
+    labels = np.zeros((len(case.grey), *case.grey.shape[:2]), np.uint8).transpose(1, 2, 0)  # a slice lies in one piece
+    rows: dict[int, dict[str, Any]] = {}
+    estimates: dict[int, dict[int, Estimate]] = {}
+    times: list[tuple[float, ...]] = []
+    per_label = arguments.objects == "per_label" and case.truth is not None
+    if arguments.debug:
+        with failure_named(case.job.debug_folder, "pictures cannot be written here"):
+            case.job.debug_folder.mkdir(parents=True, exist_ok=True)
+    for found in tqdm(predictions, total=len(slices), desc=case.job.name, unit="slice"):
+        if max(found.objects, default=0) > np.iinfo(labels.dtype).max:
+            labels = labels.astype(np.uint16)
+        labels[:, :, found.slice] = label_map(found.objects, labels.shape[:2])
+        times += [(found.slice, number, *pair, sum(pair)) for number, pair in enumerate(found.repetitions)]
+        rows[found.slice] = slice_row(case, found, labels[:, :, found.slice], per_label)
+        estimates[found.slice] = {
+            object_id: Estimate(bool(one.mask.any()), one.score, one.object_score)
+            for object_id, one in found.objects.items()
+        }
+        if arguments.debug and found.objects:
+            write_debug(case, prompts, found, labels[:, :, found.slice])
+    segmented = perf_counter()
+
+    volume_metrics: dict[str, float | int | None] = {}
+    # distances take seconds, and let another thread work meanwhile
+    with ThreadPoolExecutor(1) as worker:
+        measured = None
+        if case.truth is not None and len(slices) == len(case.grey):
+            measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.spacing_mm)
+        contact_sheet = contact_sheet_png(case, labels, rows, prompts)
+        volume_metrics.update(measured.result() if measured is not None else {})
+    figure_files.write_figures(case, prompts, labels, slices, arguments)
+    animation = figure_files.gif_of(case, prompts, labels, slices, arguments)
+    chained = manifest.get("method") == "chain"
+    reviews = review(estimates, prompted_slices(prompts), review_below=arguments.review_below, chained=chained)
+    for index, one in reviews.items():
+        rows[index].update(needs_review=None if one.needed is None else int(one.needed), review_score=one.score)
+    needed = [one.needed for one in reviews.values() if one.needed is not None]
+    volume_metrics["slices_to_review"] = sum(needed) if needed else None
+    asked = VolumePrompts(
+        prompted_slices=len({prompt.slice for prompt in prompts}),
+        masked_slices=None if case.truth is None else len(set(case.masked_slices).intersection(slices)),
+        seeds=frozenset(one["slice_sha256"] for one in manifest.get("seed", {}).get("seeds", ())),
+    )
+    masks_path = case.job.masks_path
+    manifest = {
+        "status": "done",
+        "command": shlex.join(sys.argv),
+        "arguments": {key: _plain(value) for key, value in vars(arguments).items()},
+        **manifest,
+        **({} if embeddings is None else {"embeddings_cache": embeddings.describe()}),
+        "image": _describe_input(case.job.image_path, volume),
+        "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_once(masks_path)},
+        "slices": len(slices),
+        "masked_slices": asked.masked_slices,
+        "prompted_slices": asked.prompted_slices,
+        "prompts": len(prompts),
+        "prompts_used": prompts_saved([asked]).used,
+        "prompts_saved_percent": prompts_saved([asked]).saved_percent,
+        "started": started.isoformat(timespec="seconds"),
+        "segmentation_seconds": segmented - start,
+        "total_seconds": perf_counter() - start,
+        **results.environment_manifest(),
+    }
+    return results.write_results(
+        case.job.results_folder,
+        rows=[rows[index] for index in sorted(rows)],
+        volume_metrics=volume_metrics,
+        prompts_json=prompts_json(case, prompts),
+        masks_suffix=".npz" if volume.affine is None else ".nii.gz",
+        masks_writer=lambda path: write_mask(path, labels, volume),
+        times=times,
+        manifest=manifest,
+        pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
+        animations={} if animation is None else {"predictions": lambda path: path.write_bytes(animation)},
+    )
+
+
+def prompted_slices(prompts: Sequence[Prompt]) -> dict[int, set[int]]:
+    """Return the prompted slices of each object."""
+    slices: dict[int, set[int]] = {}
+    for prompt in prompts:
+        slices.setdefault(prompt.object_id, set()).add(prompt.slice)
+    return slices
+
+
+def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Return prompts for the volume of ``case`` as its JSON files hold them."""
+    return prompts_to_json(
+        prompts, image_file_path=case.job.image_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes
+    )
+
+
+def contact_sheet_png(
+    case: Case, labels: np.ndarray, rows: dict[int, dict[str, Any]], prompts: Sequence[Prompt]
+) -> bytes:
+    """Draw the one picture of a volume: a grid of slices with contours, and the Dice of each slice as a curve."""
+    from pose.figures import overlays
+
+    dice = None
+    if case.truth is not None:
+        dice = [rows.get(index, {}).get("dice", np.nan) for index in range(len(case.grey))]
+    figure = overlays.contact_sheet_figure(
+        case.grey, labels, case.truth, dice, prompts=prompts, title=case.job.name, spacing_mm=case.volume.spacing_mm
+    )
+    return overlays.png_of(figure)
+
+
+def write_debug(case: Case, prompts: Sequence[Prompt], found: SlicePredictions, labels: np.ndarray) -> None:
+    """Write slice_N_prediction.png and, on a prompted slice, slice_N_prompt.json to the debug folder."""
+    from pose.figures import overlays
+
+    here = [prompt for prompt in prompts if prompt.slice == found.slice]
+    folder = case.job.debug_folder
+    score = mean_of(prediction.score for prediction in found.objects.values())
+    title = f"slice {found.slice}" + ("" if score is None else f", score {score:.3f}")
+    overlays.save_overlay(
+        folder / f"slice_{found.slice}_prediction.png",
+        case.grey[found.slice],
+        prediction=labels,
+        truth=None if case.truth is None else case.truth[:, :, found.slice],
+        prompts=here,
+        title=title,
+        spacing_mm=case.volume.spacing_mm,
+    )
+    if here:
+        document = prompts_json(case, here)
+        write_atomically(
+            folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document)
+        )
+
+
+def _describe_input(path: Path, volume: Volume) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "sha256": sha256_once(path),
+        "shape": list(volume.voxels.shape),
+        "dtype": str(volume.voxels.dtype),
+        "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
+        "swap_axes": volume.swap_axes,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a command-line value as JSON can hold it."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,237 @@
+"""Intensity: from voxels to the uint8 grey slices that models see, by CT window, percentiles or slice by slice."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pose.cli import UserError
+from pose.scans.volume import Volume, count_not_finite
+
+LOGGER = logging.getLogger(__name__)
+
+# (level, width) in Hounsfield units, as radiologists use them; lung is the paper's.
+WINDOWS: dict[str, tuple[float, float]] = {
+    "lung": (-650.0, 1500.0),
+    "mediastinum": (50.0, 350.0),
+    "soft_tissue": (40.0, 400.0),
+    "liver": (30.0, 150.0),
+    "brain": (40.0, 80.0),
+    "bone": (400.0, 1800.0),
+}
+PERCENTILES = (0.5, 99.5)
+# A histogram with one bin a value gives exact percentiles; above so many values it would be larger than a sample.
+MOST_HISTOGRAM_BINS = 1 << 22
+MOST_SAMPLED_VOXELS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """Which voxel values become black (0) and white (255).
+
+    Attributes:
+        window: (level, width); level - width / 2 becomes black, level + width / 2 white. None: percentiles 0.5 and 99.5
+            of all voxels, also where these are 8-bit grey already.
+        per_slice: stretch each slice from its own minimum to its own maximum (inside the window, if there is one), as
+            the published numbers had it. Brightness then jumps between neighbours.
+    """
+
+    window: tuple[float, float] | None = None
+    per_slice: bool = False
+
+
+def intensity_from_arguments(arguments: argparse.Namespace) -> Intensity:
+    """Read ``--apply_windowing``, ``--window`` and ``--intensity`` (``volume`` or ``per_slice``).
+
+    Raises:
+        UserError: both windows are asked for, or the window is none.
+    """
+    window = None
+    if arguments.apply_windowing and arguments.window:
+        raise UserError(f"--window {' '.join(arguments.window)}: not together with --apply_windowing")
+    if arguments.apply_windowing:
+        window = WINDOWS["lung"]
+    elif arguments.window:
+        window = window_from_arguments(arguments.window)
+    return Intensity(window, per_slice=arguments.intensity == "per_slice")
+
+
+def window_from_arguments(words: Sequence[str]) -> tuple[float, float]:
+    """Return (level, width) in Hounsfield units from a name (``["bone"]``) or two numbers (``["400", "1800"]``).
+
+    Raises:
+        UserError: no such name, not two finite numbers, or a width that is not above 0.
+    """
+    given = " ".join(words)
+    if len(words) == 1 and words[0].lower() in WINDOWS:
+        return WINDOWS[words[0].lower()]
+    try:
+        level, width = (float(word) for word in words)
+    except ValueError:
+        raise UserError(f"--window {given}: expected one of {', '.join(WINDOWS)}, or a level and a width") from None
+    if not (math.isfinite(level) and math.isfinite(width) and width > 0):
+        raise UserError(f"--window {given}: level and width must be finite, and the width above 0")
+    return level, width
+
+
+class GreyStack(Protocol):
+    """A volume as a sequence of uint8 slices, each made when it is asked for: ``len(grey)``, ``grey[i]``."""
+
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, slice_index: int) -> np.ndarray: ...
+
+
+class GreySlices:
+    """A volume as a sequence of uint8 slices, each made when it is asked for and not kept.
+
+    Values between black and white map linearly to 0 to 255 and are rounded to the nearest level, halves upwards; what
+    lies outside is clipped. Voxels that are not finite become black. The arithmetic is in float64, where whole numbers
+    are exact, so that a scan gives the same grey levels whatever dtype it is stored in.
+
+    Attributes:
+        shape: (rows, columns, slices).
+        limits: (black, white) voxel values for the volume; None where each slice has its own.
+    """
+
+    def __init__(self, volume: Volume, intensity: Intensity = Intensity()):
+        self._voxels = volume.voxels
+        self.shape: tuple[int, int, int] = volume.voxels.shape
+        name = str(volume.path or "volume")
+        if unusable := count_not_finite(self._voxels):
+            text = "%s: %d of %d voxels are NaN or infinite; they become black"
+            LOGGER.warning(text, name, unusable, self._voxels.size)
+        ranges = [_finite_range(self._voxels[:, :, index]) for index in range(len(self))]
+        limits = None
+        if intensity.window is not None:
+            level, width = intensity.window
+            limits = (level - width / 2, level + width / 2)
+        elif not intensity.per_slice:
+            limits = _percentile_limits(self._voxels, ranges, name)
+        self.limits: tuple[float, float] | None = None if intensity.per_slice else limits
+        self._limits_within_slice = limits
+        self._log_what_shows_little(ranges, name)
+
+    def __len__(self) -> int:
+        return self.shape[2]
+
+    def __getitem__(self, slice_index: int) -> np.ndarray:
+        """Return one slice, (rows, columns) uint8, C-contiguous; raise IndexError where there is none."""
+        values = self._voxels[:, :, slice_index]
+        if self.limits is not None:
+            return _grey(values, *self.limits)
+        return _grey(values, *self._stretched(*_finite_range(values)))
+
+    def _stretched(self, low: float, high: float) -> tuple[float, float]:
+        """Return the values that become black and white on a slice with this range; nan is none."""
+        if self.limits is not None:
+            return self.limits
+        if math.isnan(low):
+            return 0.0, 0.0
+        if self._limits_within_slice is not None:
+            low, high = np.clip((low, high), *self._limits_within_slice).tolist()
+        return low, high
+
+    def _log_what_shows_little(self, ranges: Sequence[tuple[float, float]], name: str) -> None:
+        """Tell of a volume of one slice, and which slices are of one grey level: models find nothing there."""
+        if len(self) == 1:
+            LOGGER.info("%s: is a volume of one slice", name)
+        ends = (_grey(np.array([one]), *self._stretched(*one)) for one in ranges)
+        flat = [index for index, ((darkest, brightest),) in enumerate(ends) if darkest == brightest]
+        if len(flat) == len(self):
+            LOGGER.warning("%s: every slice is of one grey level, its voxels go from %g to %g", name, *_widest(ranges))
+        elif flat:
+            LOGGER.info("%s: slice(s) %s are of one grey level each", name, _as_spans(flat))
+
+
+def _grey(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map (rows, columns) values from low..high to 0..255 uint8; all 0 where low equals high."""
+    if low == high:
+        return np.zeros(values.shape, np.uint8)
+    levels = np.array(values, dtype=np.float64, order="C")
+    if values.dtype.kind == "f":
+        levels[~np.isfinite(levels)] = low
+    np.clip(levels, low, high, out=levels)
+    levels -= low
+    # multiplied before divided: whole numbers and half levels stay exact, so that halves round the same everywhere
+    levels *= 255.0
+    levels /= high - low
+    levels += 0.5
+    return levels.astype(np.uint8)
+
+
+def _finite_range(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; nan twice where there is none."""
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    return (float(values.min()), float(values.max())) if values.size else (math.nan, math.nan)
+
+
+def _widest(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the smallest and the largest value of all ranges; (0, 0) where no slice has a finite one."""
+    known = [one for one in ranges if not math.isnan(one[0])]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else (0.0, 0.0)
+
+
+def _as_spans(numbers: Sequence[int]) -> str:
+    """Return ascending whole numbers as text, neighbours together: "0 to 3, 7"."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return ", ".join(str(start) if start == end else f"{start} to {end}" for start, end in zip(starts, ends))
+
+
+def _percentile_limits(voxels: np.ndarray, ranges: Sequence[tuple[float, float]], name: str) -> tuple[float, float]:
+    """Return the percentiles, or where these are one value, the range; one value twice for a constant volume."""
+    lowest, highest = _widest(ranges)
+    if lowest == highest:
+        return lowest, highest
+    histogram = _histogram(voxels, lowest, highest)
+    if histogram is None:
+        low, high = np.percentile(_sample(voxels), PERCENTILES).tolist()
+    else:
+        low, high = (_percentile(histogram, percent) + lowest for percent in PERCENTILES)
+    if low == high:
+        LOGGER.info("%s: both percentiles are %g; stretched from %g to %g instead", name, low, lowest, highest)
+        return lowest, highest
+    return low, high
+
+
+def _histogram(voxels: np.ndarray, lowest: float, highest: float) -> np.ndarray | None:
+    """Count the finite voxels of each whole number from ``lowest`` on; None where there are others, or too many."""
+    if highest - lowest >= MOST_HISTOGRAM_BINS or not lowest.is_integer():
+        return None
+    counts = np.zeros(int(highest - lowest) + 1, np.int64)
+    for index in range(voxels.shape[2]):
+        values = voxels[:, :, index].ravel(order="K")
+        if values.dtype.kind == "f":
+            values = values[np.isfinite(values)]
+            if (values != np.rint(values)).any():
+                return None
+        counts += np.bincount(values.astype(np.int64) - int(lowest), minlength=len(counts))
+    return counts
+
+
+def _percentile(histogram: np.ndarray, percent: float) -> float:
+    """Return the percentile of bin numbers, linear between neighbouring ranks, as numpy.percentile has it."""
+    ranks = np.cumsum(histogram)
+    position = percent / 100 * float(ranks[-1] - 1)
+    below = math.floor(position)
+    first, second = np.searchsorted(ranks, (below, below + 1), side="right").tolist()
+    return first if below == position else first + (second - first) * (position - below)
+
+
+def _sample(voxels: np.ndarray) -> np.ndarray:
+    """Return all finite voxels, of a large volume every n-th row and column: by index, whatever the order in memory."""
+    step = 1
+    while math.prod(voxels[::step, ::step].shape) > MOST_SAMPLED_VOXELS and step < max(voxels.shape[:2]):
+        step += 1
+    values = voxels[::step, ::step].astype(np.float64)
+    return values[np.isfinite(values)]

@@ -1,0 +1,233 @@
+"""Jaccard, Dice and surface distances; what an empty slice means is defined here, once.
+
+Overlap of two empty masks is undefined (nan); it is 0 where only one of them is empty. A distance to a surface that is
+not there is infinite, so that a lost object shows in every table instead of dropping out of the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from pose.scores import surface
+
+SURFACE_TOLERANCES_MM = (1, 2)
+
+# NIfTI keeps spacings in single precision: ten voxels of 0.1 mm come out as 1.00000001 mm, yet are within 1 mm.
+_TOLERANCE_MARGIN = 1 + 1e-6
+
+# The transform of a small volume as a whole is over before the slices have been taken apart.
+MOST_VOXELS_AT_ONCE = 1 << 17
+
+
+def jaccard(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Return the intersection over the union of two masks of equal shape: 0 to 1, nan where both are empty.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    truth, prediction = _as_masks(truth, prediction)
+    return _jaccard_of(np.count_nonzero(truth & prediction), np.count_nonzero(truth) + np.count_nonzero(prediction))
+
+
+def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Return twice the intersection over the sum of two masks of equal shape: 0 to 1, nan where both are empty.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    truth, prediction = _as_masks(truth, prediction)
+    return _dice_of(np.count_nonzero(truth & prediction), np.count_nonzero(truth) + np.count_nonzero(prediction))
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """From every surface voxel of one mask to the nearest surface voxel of the other, in millimetres.
+
+    Attributes:
+        truth_to_prediction: (surface voxels of the truth,) float64, infinite where nothing is predicted.
+        prediction_to_truth: (surface voxels of the prediction,) float64, infinite where there is no truth.
+    """
+
+    truth_to_prediction: np.ndarray
+    prediction_to_truth: np.ndarray
+
+    def hausdorff_95_mm(self) -> float:
+        """Return the larger of the two directed 95th percentiles; nan where both masks are empty, inf where one is."""
+        directed = (self.truth_to_prediction, self.prediction_to_truth)
+        empty = sum(distances.size == 0 for distances in directed)
+        if empty:
+            return float("nan") if empty == 2 else float("inf")
+        return float(max(np.percentile(distances, 95) for distances in directed))
+
+    def surface_dice(self, tolerance_mm: float) -> float:
+        """Return the share of both surfaces within ``tolerance_mm`` of the other; nan where both masks are empty."""
+        total = self.truth_to_prediction.size + self.prediction_to_truth.size
+        if total == 0:
+            return float("nan")
+        limit = tolerance_mm * _TOLERANCE_MARGIN
+        directed = (self.truth_to_prediction, self.prediction_to_truth)
+        return sum(np.count_nonzero(distances <= limit) for distances in directed) / total
+
+
+def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]) -> SurfaceDistances:
+    """Measure the distances between the surfaces of two masks; compute once, reduce as often as needed.
+
+    The surface of a mask is what an erosion by the face-connected neighbours takes away; beyond the border of the array
+    lies background.
+
+    Args:
+        truth: mask of two or three dimensions.
+        prediction: mask of the same shape.
+        spacing_mm: distance between voxels along each axis.
+
+    Raises:
+        ValueError: the shapes differ, or the spacing does not fit them.
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _check_shapes(truth, prediction)
+    spacing = np.asarray(spacing_mm, dtype=np.float64)
+    if spacing.shape != (truth.ndim,) or not np.all(np.isfinite(spacing) & (spacing > 0)):
+        raise ValueError(f"spacing_mm {tuple(spacing_mm)} is not {truth.ndim} distances above 0")
+    if truth.ndim == 3 and truth.size > MOST_VOXELS_AT_ONCE:
+        box = surface.joint_box(truth, prediction)
+        with ThreadPoolExecutor(2) as workers:
+            surfaces = list(workers.map(lambda mask: surface.surface_of(mask[box]), (truth, prediction)))
+            pairs = surfaces, surfaces[::-1]
+            return SurfaceDistances(*workers.map(lambda pair: surface.distances_to_surface(*pair, spacing), pairs))
+    truth, prediction = _as_masks(truth, prediction)
+    box = _joint_bounding_box(truth, prediction)
+    truth_surface, prediction_surface = surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])
+    pairs = (truth_surface, prediction_surface), (prediction_surface, truth_surface)
+    with ThreadPoolExecutor(2 if truth.ndim == 3 else 1) as workers:
+        return SurfaceDistances(*workers.map(lambda pair: _distances_between(*pair, spacing), pairs))
+
+
+def slice_metrics(
+    truth: np.ndarray | None, prediction: np.ndarray, spacing_mm: Sequence[float] | None
+) -> dict[str, float | int | None]:
+    """Score one slice.
+
+    Args:
+        truth: (rows, columns) mask of the ground truth; None where there is none for the whole volume.
+        prediction: (rows, columns) mask.
+        spacing_mm: (row, column) distance; a third value is not looked at; None where unknown.
+
+    Returns:
+        jaccard, dice, ground_truth_voxels, predicted_voxels, false_positive_voxels (what is predicted on a slice whose
+        ground truth is empty; 0 on the others) and hd95_mm (in plane), in this order. Undefined values are nan or None.
+    """
+    predicted_voxels = int(np.count_nonzero(prediction))
+    if truth is None:
+        return {
+            "jaccard": float("nan"),
+            "dice": float("nan"),
+            "ground_truth_voxels": None,
+            "predicted_voxels": predicted_voxels,
+            "false_positive_voxels": None,
+            "hd95_mm": float("nan"),
+        }
+    ground_truth_voxels = int(np.count_nonzero(truth))
+    hd95_mm = float("nan")
+    if spacing_mm is not None:
+        hd95_mm = surface_distances(truth, prediction, spacing_mm[:2]).hausdorff_95_mm()
+    return {
+        "jaccard": jaccard(truth, prediction),
+        "dice": dice(truth, prediction),
+        "ground_truth_voxels": ground_truth_voxels,
+        "predicted_voxels": predicted_voxels,
+        "false_positive_voxels": 0 if ground_truth_voxels else predicted_voxels,
+        "hd95_mm": hd95_mm,
+    }
+
+
+def volume_metrics(
+    truth: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float] | None
+) -> dict[str, float | int]:
+    """Score a whole volume; a few slices at a time are copied, never the volume.
+
+    Args:
+        truth: (rows, columns, slices) mask of the ground truth, or labels: all that is not 0 counts.
+        prediction: (rows, columns, slices) mask or labels.
+        spacing_mm: (row, column, slice) distance; None where unknown.
+
+    Returns:
+        volume_jaccard, volume_dice; where the spacing is known, volume_hd95_mm, volume_surface_dice_1mm and
+        volume_surface_dice_2mm (in plane for a single slice, all of whose voxels would else count as surface);
+        false_positive_voxels (predicted on slices without ground truth) and missed_slices (with ground truth, and
+        nothing predicted).
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _check_shapes(truth, prediction)
+    true_voxels, predicted_voxels, common_voxels = _voxels_by_slice(truth, prediction)
+    both, common = int(true_voxels.sum() + predicted_voxels.sum()), int(common_voxels.sum())
+    values: dict[str, float | int] = {
+        "volume_jaccard": _jaccard_of(common, both),
+        "volume_dice": _dice_of(common, both),
+    }
+    if spacing_mm is not None:
+        if truth.shape[2] == 1:
+            distances = surface_distances(truth[:, :, 0], prediction[:, :, 0], spacing_mm[:2])
+        else:
+            distances = surface_distances(truth, prediction, spacing_mm)
+        values["volume_hd95_mm"] = distances.hausdorff_95_mm()
+        for tolerance in SURFACE_TOLERANCES_MM:
+            values[f"volume_surface_dice_{tolerance}mm"] = distances.surface_dice(tolerance)
+    values["false_positive_voxels"] = int(predicted_voxels[true_voxels == 0].sum())
+    values["missed_slices"] = int(np.count_nonzero((true_voxels > 0) & (predicted_voxels == 0)))
+    return values
+
+
+def _jaccard_of(common: int, both: int) -> float:
+    """Return the Jaccard index from the voxels that two masks share, and those of one plus those of the other."""
+    return common / (both - common) if both else float("nan")
+
+
+def _dice_of(common: int, both: int) -> float:
+    """Return the Dice coefficient from the same counts."""
+    return 2 * common / both if both else float("nan")
+
+
+def _voxels_by_slice(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return (3, slices) counts: voxels of the truth, of the prediction, and of both."""
+    counts = np.zeros((3, truth.shape[2]), dtype=np.int64)
+    slabs = zip(surface.slabs_of(truth), surface.slabs_of(prediction), strict=True)
+    for (first, stop, true), (_, _, predicted) in slabs:
+        for row, voxels in enumerate((true, predicted, true & predicted)):
+            counts[row, first:stop] = np.count_nonzero(voxels.reshape(stop - first, -1), axis=1)
+    return counts
+
+
+def _as_masks(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    _check_shapes(truth, prediction)
+    return truth.astype(bool, copy=False), prediction.astype(bool, copy=False)
+
+
+def _check_shapes(truth: np.ndarray, prediction: np.ndarray) -> None:
+    if truth.shape != prediction.shape:
+        raise ValueError(f"masks of different shapes: truth {truth.shape}, prediction {prediction.shape}")
+
+
+def _joint_bounding_box(truth: np.ndarray, prediction: np.ndarray) -> tuple[slice, ...]:
+    box = []
+    for axis in range(truth.ndim):
+        others = tuple(other for other in range(truth.ndim) if other != axis)
+        occupied = np.flatnonzero(truth.any(axis=others) | prediction.any(axis=others))
+        box.append(slice(occupied[0], occupied[-1] + 1) if occupied.size else slice(0, 0))
+    return tuple(box)
+
+
+def _distances_between(source: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Return, for every voxel of ``source``, the distance to the nearest voxel of ``target``."""
+    if not source.any() or not target.any():
+        return np.full(np.count_nonzero(source), np.inf)
+    nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
+    squared = np.zeros(np.count_nonzero(source))
+    for axis, positions in enumerate(np.nonzero(source)):
+        squared += ((positions - nearest[axis][source]) * spacing[axis]) ** 2
+    return np.sqrt(squared)

@@ -1,0 +1,347 @@
+"""SAM 2's video memory through a volume: slices are frames, one prompted slice conditions all others.
+
+The volume is worked in two halves that start at the prompted slice, each a video of its own, as in the paper: the half
+above never sees memories of the half below. A prompted slice of another patient (a seed) stands in front of both halves.
+
+The network's layers, weights and rules are sam2's, and so are the masks; the order of the work is not. Slices are prepared
+when they are needed, prompted ones are encoded and prompted once for both halves, objects go through the network together,
+and what the attention cannot reach any more is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from pose.cli import UserError
+from pose.segmenters.models import ModelSpec
+from pose.prompts.prompt import Prompt
+from pose.scans.intensity import GreyStack
+from pose.segmenters.protocols import Prediction, SlicePredictions
+from pose.segmenters.embeddings import EmbeddingsCache, model_key
+from pose.segmenters.sam2.memory_attention import Memory, MemoryAttention
+from pose.segmenters.sam2.memory_bank import MemoryBank, halves, objects_together
+from pose.segmenters.sam2.image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
+from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
+from pose.segmenters.sam2.seed_memory import SeedMemory
+from pose.segmenters.sam2.side_by_side import side_by_side
+from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the network says of the objects of a batch on one slice; tensors have one entry an object.
+
+    Attributes:
+        logits: (objects, 1, size / 4, size / 4) of the mask.
+        large_logits: the same, (objects, 1, size, size).
+        scores: (objects,) estimates of the IoU; None where a mask was given.
+        object_scores: (objects, 1) logits of the object being there.
+        pointers: (objects, hidden channels).
+    """
+
+    logits: torch.Tensor
+    large_logits: torch.Tensor
+    scores: torch.Tensor | None
+    object_scores: torch.Tensor
+    pointers: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """An object on the slice it was prompted on: what is there, and the memory of it."""
+
+    predicted: Prediction
+    memory: Memory
+    seconds: float
+
+
+class Sam2Memory:
+    """A volume segmenter; see :class:`pose.segmenters.VolumeSegmenter`."""
+
+    prompt_kinds = frozenset({"points", "box", "mask"})
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        checkpoint: Path,
+        device: torch.device,
+        precision: str = "fp32",
+        *,
+        max_memories: int | None = None,
+        stop_after: int | None = None,
+        embeddings: EmbeddingsCache | None = None,
+    ):
+        """Load the weights in ``checkpoint``.
+
+        Args:
+            precision: of the image encoder and the memory attention. The mask decoder and the convolutions of the
+                memory encoder stay in float32: they are quick in it, on a GPU quicker than with what autocast casts,
+                and no rounding decides which of the decoder's masks is the best.
+            max_memories: attend to so many unprompted slices at most (sam2: 6).
+            stop_after: end a half once every object is absent, by its object score, on so many slices in a row after
+                one on which an object was there; the rest of the half is left empty. It does not end before prompted
+                slices that lie ahead. None never ends one.
+            embeddings: slices that it holds are not encoded again.
+
+        Raises:
+            pose.cli.UserError: the checkpoint is damaged, of another model, or holds no memory weights.
+        """
+        network, lacking, self.checkpoint_sha256 = build_network(spec, checkpoint, device, video=True)
+        if lacking.intersection(MEMORY_WEIGHTS + OBJECT_SCORE_WEIGHTS):
+            raise UserError(
+                f"{checkpoint}: holds no weights for SAM 2's memory ({', '.join(sorted(lacking))} missing); it can segment "
+                "slices (process_image.py) or be carried from slice to slice (process_video.py --method chain)"
+            )
+        self.name = spec.name
+        self.spec = spec
+        self.less_memory = False  # work on one object at a time, and keep nothing that can be computed again
+        self.device = device
+        self.precision = precision
+        self._network = network
+        self._max_memories = max_memories
+        self._stop_after = stop_after
+        self._embeddings = embeddings
+        if embeddings is not None:
+            what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device
+            embeddings.model_key = model_key(*what, "frame", spec.config, *spec.overrides)
+        with torch.inference_mode():
+            self._encoder = SliceEncoder(network, device, precision)
+            self._attention = MemoryAttention(network, precision)
+        if device.type == "cpu" and precision == "bf16":
+            # two thirds of the memory encoder's time, and memories are rounded to bfloat16 in any case
+            compute_linear_layers_in_bfloat16(network.memory_encoder)
+
+    @torch.inference_mode()
+    def remember(self, grey: GreyStack, prompts: Sequence[Prompt]) -> list[SeedMemory]:
+        """Prompt slices of a patient once, so that they can condition other volumes; in ascending order of slices."""
+        check_prompts_of_memory(prompts)
+        seeds = []
+        for index in sorted({prompt.slice for prompt in prompts}):
+            here = [prompt for prompt in prompts if prompt.slice == index]
+            features = [level.float() for level in self._encoder.encode(self._encoder.frame(grey[index]))]
+            found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in here}
+            seeds.append(SeedMemory({object_id: one.memory for object_id, one in found.items()}))
+        return seeds
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        grey: GreyStack,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[SeedMemory] = (),
+        start_slice: int | None = None,
+    ) -> Iterator[SlicePredictions]:
+        """Propagate through ``grey``; yields the slices of both halves, each half from the prompted slice on.
+
+        Args:
+            prompts: on slices of ``grey``; may be empty where there are seeds.
+            seeds: memories of other patients' prompted slices, put in front of both halves. An object learns from the
+                seeds that prompt it, and from no other.
+            start_slice: where the halves start without prompts; the middle of the volume by default.
+
+        Raises:
+            pose.cli.UserError: a prompt that joins a mask with points or a box, which SAM 2's memory does not take.
+        """
+        check_prompts_of_memory(prompts)
+        with ThreadPoolExecutor(1) as worker:
+            volume = EncodedSlices(self._encoder, grey, worker, self._embeddings)
+            prompted: dict[tuple[int, int], Prompted] = {}
+            object_ids = {prompt.object_id for prompt in prompts}.union(*(seed.objects for seed in seeds))
+            for index in sorted({prompt.slice for prompt in prompts}):
+                here = [prompt for prompt in prompts if prompt.slice == index]
+                # features are needed again for objects that this slice has no prompt of
+                keep = object_ids != {prompt.object_id for prompt in here}
+                features = volume.features_of(index, keep)
+                for prompt in here:
+                    prompted[prompt.object_id, index] = self._prompt(features, prompt, volume.shape)
+            if prompted:
+                parts = halves([index for _, index in prompted], len(grey))
+            else:
+                start = len(grey) // 2 if start_slice is None else start_slice
+                parts = halves([start], len(grey))
+                volume.features_of(start, keep=True)
+            parts = [(slices, memory_only) for slices, memory_only in parts if len(slices) > memory_only]
+            works = [
+                self._segment_half(volume, slices, memory_only, prompted, seeds, object_ids)
+                for slices, memory_only in parts
+            ]
+            if len(works) == 2 and self.device.type == "cpu":
+                yield from side_by_side(works, min(len(slices) - memory_only for slices, memory_only in parts))
+            for work in works:
+                yield from work
+
+    @torch.inference_mode()
+    def _segment_half(
+        self,
+        volume: EncodedSlices,
+        slices: list[int],
+        memory_only: int,
+        prompted: dict[tuple[int, int], Prompted],
+        seeds: Sequence[SeedMemory],
+        object_ids: set[int],
+    ) -> Iterator[SlicePredictions]:
+        frames = len(seeds) + len(slices)
+        frame_of = {index: len(seeds) + position for position, index in enumerate(slices)}
+        known_on = {object_id: [n for n, seed in enumerate(seeds) if object_id in seed.objects] for object_id in object_ids}
+        for object_id, index in prompted:
+            known_on[object_id].append(frame_of[index])
+        batches: list[tuple[tuple[int, ...], list[int], MemoryBank]] = []
+        for known, members in objects_together(known_on, one_by_one=self.less_memory):
+            memories = {}
+            for frame in known:
+                parts = [
+                    seeds[frame].objects[object_id]
+                    if frame < len(seeds)
+                    else prompted[object_id, slices[frame - len(seeds)]].memory
+                    for object_id in members
+                ]
+                memories[frame] = Memory(
+                    torch.cat([part.features for part in parts]), torch.cat([part.pointers for part in parts])
+                )
+            batches.append((known, members, MemoryBank(self._network, memories, frames, self._max_memories)))
+
+        absent: int | None = None  # slices in a row, once an object has been there
+        for position, index in enumerate(slices):
+            frame = frame_of[index]
+            ahead = slices[position + 1 : position + 2]
+            if ahead and any(frame + 1 not in known for known, _, _ in batches):
+                volume.prepare(ahead[0])
+            objects: dict[int, Prediction] = {}
+            features = volume.features_of(index) if any(frame not in known for known, _, _ in batches) else None
+            encoded = perf_counter()
+            for known, members, bank in batches:
+                if frame in known:
+                    objects.update((object_id, prompted[object_id, index].predicted) for object_id in members)
+                    continue
+                outcome = self._track(features, bank, frame)
+                if ahead:
+                    bank.add(frame, self._memory_of(features, outcome, prompted=False))
+                objects.update(zip(members, self._predictions(outcome, volume.shape)))
+            if any(one.object_score > 0 for one in objects.values()) or any(max(known) > frame for known, _, _ in batches):
+                absent = 0
+            elif absent is not None and position >= memory_only:
+                absent += 1
+            if position < memory_only:
+                continue
+            prompting = sum(one.seconds for (_, prompted_index), one in prompted.items() if prompted_index == index)
+            times = volume.encode_time_of(index), perf_counter() - encoded + prompting
+            yield SlicePredictions(index, dict(sorted(objects.items())), *times)
+            if self._stop_after is not None and absent == self._stop_after and ahead:
+                logger.info("absent on %d slices in a row: no work from slice %d on", absent, ahead[0])
+                for rest in slices[position + 1 :]:
+                    yield SlicePredictions(rest, _nothing(object_ids, volume.shape))
+                return
+
+    def _prompt(self, features: list[torch.Tensor], prompt: Prompt, shape: tuple[int, int]) -> Prompted:
+        """Segment one object on a slice from its prompt, as sam2 does on a frame that no memory has reached yet."""
+        start = perf_counter()
+        network, size = self._network, self._network.image_size
+        fine, top = features[:-1], features[-1]
+        if prompt.mask is not None:
+            mask = torch.from_numpy(prompt.mask[None, None]).to(self.device, torch.float32)
+            if prompt.mask.shape != (size, size):
+                mask = F.interpolate(mask, (size, size), mode="bilinear", align_corners=False, antialias=True) >= 0.5
+            heads = network._use_mask_as_output(top, fine, mask.float())
+        else:
+            inputs = self._points(prompt, shape)
+            heads = network._forward_sam_heads(
+                backbone_features=self._unremembered(top),
+                point_inputs=inputs,
+                high_res_features=fine,
+                multimask_output=network._use_multimask(True, inputs),
+            )
+        # sam2 enlarges the mask again before it remembers a prompted slice
+        large = F.interpolate(heads[3].float(), (size, size), mode="bilinear", align_corners=False)
+        # a mask is taken as it is: there is no estimate of its IoU
+        scores = None if prompt.mask is not None else heads[2].float().amax(dim=1)
+        outcome = Outcome(heads[3].float(), large, scores, heads[6].float(), heads[5].float())
+        predicted, memory = self._predictions(outcome, shape)[0], self._memory_of(features, outcome, prompted=True)
+        return Prompted(predicted, memory, perf_counter() - start)
+
+    def _points(self, prompt: Prompt, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """Return the prompt as sam2's network takes it: a box is two points with labels 2 and 3, in front."""
+        points, labels = point_arrays(prompt)
+        box = box_array(prompt)
+        coordinates = np.concatenate([part.reshape(-1, 2) for part in (box, points) if part is not None])
+        labels = np.concatenate([part for part in (None if box is None else [2, 3], labels) if part is not None])
+        scaled = torch.from_numpy(coordinates) / torch.tensor([shape[1], shape[0]]) * self._network.image_size
+        return {
+            "point_coords": scaled[None].to(self.device),
+            "point_labels": torch.from_numpy(labels.astype(np.int32))[None].to(self.device),
+        }
+
+    def _unremembered(self, top: torch.Tensor) -> torch.Tensor:
+        """Features of a slice that attends to no memory."""
+        return self._network._prepare_memory_conditioned_features(
+            frame_idx=0,
+            is_init_cond_frame=True,
+            current_vision_feats=[top.flatten(2).permute(2, 0, 1)],
+            current_vision_pos_embeds=[self._encoder.position_of(top).flatten(2).permute(2, 0, 1)],
+            feat_sizes=[tuple(top.shape[2:])],
+            output_dict={},
+            num_frames=1,
+        )
+
+    def _track(self, features: list[torch.Tensor], bank: MemoryBank, frame: int) -> Outcome:
+        """Segment the objects of a batch on a slice from their memories."""
+        network = self._network
+        fine, top = features[:-1], features[-1]
+        remembered = self._attention(top, self._encoder.position_of(top), *bank.attended(frame))
+        if self.less_memory:
+            bank.forget_keys()
+        count = remembered.shape[0]
+        heads = network._forward_sam_heads(
+            backbone_features=remembered,
+            high_res_features=[level.expand(count, -1, -1, -1) for level in fine],
+            multimask_output=network._use_multimask(False, None),
+        )
+        scores = heads[2].float().amax(dim=1)
+        return Outcome(heads[3].float(), heads[4].float(), scores, heads[6].float(), heads[5].float())
+
+    def _memory_of(self, features: list[torch.Tensor], outcome: Outcome, prompted: bool) -> Memory:
+        top = features[-1]
+        remembered, _ = self._network._encode_new_memory(
+            current_vision_feats=[top.flatten(2).permute(2, 0, 1).expand(-1, len(outcome.pointers), -1)],
+            feat_sizes=[tuple(top.shape[2:])],
+            pred_masks_high_res=outcome.large_logits,
+            object_score_logits=outcome.object_scores,
+            is_mask_from_pts=prompted,
+        )
+        return Memory(remembered.to(torch.bfloat16), outcome.pointers)
+
+    def _predictions(self, outcome: Outcome, shape: tuple[int, int]) -> list[Prediction]:
+        logits = F.interpolate(outcome.logits, shape, mode="bilinear", align_corners=False)[:, 0].cpu().numpy()
+        scores = [None] * len(logits) if outcome.scores is None else outcome.scores.tolist()
+        return [
+            Prediction(one > 0, score, object_score, one)
+            for one, score, object_score in zip(logits, scores, outcome.object_scores[:, 0].tolist())
+        ]
+
+
+def check_prompts_of_memory(prompts: Sequence[Prompt]) -> None:
+    """Refuse what SAM 2's memory does not take.
+
+    Raises:
+        pose.cli.UserError: a prompt that joins a mask with points or a box.
+    """
+    for prompt in prompts:
+        if prompt.mask is not None and (prompt.positive_points or prompt.negative_points or prompt.box):
+            raise UserError(
+                f"prompt of object {prompt.object_id} on slice {prompt.slice}: SAM 2's memory takes a mask, or points "
+                "and a box, not both"
+            )
+
+
+def _nothing(object_ids: set[int], shape: tuple[int, int]) -> dict[int, Prediction]:
+    return {object_id: Prediction(np.zeros(shape, dtype=bool)) for object_id in sorted(object_ids)}

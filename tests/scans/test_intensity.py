@@ -1,0 +1,326 @@
+"""pose/scans/intensity.py: known voxel values become known grey levels, whatever their dtype and the way they were read."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from pose.scans import intensity as intensity_module
+from pose.cli import UserError
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity, intensity_from_arguments, window_from_arguments
+from pose.scans.volume import Volume, read_volume, write_volume
+
+WAYS = {
+    "percentiles": Intensity(),
+    "window": Intensity(window=(40.0, 400.0)),
+    "per_slice": Intensity(per_slice=True),
+    "window_per_slice": Intensity(window=(40.0, 400.0), per_slice=True),
+}
+
+
+def column(*values: float, dtype: type = np.int16) -> Volume:
+    """A volume of one slice with these voxels."""
+    return Volume(np.array(values, dtype).reshape(-1, 1, 1))
+
+
+def greys(volume: Volume, intensity: Intensity, index: int = 0) -> list[int]:
+    return GreySlices(volume, intensity)[index].ravel().tolist()
+
+
+def ct_like(shape: tuple[int, int, int] = (40, 30, 12), dtype: type = np.int16) -> np.ndarray:
+    values = np.random.default_rng(0).normal(-300, 450, shape)
+    return np.rint(values).clip(-1024, 3071).astype(dtype)
+
+
+def arguments(**given: object) -> argparse.Namespace:
+    return argparse.Namespace(**{"apply_windowing": False, "window": None, "intensity": "volume", **given})
+
+
+# windows
+
+
+def test_lung_window_of_the_paper() -> None:
+    # black at -1400, white at 100: 1500 HU over 255 levels, 100 HU are 17 levels
+    volume = column(-3000, -1400, -1397, -1396, -1300, -1000, -650, -400, 0, 99, 100, 101, 3000)
+    expected = [0, 0, 1, 1, 17, 68, 128, 170, 238, 255, 255, 255, 255]
+    assert greys(volume, Intensity(window=WINDOWS["lung"])) == expected
+
+
+def test_halves_are_rounded_upwards() -> None:
+    # one unit is half a level: an even and an odd neighbour both go up
+    volume = column(0, 1, 2, 3, 4, 5, 509, 510)
+    assert greys(volume, Intensity(window=(255.0, 510.0))) == [0, 1, 1, 2, 2, 3, 255, 255]
+
+
+def test_a_window_as_wide_as_the_levels_changes_nothing() -> None:
+    volume = Volume(np.arange(256, dtype=np.uint8).reshape(16, 16, 1))
+    assert greys(volume, Intensity(window=(127.5, 255.0))) == list(range(256))
+
+
+def test_window_bounds_that_are_no_whole_numbers() -> None:
+    assert GreySlices(column(0, 1), Intensity(window=(40.0, 81.0))).limits == (-0.5, 80.5)
+    assert greys(column(-1, 0, 80, 81), Intensity(window=(40.0, 81.0))) == [0, 2, 253, 255]
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [
+    ("lung", -1400, 100), ("mediastinum", -125, 225), ("soft_tissue", -160, 240), ("liver", -45, 105),
+    ("brain", 0, 80), ("bone", -500, 1300),
+])  # fmt: skip
+def test_named_windows(name: str, low: float, high: float) -> None:
+    assert GreySlices(column(0), Intensity(window=window_from_arguments([name]))).limits == (low, high)
+
+
+def test_windows_from_words() -> None:
+    assert set(WINDOWS) == {"lung", "mediastinum", "soft_tissue", "liver", "brain", "bone"}
+    assert window_from_arguments(["Bone"]) == (400.0, 1800.0)
+    assert window_from_arguments(["-650", "1500"]) == (-650.0, 1500.0)
+    with pytest.raises(UserError, match="--window spleen: expected one of lung, mediastinum, soft_tissue"):
+        window_from_arguments(["spleen"])
+    for words in (["40"], ["40", "x"], ["40", "80", "120"], ["lung", "bone"]):
+        with pytest.raises(UserError, match=f"--window {' '.join(words)}: expected"):
+            window_from_arguments(words)
+    for words in (["40", "0"], ["40", "-80"], ["nan", "80"], ["40", "inf"]):
+        with pytest.raises(UserError, match=f"--window {' '.join(words)}: level and width"):
+            window_from_arguments(words)
+
+
+def test_intensity_from_arguments() -> None:
+    assert intensity_from_arguments(arguments()) == Intensity(None, False)
+    assert intensity_from_arguments(arguments(apply_windowing=True)) == Intensity((-650.0, 1500.0), False)
+    assert intensity_from_arguments(arguments(window=["brain"])) == Intensity((40.0, 80.0), False)
+    assert intensity_from_arguments(arguments(intensity="per_slice")) == Intensity(None, True)
+    both = arguments(apply_windowing=True, intensity="per_slice")
+    assert intensity_from_arguments(both) == Intensity((-650.0, 1500.0), True)
+    with pytest.raises(UserError, match="--window brain: not together with --apply_windowing"):
+        intensity_from_arguments(arguments(apply_windowing=True, window=["brain"]))
+
+
+# percentiles over the volume
+
+
+def test_percentiles_of_known_values() -> None:
+    # 0 to 1000: percentiles 0.5 and 99.5 are 5 and 995
+    volume = Volume(np.arange(1001, dtype=np.int16).reshape(7, 11, 13))
+    grey = GreySlices(volume)
+    assert grey.limits == (5.0, 995.0)
+    for value, level in ((0, 0), (5, 0), (6, 0), (7, 1), (500, 128), (995, 255), (1000, 255)):
+        row, col, index = np.argwhere(volume.voxels == value)[0]
+        assert grey[index][row, col] == level
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int32, np.int64, np.float32, np.float64])
+def test_percentiles_are_those_of_numpy(dtype: type) -> None:
+    voxels = ct_like(dtype=np.int32) + (1024 if dtype == np.uint16 else 0)
+    limits = GreySlices(Volume(voxels.astype(dtype))).limits
+    assert limits == pytest.approx(np.percentile(voxels, (0.5, 99.5)).tolist(), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_percentiles_of_small_volumes_are_those_of_numpy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    voxels = rng.integers(-1000, 1000, (rng.integers(2, 9), 3, 2)).astype(np.int16)
+    expected = np.percentile(voxels, (0.5, 99.5)).tolist()
+    assert GreySlices(Volume(voxels)).limits == pytest.approx(expected, abs=1e-9)
+
+
+def test_fractions_and_huge_ranges() -> None:
+    voxels = np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32)
+    expected = np.percentile(voxels.astype(np.float64), (0.5, 99.5)).tolist()
+    assert GreySlices(Volume(voxels)).limits == pytest.approx(expected, abs=1e-12)
+    # clipped at whole numbers, as resampled scans are, with fractions between
+    clipped = voxels.clip(-3, 3)
+    expected = np.percentile(clipped.astype(np.float64), (0.5, 99.5)).tolist()
+    assert GreySlices(Volume(clipped)).limits == pytest.approx(expected, abs=1e-12)
+    whole = np.array([-(2**31), 0, 5, 2**31 - 1], np.int32).reshape(2, 2, 1)
+    # ranks 0 to 3: the percentiles lie 0.015 and 2.985 of the way
+    expected = [-(2**31) * (1 - 0.015), 5 + 0.985 * (2**31 - 1 - 5)]
+    assert GreySlices(Volume(whole)).limits == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_sample_of_a_large_volume_is_near_and_does_not_depend_on_the_order_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    voxels = np.random.default_rng(0).normal(size=(200, 150, 10)).astype(np.float32)
+    whole = GreySlices(Volume(voxels)).limits
+    monkeypatch.setattr(intensity_module, "MOST_SAMPLED_VOXELS", 60_000)
+    sampled = GreySlices(Volume(voxels)).limits
+    assert sampled == GreySlices(Volume(np.asfortranarray(voxels))).limits
+    assert sampled != whole
+    assert sampled == pytest.approx(whole, abs=0.05)
+
+
+def test_eight_bit_volumes_are_stretched_too() -> None:
+    volume = Volume(np.repeat(np.array([50, 100, 150], np.uint8), 100).reshape(3, 100, 1))
+    assert GreySlices(volume)[0][:, 0].tolist() == [0, 128, 255]
+
+
+def test_sparse_volumes_fall_back_to_their_range(caplog: pytest.LogCaptureFixture) -> None:
+    voxels = np.zeros((10, 10, 10), np.uint8)
+    voxels[5, 5, 5] = 4
+    with caplog.at_level(logging.INFO):
+        grey = GreySlices(Volume(voxels))
+    assert grey.limits == (0.0, 4.0)
+    assert grey[5][5, 5] == 255
+    assert "both percentiles are 0" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_constant_volumes_become_black(dtype: type, caplog: pytest.LogCaptureFixture) -> None:
+    grey = GreySlices(Volume(np.full((3, 4, 2), 7, dtype), path=Path("flat.nii.gz")))
+    assert grey[1].tolist() == np.zeros((3, 4)).tolist()
+    assert [record.getMessage() for record in caplog.records] == [
+        "flat.nii.gz: every slice is of one grey level, its voxels go from 7 to 7"
+    ]
+
+
+# slice by slice
+
+
+def test_per_slice_stretches_each_slice() -> None:
+    voxels = np.stack([np.array([[0, 10, 20]]), np.array([[100, 300, 200]])], axis=2).astype(np.int16)
+    grey = GreySlices(Volume(voxels), Intensity(per_slice=True))
+    assert grey.limits is None
+    assert grey[0].tolist() == [[0, 128, 255]]
+    assert grey[1].tolist() == [[0, 255, 128]]
+
+
+def test_per_slice_inside_a_window() -> None:
+    # the window is -1400 to 100; the slice reaches from -1000 to above it
+    volume = column(-1000, -450, 100, 2000)
+    assert greys(volume, Intensity(WINDOWS["lung"], per_slice=True)) == [0, 128, 255, 255]
+
+
+def test_constant_slices_become_black(caplog: pytest.LogCaptureFixture) -> None:
+    voxels = np.stack([np.array([[5, 5]]), np.array([[1, 2]])], axis=2).astype(np.float32)
+    with caplog.at_level(logging.INFO):
+        grey = GreySlices(Volume(voxels), Intensity(per_slice=True))
+        assert grey[0].tolist() == [[0, 0]]
+    assert [record.getMessage() for record in caplog.records] == ["volume: slice(s) 0 are of one grey level each"]
+    assert grey[1].tolist() == [[0, 255]]
+    assert greys(column(500, 900, 3000), Intensity(WINDOWS["lung"], per_slice=True)) == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("intensity", "message"),
+    [
+        (Intensity(), "slice(s) 1, 3 to 4 are of one grey level each"),
+        (Intensity(per_slice=True), "slice(s) 1, 3 to 4 are of one grey level each"),
+        (Intensity((100.0, 100.0)), "slice(s) 1 to 5 are of one grey level each"),
+        (Intensity((100.0, 100.0), per_slice=True), "slice(s) 1 to 5 are of one grey level each"),
+        (Intensity((500.0, 100.0)), "every slice is of one grey level, its voxels go from 0 to 200"),
+    ],
+)
+def test_what_shows_little_is_told_once_for_a_volume(
+    intensity: Intensity, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = [(0, 200), (70, 70), (10, 20), (0, 0), (200, 200), (160, 190)]
+    with caplog.at_level(logging.INFO):
+        grey = GreySlices(Volume(np.array([[pair] for pair in pairs], np.int16).transpose(1, 2, 0)), intensity)
+        for _ in range(2):
+            list(grey)
+    assert [record.getMessage() for record in caplog.records] == [f"volume: {message}"]
+
+
+def test_a_volume_of_one_slice_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        GreySlices(column(1, 2))
+    assert [record.getMessage() for record in caplog.records] == ["volume: is a volume of one slice"]
+
+
+# voxels that are not finite
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_voxels_that_are_not_finite_become_black_and_are_counted(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    voxels = ct_like(dtype=np.float32)
+    expected = GreySlices(Volume(voxels.copy()), WAYS["window"])[3]
+    voxels[0, 0, 3], voxels[1, 1, 3], voxels[2, 2, 4] = np.nan, np.inf, -np.inf
+    grey = GreySlices(Volume(voxels, path=Path("holes.npy")), WAYS[way])
+    assert "holes.npy: 3 of 14400 voxels are NaN or infinite; they become black" in caplog.text
+    assert (grey[3][0, 0], grey[3][1, 1], grey[4][2, 2]) == (0, 0, 0)
+    assert (grey[3].min(), grey[3].max()) == (0, 255)
+    if way == "window":
+        expected[0, 0] = expected[1, 1] = 0
+        np.testing.assert_array_equal(grey[3], expected)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_finite_at_all(way: str) -> None:
+    grey = GreySlices(Volume(np.full((2, 3, 2), np.nan, np.float32)), WAYS[way])
+    assert grey[1].tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+# as a sequence
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("swap_axes", [False, True])
+def test_slices_are_as_models_want_them(way: str, swap_axes: bool) -> None:
+    voxels = np.asfortranarray(ct_like())
+    grey = GreySlices(Volume(voxels.swapaxes(0, 1) if swap_axes else voxels), WAYS[way])
+    assert len(grey) == 12
+    assert grey.shape == ((30, 40, 12) if swap_axes else (40, 30, 12))
+    for image in grey:
+        assert image.dtype == np.uint8
+        assert image.shape == grey.shape[:2]
+        assert image.flags.c_contiguous
+    assert sum(1 for _ in grey) == 12
+    np.testing.assert_array_equal(grey[-1], grey[11])
+    with pytest.raises(IndexError):
+        grey[12]
+    image = grey[0]
+    image[:] = 77
+    assert grey[0].max() == 255
+
+
+def test_reading_slices_leaves_the_voxels_alone() -> None:
+    voxels = ct_like(dtype=np.float64)
+    before = voxels.copy()
+    for way in WAYS.values():
+        list(GreySlices(Volume(voxels), way))
+    np.testing.assert_array_equal(voxels, before)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float64])
+def test_whole_numbers_give_the_same_grey_in_every_dtype(way: str, dtype: type) -> None:
+    for short, other in zip(
+        GreySlices(Volume(ct_like()), WAYS[way]), GreySlices(Volume(ct_like(dtype=dtype)), WAYS[way]), strict=True
+    ):
+        np.testing.assert_array_equal(short, other)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("swap_axes", [False, True])
+@pytest.mark.parametrize("kind", ["int16", "float32", "scaled"])
+def test_nifti_and_working_data_give_the_same_grey(
+    tmp_path: Path, way: str, swap_axes: bool, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # so few that the large-volume path is taken by floating voxels
+    monkeypatch.setattr(intensity_module, "MOST_SAMPLED_VOXELS", 5_000)
+    voxels = ct_like() if kind == "int16" else np.random.default_rng(1).normal(0, 200, (40, 30, 12)).astype(np.float32)
+    image = nibabel.Nifti1Image(voxels, np.diag([0.7, 0.9, 2.0, 1.0]))
+    if kind == "scaled":
+        image.set_data_dtype(np.int16)
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    direct = read_volume(tmp_path / "scan.nii.gz", swap_axes)
+    expected = list(GreySlices(direct, WAYS[way]))
+    assert expected[0].shape == ((30, 40) if swap_axes else (40, 30))
+    for name in ("scan.npz", "scan.npy"):
+        write_volume(tmp_path / name, direct)
+        np.testing.assert_array_equal(list(GreySlices(read_volume(tmp_path / name), WAYS[way])), expected)
+
+
+def test_real_scan(real_data: Path) -> None:
+    scan = read_volume(real_data / "ct_lung" / "lung1_001_ct.nii.gz", swap_axes=True)
+    grey = GreySlices(scan, Intensity(window=WINDOWS["lung"]))
+    row, col = np.argwhere(scan.voxels[:, :, 46] == -650)[0]
+    assert grey[46][row, col] == 128
+    by_percentiles = np.stack(list(GreySlices(scan)))
+    # half a percent of the voxels is cut off at each end
+    assert (by_percentiles == 255).mean() == pytest.approx(0.005, abs=0.004)

@@ -1,0 +1,108 @@
+"""Which slices need review: every rule on its own, exactly, and what always holds."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pose.scores.review import REVIEW_BELOW, Estimate, Review, review
+
+GONE = Estimate(False)
+
+
+def one_object(*estimates: Estimate, prompted=(), **settings) -> list[Review]:
+    """Review slices 0, 1, 2 … of object 1."""
+    found = review({index: {1: one} for index, one in enumerate(estimates)}, {1: set(prompted)}, **settings)
+    return [found[index] for index in range(len(estimates))]
+
+
+def seen(*scores: float | None) -> list[Estimate]:
+    return [Estimate(True, score) for score in scores]
+
+
+def test_a_score_below_the_limit_needs_review():
+    assert one_object(*seen(0.9, 0.82, 0.81, None)) == [
+        Review(0.9, False), Review(0.82, False), Review(0.81, True), Review(None, None),
+    ]  # fmt: skip
+    assert REVIEW_BELOW == 0.82
+    assert [one.needed for one in one_object(*seen(0.9, 0.5), review_below=0.95)] == [True, True]
+    assert [one.needed for one in one_object(*seen(0.9, 0.0), review_below=0)] == [False, False]
+
+
+def test_the_least_score_of_several_objects_counts():
+    assert review({4: {1: Estimate(True, 0.95), 2: Estimate(True, 0.7)}}, {}) == {4: Review(0.7, True)}
+
+
+def test_an_object_without_an_estimate_leaves_a_slice_unknown_unless_another_is_low():
+    assert review({4: {1: Estimate(True, 0.95), 2: GONE}}, {}) == {4: Review(0.95, None)}
+    assert review({4: {1: Estimate(True, 0.7), 2: GONE}}, {}) == {4: Review(0.7, True)}
+
+
+def test_a_slice_on_which_nothing_was_looked_for_is_unknown():
+    assert review({0: {}, 1: {1: Estimate(True, 0.9)}, 2: {}}, {}) == {
+        0: Review(None, None), 1: Review(0.9, False), 2: Review(None, None),
+    }  # fmt: skip
+    # slices that were not asked for are no gap between those that were
+    assert review({0: {1: Estimate(True, 0.9)}, 1: {}, 2: {1: Estimate(True, 0.9)}}, {})[1].needed is None
+
+
+def test_in_a_chain_a_slice_is_no_better_than_the_way_to_it():
+    scores = [0.95, 0.6, 0.9, 0.99, 0.9, 0.85, 0.95, 0.97]
+    carried = [one.score for one in one_object(*seen(*scores), prompted=[3], chained=True)]
+    assert carried == [0.6, 0.6, 0.9, 0.99, 0.9, 0.85, 0.85, 0.85]
+    assert [one.score for one in one_object(*seen(*scores), prompted=[3])] == scores
+
+
+def test_a_further_prompt_starts_anew_and_equally_near_slices_come_from_the_lower():
+    scores = [0.99, 0.7, 0.9, 0.9, 0.98]
+    found = one_object(*seen(*scores), prompted=[4, 0], chained=True)
+    assert [one.score for one in found] == [0.99, 0.7, 0.7, 0.9, 0.98]
+
+
+def test_a_mask_that_was_given_has_no_estimate_and_does_not_break_the_chain():
+    assert one_object(*seen(0.9, None, 0.7, 0.9), prompted=[1], chained=True) == [
+        Review(0.9, False), Review(None, None), Review(0.7, True), Review(0.7, True),
+    ]  # fmt: skip
+
+
+def test_an_object_that_has_ended_is_unknown_and_one_that_is_lost_between_needs_review():
+    estimates = [GONE, *seen(0.9), GONE, GONE, *seen(0.9), GONE]
+    assert [one.needed for one in one_object(*estimates, prompted=[1, 4])] == [None, False, True, True, False, None]
+
+
+def test_nothing_found_where_it_was_prompted_needs_review():
+    assert one_object(Estimate(False, 0.99), prompted=[0]) == [Review(0.0, True)]
+    assert one_object(GONE, *seen(0.9), prompted=[0, 1])[0] == Review(0.0, True)
+
+
+def test_the_object_score_tells_absent_from_lost():
+    estimates = [
+        Estimate(False, 0.3, -5.0), Estimate(True, 0.9, 4.0), Estimate(False, 0.9, -1.0), Estimate(True, 0.9, 2.0),
+        Estimate(True, 0.9, -0.5), Estimate(False, 0.9, 3.0),
+    ]  # fmt: skip
+    assert one_object(*estimates, prompted=[1]) == [
+        Review(1.0, False), Review(0.9, False), Review(0.0, True), Review(0.9, False),
+        Review(0.0, True), Review(0.0, True),
+    ]  # fmt: skip
+
+
+ESTIMATES = st.builds(
+    Estimate, st.booleans(), st.none() | st.floats(0, 1), st.none() | st.floats(-10, 10, exclude_min=True)
+)
+
+
+@given(
+    st.dictionaries(st.integers(0, 9), st.dictionaries(st.integers(1, 3), ESTIMATES, max_size=3), max_size=8),
+    st.dictionaries(st.integers(1, 3), st.sets(st.integers(0, 9), max_size=3), max_size=3),
+    st.floats(0.01, 1),
+    st.booleans(),
+)
+def test_what_always_holds(estimates, prompted, limit, chained):
+    found = review(estimates, prompted, review_below=limit, chained=chained)
+    assert list(found) == list(estimates)
+    for index, one in found.items():
+        assert (one.needed is True) == (one.score is not None and one.score < limit)
+        if one.needed is False:
+            assert all(estimate.score is not None or not estimate.found for estimate in estimates[index].values())
+    stricter = review(estimates, prompted, review_below=min(1.0, limit + 0.1), chained=chained)
+    assert all(stricter[index].needed for index, one in found.items() if one.needed)
