@@ -10,24 +10,34 @@ from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pose import cli
-from pose import results
-from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically
+from pose import cli, results
 from pose.cli import UserError
+from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically
+from pose.files.tables import as_text
 from pose.results.in_order import InOrder, processes
 from pose.results.joint import Joint, interval_sums, table_of_all, table_per_volume, write_joint_raw_data
 from pose.results.prompts_saved import prompts_saved
-from pose.scores.statistics import intervals_of_sums
-from pose.files.tables import as_text
 from pose.results.volume_list import Listing, list_volumes, processes_for, volume_folders
+from pose.scores.statistics import intervals_of_sums
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PRINTED_COLUMNS = (
-    "slices", "jaccard_avg", "jaccard_std", "dice_avg", "sam_score_avg", "volume_dice", "volume_hd95_mm",
-    "missed_slices", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed",
-)  # fmt: skip
+    "slices",
+    "jaccard_avg",
+    "jaccard_std",
+    "dice_avg",
+    "sam_score_avg",
+    "volume_dice",
+    "volume_hd95_mm",
+    "missed_slices",
+    "slices_to_review",
+    "prompted_slices",
+    "masked_slices",
+    "seed_patient",
+    "failed",
+)
 # So many rows of volumes, and of failures, help somebody at a terminal.
 MOST_PRINTED = 200
 
@@ -42,11 +52,16 @@ def make_parser() -> argparse.ArgumentParser:
         "published paper are read as well."
     )
     parser.add_argument(
-        "-r", "--results_folder_path", type=Path, required=True, metavar="FOLDER",
+        "-r",
+        "--results_folder_path",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
         help="folder that holds a folder of results for each volume, such as results/ or results_video/",
     )
     parser.add_argument(
-        "--include_seed_patient", action="store_true",
+        "--include_seed_patient",
+        action="store_true",
         help="count the volume that the seed slice of a data set came from in the statistics, too; it is left out by "
         "default, because its masks show less than those of the volumes that were never prompted",
     )
@@ -110,10 +125,13 @@ def write_tables(
         made["statistics"] = table_of_all(made["joint"], made["intervals"]())
         results.write_table(path, made["statistics"])
 
-    write_all_atomically([
-        (paths["joint_raw_data"], write_raw_data), (paths["joint_results"], write_per_volume),
-        (paths["results"], write_statistics),
-    ])  # fmt: skip
+    write_all_atomically(
+        [
+            (paths["joint_raw_data"], write_raw_data),
+            (paths["joint_results"], write_per_volume),
+            (paths["results"], write_statistics),
+        ]
+    )
     return made["joint"], made["per_volume"], made["statistics"]
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pose.files.atomic import DiskFullError
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, configure_logging, run_main
+from pose.files.atomic import DiskFullError
 from pose.scans.volume import count_not_finite, read_volume, write_volume
 
 LOGGER = logging.getLogger("pose")
@@ -19,24 +19,42 @@ LOGGER = logging.getLogger("pose")
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Convert NIfTI scans or masks (.nii, .nii.gz) to working data: one .npz file, or a .npy file with its "
-        "geometry in a .json file beside it. Whole numbers stay whole, and the geometry goes along, so that masks found "
-        "on the working data overlay the scan. process_image.py and process_video.py take NIfTI as well as working data. "
-        "Of several files, one that cannot be converted does not stop the rest; the exit code is then 1.",
+        description="Convert NIfTI scans or masks (.nii, .nii.gz) to working data: one .npz file, or a .npy file "
+        "with its "
+        "geometry in a .json file beside it. Whole numbers stay whole, and the geometry goes along, so that masks "
+        "found "
+        "on the working data overlay the scan. process_image.py and process_video.py take NIfTI as well as working "
+        "data. "
+        "Of several files, one that cannot be converted does not stop the rest; the exit code is then 1."
     )
     parser.add_argument(
-        "-i", "--input_file_path", type=Path, nargs="+", required=True, metavar="FILE", help="one or many: .nii or .nii.gz"
+        "-i",
+        "--input_file_path",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="one or many: .nii or .nii.gz",
     )
     parser.add_argument(
-        "-o", "--output_file_path", type=Path, nargs="+", required=True, metavar="FILE",
-        help="one for each, in the same order: .npz (compressed) or .npy (faster to read and write, larger); its folder is "
+        "-o",
+        "--output_file_path",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="one for each, in the same order: .npz (compressed) or .npy (faster to read and write, larger); its "
+        "folder is "
         "made where it is missing",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "-s", "--swap_axes", action="store_true",
-        help="swap the first two axes, so that rows come first: for scans whose slices lie on their side, as most NIfTI "
+        "-s",
+        "--swap_axes",
+        action="store_true",
+        help="swap the first two axes, so that rows come first: for scans whose slices lie on their side, as most "
+        "NIfTI "
         "files' do; recorded in the working data",
-    )  # fmt: skip
+    )
     return parser
 
 

@@ -18,8 +18,8 @@ from pose import cli
 from pose.scores.review import REVIEW_BELOW
 
 if TYPE_CHECKING:
-    from pose.runs.case import Case
     from pose.prompts.prompt import Prompt
+    from pose.runs.case import Case
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -30,12 +30,16 @@ def make_parser() -> argparse.ArgumentParser:
     cli.add_prompt_arguments(parser)
     cli.add_model_arguments(parser, sam_version=1)
     parser.add_argument(
-        "--repeat", type=cli.positive_whole_number, metavar="N",
+        "--repeat",
+        type=cli.positive_whole_number,
+        metavar="N",
         help="to measure times: segment each slice once to warm up, which is not counted, and then N times; raw_data "
         "holds the medians, times_*.csv every repetition",
     )
     parser.add_argument(
-        "-o", "--multimask_output", action="store_true",
+        "-o",
+        "--multimask_output",
+        action="store_true",
         help="let the model make three masks and take the best by its score (unsafe on chests: the score misleads)",
     )
     cli.add_embeddings_arguments(parser)
@@ -49,12 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
 
-    from pose.runs import batch, figure_files, resume, run
-    from pose.segmenters import models
     from pose import segmenters
+    from pose.runs import batch, figure_files, resume, run
     from pose.runs.case import Job, load_case, plan_jobs, usable_prompts
     from pose.runs.crop import crop_volume
     from pose.scans.intensity import intensity_from_arguments
+    from pose.segmenters import models
 
     intensity_from_arguments(arguments)  # a mistake here is no volume's
     if arguments.repeat is not None and arguments.embeddings_cache is not None:
@@ -72,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return "done already"
         case = load_case(job, arguments)
         prompted = {prompt.slice for prompt in prompts_of_slices(case, arguments)}
-        return f"would prompt {spec.name} on {len(prompted)} of {len(case.grey)} slices and write to {job.results_folder}"
+        return (
+            f"would prompt {spec.name} on {len(prompted)} of {len(case.grey)} slices and write to {job.results_folder}"
+        )
 
     @cache
     def load(device_name: str) -> tuple:
@@ -102,7 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         manifest = {**manifest, "crop": crop.describe(), "made_from": made_from, "less_memory": less_memory}
         manifest["timing"] = describe_timing(arguments.repeat, first_of_process=device_name not in warm)
         warm.add(device_name)
-        return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings)
+        return run.segment_and_write(
+            case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings
+        )
 
     if arguments.dry_run:
         return batch.check_jobs(jobs, describe)
@@ -127,8 +135,8 @@ def describe_timing(repeat: int | None, first_of_process: bool) -> dict[str, Any
 
 def prompts_of_slices(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts of every slice, given by the user or taken from the ground truth."""
-    from pose.runs.case import given_prompts, prompts_from_truth
     from pose.prompts.prompt import prompt_slice
+    from pose.runs.case import given_prompts, prompts_from_truth
 
     last = len(case.grey) - 1
     if arguments.slice is not None and arguments.slice > last:

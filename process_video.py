@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Segment a whole volume from one prompt on one slice.
 
-The prompt is taken from the ground-truth mask of one slice by the paper's rules, or given by you, and carried through the
-volume by one of three methods. With --seed_image_file_path the prompt lies on a slice of another patient, and one prompt
-serves a whole data set:
+The prompt is taken from the ground-truth mask of one slice by the paper's rules, or given by you, and carried through
+the volume by one of three methods. With --seed_image_file_path the prompt lies on a slice of another patient, and one
+prompt serves a whole data set:
 
   sam2_memory     SAM 2's video memory: slices are frames; the paper's method
   chain           any model for slices, carried from slice to slice: the mask of one gives the prompt of the next
@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose import cli
-from pose.scores.review import REVIEW_BELOW
 from pose.runs import seed
+from pose.scores.review import REVIEW_BELOW
 
 if TYPE_CHECKING:
+    from pose.prompts.prompt import Prompt
     from pose.runs.case import Case
     from pose.segmenters.models import ModelSpec
-    from pose.prompts.prompt import Prompt
 
 METHODS = ("sam2_memory", "chain", "region_growing")
 
@@ -40,25 +40,34 @@ def make_parser() -> argparse.ArgumentParser:
     )
     cli.add_input_arguments(parser, image_required=False)
     group = parser.add_argument_group("method")
+    group.add_argument("--method", choices=METHODS, help="default: sam2_memory for SAM 2 models, chain for all others")
     group.add_argument(
-        "--method", choices=METHODS, help="default: sam2_memory for SAM 2 models, chain for all others"
-    )
-    group.add_argument(
-        "--prompt_slice", type=cli.prompt_slice, metavar="centre|largest|N",
-        help="where the prompt is taken from the ground truth: the middle of the masked slices, as in the paper (default), "
+        "--prompt_slice",
+        type=cli.prompt_slice,
+        metavar="centre|largest|N",
+        help="where the prompt is taken from the ground truth: the middle of the masked slices, as in the paper "
+        "(default), "
         "the one with the largest mask, or slice N",
     )
     group.add_argument(
-        "-s", "--slice", type=cli.whole_number, metavar="N", help="the slice that --point, --negative_point and --box lie on"
+        "-s",
+        "--slice",
+        type=cli.whole_number,
+        metavar="N",
+        help="the slice that --point, --negative_point and --box lie on",
     )
     seed.add_arguments(parser)
     group = parser.add_argument_group("memory", "what --method sam2_memory does without, to be quicker: results change")
     group.add_argument(
-        "--max_memories", type=cli.whole_number, metavar="N",
+        "--max_memories",
+        type=cli.whole_number,
+        metavar="N",
         help="attend to so many unprompted slices before the one at hand (default: SAM 2's own, 6)",
     )
     group.add_argument(
-        "--stop_after", type=cli.positive_whole_number, metavar="K",
+        "--stop_after",
+        type=cli.positive_whole_number,
+        metavar="K",
         help="end a half of the volume once every object is absent, by its object score, on K slices in a row",
     )
     chain.add_arguments(parser)
@@ -83,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     seeded = seed.is_seeded(arguments)
     if arguments.slice is not None and not (arguments.point or arguments.negative_point or arguments.box):
-        raise cli.UserError(f"--slice {arguments.slice}: needs --point or --box; for prompts from masks see --prompt_slice")
+        raise cli.UserError(
+            f"--slice {arguments.slice}: needs --point or --box; for prompts from masks see --prompt_slice"
+        )
     if not arguments.image_file_path and not arguments.save_seed_memory:
         raise cli.UserError("--image_file_path: needed, unless --save_seed_memory is all that is asked for")
     intensity_from_arguments(arguments)  # a mistake here is no volume's
@@ -109,7 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = ", ".join(str(index) for index in sorted({prompt.slice for prompt in prompts}))
         what = "the seeds" if seeded else f"{len(prompts)} prompt(s) on slice {where}"
         model = "" if spec is None else f" with {spec.name}"
-        return f"would carry {what} through {len(case.grey)} slices by {method}{model} and write to {job.results_folder}"
+        return (
+            f"would carry {what} through {len(case.grey)} slices by {method}{model} and write to {job.results_folder}"
+        )
 
     @cache
     def load(on_cpu: bool) -> tuple:
@@ -133,7 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             predictions = segmenter.segment(crop.grey, [], seeds.memories, arguments.start_slice)
             manifest["seed"] = seeds.manifest_for(case.volume, arguments.seed_memory)
         slices = range(len(case.grey))
-        return run.segment_and_write(case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings)
+        return run.segment_and_write(
+            case, prompts, map(crop.restore, predictions), slices, arguments, manifest, embeddings
+        )
 
     if arguments.dry_run:
         if arguments.save_seed_memory:
@@ -159,7 +174,9 @@ def choose_method(arguments: argparse.Namespace, seeded: bool) -> tuple:
     spec = models.at_image_size(models.find_model(arguments.model, version), arguments.image_size)
     method = arguments.method or ("sam2_memory" if spec.family == "sam2" else "chain")
     if method == "sam2_memory" and spec.family != "sam2":
-        raise cli.UserError(f"--method sam2_memory: {spec.name} has no video memory; choose a SAM 2 model, or --method chain")
+        raise cli.UserError(
+            f"--method sam2_memory: {spec.name} has no video memory; choose a SAM 2 model, or --method chain"
+        )
     if method != "sam2_memory":
         refuse_memory_flags(arguments, seeded, f"{method} with {spec.name}")
     return spec, models.checkpoint_path(spec, arguments.checkpoint_file_path), method
@@ -171,12 +188,15 @@ def refuse_memory_flags(arguments: argparse.Namespace, seeded: bool, what: str) 
         flag, value = next((name, getattr(arguments, name)) for name in seed.SEED_FLAGS if getattr(arguments, name))
         given = " ".join(map(str, value)) if isinstance(value, list) else value
         raise cli.UserError(
-            f"--{flag} {given}: {what} has no memory that one patient could leave to another; choose a SAM 2 model with "
+            f"--{flag} {given}: {what} has no memory that one patient could leave to another; choose a SAM 2 model "
+            "with "
             "--method sam2_memory"
         )
     for flag in ("max_memories", "stop_after"):
         if getattr(arguments, flag) is not None:
-            raise cli.UserError(f"--{flag} {getattr(arguments, flag)}: {what} has no such memory; it is for sam2_memory")
+            raise cli.UserError(
+                f"--{flag} {getattr(arguments, flag)}: {what} has no such memory; it is for sam2_memory"
+            )
 
 
 def load_segmenter(
@@ -187,8 +207,8 @@ def load_segmenter(
         from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 
         return RegionGrowing(RegionGrowingSettings.from_arguments(arguments)), {"method": method}, None
-    from pose.segmenters import models
     from pose import segmenters
+    from pose.segmenters import models
     from pose.segmenters.embeddings import embeddings_from_arguments
 
     device = models.choose_device("cpu" if on_cpu else arguments.device)
@@ -198,9 +218,14 @@ def load_segmenter(
         from pose.segmenters.sam2.memory import Sam2Memory
 
         segmenter = Sam2Memory(
-            spec, checkpoint, device, precision,
-            max_memories=arguments.max_memories, stop_after=arguments.stop_after, embeddings=embeddings,
-        )  # fmt: skip
+            spec,
+            checkpoint,
+            device,
+            precision,
+            max_memories=arguments.max_memories,
+            stop_after=arguments.stop_after,
+            embeddings=embeddings,
+        )
         digest = segmenter.checkpoint_sha256
     else:
         from pose.segmenters.chain import Chain, ChainSettings
@@ -213,8 +238,8 @@ def load_segmenter(
 
 def prompts_of_volume(case: Case, arguments: argparse.Namespace) -> list[Prompt]:
     """Return the prompts for the volume, given by the user or taken from one slice of the ground truth."""
-    from pose.runs.case import given_prompts, prompts_from_truth
     from pose.prompts.prompt import prompt_slice
+    from pose.runs.case import given_prompts, prompts_from_truth
 
     prompts = given_prompts(case, arguments)
     if prompts is not None:

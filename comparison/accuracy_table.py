@@ -1,7 +1,7 @@
 """Run a scan through process_image.py and process_video.py with several models and prompts, and print one table.
 
-Every way is run by the scripts themselves, so that the table shows what a user gets. Mean Jaccard and Dice are over all slices
-on which they are defined, seconds a slice over the slices that were shown to the model.
+Every way is run by the scripts themselves, so that the table shows what a user gets. Mean Jaccard and Dice are over all
+slices on which they are defined, seconds a slice over the slices that were shown to the model.
 """
 
 from __future__ import annotations
@@ -14,27 +14,34 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-import process_image  # noqa: E402
-import process_video  # noqa: E402
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
-from pose.scans.volume import stem_of  # noqa: E402
+import process_image
+import process_video
+from pose import cli, results
+from pose.scans.volume import stem_of
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-i", "--image_file_path", type=Path, nargs="+", required=True, metavar="FILE", help="scans")
-    parser.add_argument("-m", "--masks_file_path", type=Path, nargs="+", required=True, metavar="FILE", help="their masks")
+    parser.add_argument(
+        "-m", "--masks_file_path", type=Path, nargs="+", required=True, metavar="FILE", help="their masks"
+    )
     parser.add_argument("--labels", nargs="+", default=[], metavar="LABEL", help="labels that count (default: all)")
     parser.add_argument("--swap_axes", action="store_true", help="swap the first two axes of NIfTI files")
     parser.add_argument("--window", nargs="+", default=["lung"], help="CT window (default: lung)")
     parser.add_argument("--objects", nargs="+", default=["union", "per_label"], help="default: union per_label")
     parser.add_argument(
-        "--models", nargs="+", default=["lite_medsam"], metavar="NAME[=WEIGHTS]", help="models, each with its weights if need be"
+        "--models",
+        nargs="+",
+        default=["lite_medsam"],
+        metavar="NAME[=WEIGHTS]",
+        help="models, each with its weights if need be",
     )
     parser.add_argument("--only", choices=("image", "video"), help="only process_image.py, or only process_video.py")
-    parser.add_argument("-r", "--results_folder_path", type=Path, required=True, metavar="FOLDER", help="where results go")
+    parser.add_argument(
+        "-r", "--results_folder_path", type=Path, required=True, metavar="FOLDER", help="where results go"
+    )
     return parser
 
 
@@ -42,12 +49,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run every way on every scan, then print the table as Markdown."""
     arguments = make_parser().parse_args(argv)
     if len(arguments.image_file_path) != len(arguments.masks_file_path):
-        raise cli.UserError(f"--masks_file_path: {len(arguments.masks_file_path)} files for {len(arguments.image_file_path)} images")
+        raise cli.UserError(
+            f"--masks_file_path: {len(arguments.masks_file_path)} files for {len(arguments.image_file_path)} images"
+        )
     rows = []
     for image, masks in zip(arguments.image_file_path, arguments.masks_file_path):
         for script, model, weights, objects, flags in ways(arguments):
             folder = arguments.results_folder_path / f"{script.__name__}_{model}_{objects}"
-            command = ["-i", image, "-m", masks, "-b", "--objects", objects, "-r", folder, "--window", *arguments.window, *flags]
+            command = [
+                "-i",
+                image,
+                "-m",
+                masks,
+                "-b",
+                "--objects",
+                objects,
+                "-r",
+                folder,
+                "--window",
+                *arguments.window,
+                *flags,
+            ]
             command += ["--labels", *arguments.labels] if arguments.labels else []
             command += ["--swap_axes"] if arguments.swap_axes else []
             command += ["--checkpoint_file_path", weights] if weights else []
@@ -85,7 +107,11 @@ def row(folder: Path, name: str, script, model: str, objects: str) -> str:
     seconds = raw_data["process_image_time"].dropna()
     numbers = [raw_data["jaccard"].mean(), raw_data["dice"].mean(), summary["volume_dice"]]
     cells = [name, f"{script.__name__}.py", model, objects, *(f"{number:.3f}" for number in numbers)]
-    return "| " + " | ".join([*cells, f"{summary.get('volume_hd95_mm', float('nan')):.1f}", f"{seconds.mean():.3f}"]) + " |"
+    return (
+        "| "
+        + " | ".join([*cells, f"{summary.get('volume_hd95_mm', float('nan')):.1f}", f"{seconds.mean():.3f}"])
+        + " |"
+    )
 
 
 if __name__ == "__main__":

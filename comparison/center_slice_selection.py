@@ -22,9 +22,9 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose.results.result_series import Series, add_series_arguments, read_series, write_outputs  # noqa: E402
-from pose.files.tables import as_text  # noqa: E402
+from pose import cli
+from pose.files.tables import as_text
+from pose.results.result_series import Series, add_series_arguments, read_series, write_outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +40,12 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_series_arguments(parser, subsets=False)
+    parser.add_argument("--metric", choices=METRICS, default="dice", help="what is compared (default: %(default)s)")
     parser.add_argument(
-        "--metric", choices=METRICS, default="dice", help="what is compared (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--bins", type=cli.positive_whole_number, default=20, metavar="N",
+        "--bins",
+        type=cli.positive_whole_number,
+        default=20,
+        metavar="N",
         help="parts into which the way from the first to the last slice is divided (default: %(default)s)",
     )
     return parser
@@ -99,10 +100,14 @@ def placed_slices(series: Series, metric: str) -> tuple[pd.DataFrame, list[str]]
     counted = raw_data.get("ground_truth_voxels", pd.Series(pd.NA, index=raw_data.index, dtype="Int64"))
     voxels = counted.astype("Float64").astype("float64")  # through a type that knows what is missing
     masked = (voxels > 0) | (voxels.isna() & raw_data["dice"].notna())
-    table = pd.DataFrame({
-        "image": raw_data["image"], "slice": raw_data["slice"].astype("int64"), "voxels": voxels,
-        "value": raw_data[metric],
-    })[masked]  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "image": raw_data["image"],
+            "slice": raw_data["slice"].astype("int64"),
+            "voxels": voxels,
+            "value": raw_data[metric],
+        }
+    )[masked]
     by_image = table.groupby("image")["slice"]
     enough = by_image.transform("size") >= LEAST_MASKED_SLICES
     first, last = by_image.transform("min"), by_image.transform("max")

@@ -21,16 +21,9 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose.results.result_series import (  # noqa: E402
-    Series,
-    Subset,
-    add_series_arguments,
-    check_subsets,
-    read_series,
-    write_outputs,
-)
-from pose.files.tables import as_text  # noqa: E402
+from pose import cli
+from pose.files.tables import as_text
+from pose.results.result_series import Series, Subset, add_series_arguments, check_subsets, read_series, write_outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,13 +31,29 @@ if TYPE_CHECKING:
 NAME = "comparison_boxplot"
 METRICS = ("jaccard", "dice")
 LABELS = {
-    "jaccard": "Jaccard index", "dice": "Dice coefficient", "sam_score": "SAM score", "hd95_mm": "95 % Hausdorff, mm",
-    "volume_jaccard": "Jaccard of volume", "volume_dice": "Dice of volume",
+    "jaccard": "Jaccard index",
+    "dice": "Dice coefficient",
+    "sam_score": "SAM score",
+    "hd95_mm": "95 % Hausdorff, mm",
+    "volume_jaccard": "Jaccard of volume",
+    "volume_dice": "Dice of volume",
     "volume_hd95_mm": "95 % Hausdorff of volume, mm",
-}  # fmt: skip
+}
 ROW_MM, MARGIN_MM = 62.0, 12.0
-PRINTED = ("metric", "subset", "results", "volumes", "failed_volumes", "n", "zero", "infinite", "q1", "median", "q3",
-           "mean")  # fmt: skip
+PRINTED = (
+    "metric",
+    "subset",
+    "results",
+    "volumes",
+    "failed_volumes",
+    "n",
+    "zero",
+    "infinite",
+    "q1",
+    "median",
+    "q3",
+    "mean",
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,7 +61,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add_series_arguments(parser)
     parser.add_argument(
-        "--metrics", nargs="+", default=METRICS, metavar="METRIC",
+        "--metrics",
+        nargs="+",
+        default=METRICS,
+        metavar="METRIC",
         help="columns of raw_data (a value per slice), or metrics of a whole volume such as volume_dice "
         f"(default: {' '.join(METRICS)})",
     )
@@ -95,11 +107,13 @@ def values_of(series: Series, metric: str) -> pd.DataFrame:
     if metric in raw_data and metric not in ("image", "slice"):
         values = raw_data[["image", "slice"]].assign(value=raw_data[metric].astype("float64"))
     elif metric in volumes:
-        values = pd.DataFrame({
-            "image": list(volumes.index),
-            "slice": pd.array([None] * len(volumes), dtype="Int64"),
-            "value": volumes[metric].to_numpy(dtype=np.float64),
-        })
+        values = pd.DataFrame(
+            {
+                "image": list(volumes.index),
+                "slice": pd.array([None] * len(volumes), dtype="Int64"),
+                "value": volumes[metric].to_numpy(dtype=np.float64),
+            }
+        )
     else:
         known = [name for name in (*raw_data, *volumes) if name not in ("image", "slice")]
         folders = ", ".join(str(one.folder) for one in series.sets)
@@ -112,7 +126,8 @@ def make_box(series: Series, subset: Subset, metric: str) -> dict[str, Any]:
 
     Returns:
         "metric", "subset", "results"; "volumes" and "failed_volumes"; "undefined" (values missing), "zero" and
-        "infinite" values; what :func:`pose.figures.box_plots.box_statistics` tells of the finite ones; and "outlier_rows".
+        "infinite" values; what :func:`pose.figures.box_plots.box_statistics` tells of the finite ones; and
+        "outlier_rows".
     """
     from pose.figures.box_plots import box_statistics
 

@@ -26,11 +26,10 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
-from pose.results.result_series import Series, add_series_arguments, read_series, write_outputs  # noqa: E402
-from pose.scores.statistics import mean_interval  # noqa: E402
-from pose.files.tables import as_text  # noqa: E402
+from pose import cli, results
+from pose.files.tables import as_text
+from pose.results.result_series import Series, add_series_arguments, read_series, write_outputs
+from pose.scores.statistics import mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,15 +50,22 @@ def make_parser() -> argparse.ArgumentParser:
         "--bin_mm", type=cli.positive_number, default=10.0, metavar="MM", help="width of a bin (default: %(default)g)"
     )
     parser.add_argument(
-        "--slice_spacing_mm", type=cli.positive_number, metavar="MM",
+        "--slice_spacing_mm",
+        type=cli.positive_number,
+        metavar="MM",
         help="distance between slices of volumes whose results do not tell it",
     )
     parser.add_argument(
-        "--prompted_slice", type=cli.prompt_slice, metavar="SLICE",
+        "--prompted_slice",
+        type=cli.prompt_slice,
+        metavar="SLICE",
         help="prompted slice of volumes whose results do not tell it: centre, largest, or an index",
     )
     parser.add_argument(
-        "--reach_score", type=cli.share, default=0.9, metavar="SCORE",
+        "--reach_score",
+        type=cli.share,
+        default=0.9,
+        metavar="SCORE",
         help="a prompt reaches as far as the median score of every bin is at least this (default: %(default)s)",
     )
     return parser
@@ -140,11 +146,17 @@ def distances_of_series(
         spacing_mm = slice_spacing_of(run, record, slice_spacing_mm)
         indices = volume["slice"].to_numpy(dtype=np.int64)
         truth = volume.get("ground_truth_voxels", pd.Series(pd.NA, index=volume.index, dtype="Int64"))
-        parts.append(pd.DataFrame({
-            "image": image, "slice": indices, "distance_mm": signed_distances(indices, prompted, spacing_mm),
-            "value": volume[metric].to_numpy(dtype=np.float64),
-            "false_positive": truth.eq(0).fillna(False).to_numpy(dtype=bool),
-        }))  # fmt: skip
+        parts.append(
+            pd.DataFrame(
+                {
+                    "image": image,
+                    "slice": indices,
+                    "distance_mm": signed_distances(indices, prompted, spacing_mm),
+                    "value": volume[metric].to_numpy(dtype=np.float64),
+                    "false_positive": truth.eq(0).fillna(False).to_numpy(dtype=bool),
+                }
+            )
+        )
     if not parts:
         folders = ", ".join(str(one.folder) for one in series.sets)
         image, reason = next(iter(left_out.items()))
@@ -205,7 +217,9 @@ def slice_spacing_of(run: results.RunFiles, record: dict, otherwise: float | Non
 
 
 def signed_distances(slices: np.ndarray, prompted: Sequence[int], spacing_mm: float) -> np.ndarray:
-    """Return the way in mm from the nearest of the ``prompted`` slices to each of (n,) slices; of two the lower one's."""
+    """Return the way in mm from the nearest of the ``prompted`` slices to each of (n,) slices; of two the
+    lower one's.
+    """
     away = slices[:, None] - np.sort(np.asarray(prompted))[None, :]
     nearest = np.abs(away).argmin(axis=1)
     return away[np.arange(len(slices)), nearest] * spacing_mm
@@ -231,11 +245,16 @@ def binned(slices: pd.DataFrame, bin_mm: float, by: Sequence[str]) -> pd.DataFra
         place, values = key[-1], group["value"]
         ends = sorted((place - np.sign(place), place))
         row = {
-            **dict(zip(by, key)), "bin": place, "from_mm": ends[0] * bin_mm, "to_mm": ends[1] * bin_mm,
-            "slices": len(group), "volumes": group["image"].nunique(),
+            **dict(zip(by, key)),
+            "bin": place,
+            "from_mm": ends[0] * bin_mm,
+            "to_mm": ends[1] * bin_mm,
+            "slices": len(group),
+            "volumes": group["image"].nunique(),
             "false_positive_slices": int(group["false_positive"].sum()),
-            **dict(zip(("q1", "median", "q3"), values.quantile([0.25, 0.5, 0.75]))), "mean": values.mean(),
-        }  # fmt: skip
+            **dict(zip(("q1", "median", "q3"), values.quantile([0.25, 0.5, 0.75]))),
+            "mean": values.mean(),
+        }
         if "image" not in by:
             row["mean_low"], row["mean_high"] = mean_interval(values.to_numpy(), group["image"].to_numpy())
         rows.append(row)

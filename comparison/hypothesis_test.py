@@ -23,11 +23,10 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose.scores import paired  # noqa: E402
-from pose import results  # noqa: E402
-from pose.files.atomic import failure_named, write_all_atomically  # noqa: E402
-from pose.scores.statistics import RESAMPLES, holm  # noqa: E402
+from pose import cli, results
+from pose.files.atomic import failure_named, write_all_atomically
+from pose.scores import paired
+from pose.scores.statistics import RESAMPLES, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +34,18 @@ if TYPE_CHECKING:
     from pose.results.result_set import ResultSet
 
 PRINTED = (
-    "data_set", "metric", "level", "n", "mean_first", "mean_second", "mean_difference", "t_p_holm", "wilcoxon_p_holm",
-    "cohen_dz", "rank_biserial",
-)  # fmt: skip
+    "data_set",
+    "metric",
+    "level",
+    "n",
+    "mean_first",
+    "mean_second",
+    "mean_difference",
+    "t_p_holm",
+    "wilcoxon_p_holm",
+    "cohen_dz",
+    "rank_biserial",
+)
 # by level: the interval to draw, its colour, its mark, where it lies beside the data set's place, and what it is called
 LINES = {
     "slice": (
@@ -52,27 +60,44 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "-r", "--results_folder_path", type=cli.named_folder, nargs=2, action="append", required=True,
+        "-r",
+        "--results_folder_path",
+        type=cli.named_folder,
+        nargs=2,
+        action="append",
+        required=True,
         metavar=("FIRST=FOLDER", "SECOND=FOLDER"),
         help="the two sets, each a folder that holds a folder of results for each image; again for more data sets",
     )
     parser.add_argument(
-        "--data_set", nargs="+", default=[], metavar="NAME",
+        "--data_set",
+        nargs="+",
+        default=[],
+        metavar="NAME",
         help="names of the data sets, one for each --results_folder_path (default: 'all', or 'data set 1' ...)",
     )
     parser.add_argument(
-        "--images", nargs="+", default=["*"], metavar="PATTERN",
+        "--images",
+        nargs="+",
+        default=["*"],
+        metavar="PATTERN",
         help="test the images that match each pattern apart, such as '*coronacases*' '*radiopaedia*' (default: all)",
     )
     parser.add_argument(
-        "--metrics", nargs="+", default=["jaccard", "dice"], metavar="METRIC",
+        "--metrics",
+        nargs="+",
+        default=["jaccard", "dice"],
+        metavar="METRIC",
         help="columns of raw_data, or metrics of whole volumes such as volume_dice (default: jaccard dice)",
     )
     parser.add_argument(
         "--alpha", type=cli.share, default=0.05, metavar="P", help="level of significance (default: %(default)s)"
     )
     parser.add_argument(
-        "--resamples", type=cli.positive_whole_number, default=RESAMPLES, metavar="N",
+        "--resamples",
+        type=cli.positive_whole_number,
+        default=RESAMPLES,
+        metavar="N",
         help="draws of each bootstrap (default: %(default)s)",
     )
     cli.add_output_argument(parser)
@@ -92,7 +117,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     left_out, failures = [], []
     for name, names, first, second in data_sets(arguments):
         for called, one in zip(names, (first, second), strict=True):
-            failures += [f"{name}, {called}: {image} failed and has no scores: {why}" for image, why in one.failures.items()]
+            failures += [
+                f"{name}, {called}: {image} failed and has no scores: {why}" for image, why in one.failures.items()
+            ]
         for metric in arguments.metrics:
             tested, not_counted = test_metric(first, second, metric, names, arguments.resamples)
             facts = {"data_set": name, "metric": metric, "first": names[0], "second": names[1]}
@@ -210,11 +237,15 @@ def test_metric(
         whole = paired.difference_intervals(table, table["image"].to_numpy(), resamples) if level == "slice" else each
         rows.append(
             {
-                "level": level, "volumes": table["image"].nunique(),
+                "level": level,
+                "volumes": table["image"].nunique(),
                 **paired.paired_test(*(table[name].to_numpy(dtype=np.float64) for name in ("first", "second"))),
-                "ci95_low": each[0], "ci95_high": each[1],
-                "ci95_by_volume_low": whole[0], "ci95_by_volume_high": whole[1], **counts,
-            }  # fmt: skip
+                "ci95_low": each[0],
+                "ci95_high": each[1],
+                "ci95_by_volume_low": whole[0],
+                "ci95_by_volume_high": whole[1],
+                **counts,
+            }
         )
     return rows, left_out
 
@@ -309,8 +340,16 @@ def draw(figure: Any, table: pd.DataFrame) -> None:
         axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), names)
     figure.supxlabel(f"mean difference, {what}, with 95 % bootstrap interval", fontsize="medium")
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False,
-                  fontsize="small", columnspacing=1.2, handletextpad=0.2)  # fmt: skip
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside upper center",
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+        columnspacing=1.2,
+        handletextpad=0.2,
+    )
 
 
 if __name__ == "__main__":

@@ -21,10 +21,9 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
-from pose.files.atomic import failure_named, write_all_atomically  # noqa: E402
-from pose.scores.statistics import describe, quartiles  # noqa: E402
+from pose import cli, results
+from pose.files.atomic import failure_named, write_all_atomically
+from pose.scores.statistics import describe, quartiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,15 +38,28 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "-r", "--results_folder_path", type=cli.named_folder, nargs="+", default=[], metavar="NAME=FOLDER",
+        "-r",
+        "--results_folder_path",
+        type=cli.named_folder,
+        nargs="+",
+        default=[],
+        metavar="NAME=FOLDER",
         help="folders that hold a folder of results for each volume, one for each data set",
     )
     parser.add_argument(
-        "-m", "--masks_file_path", type=Path, nargs="+", default=[], metavar="FILE",
+        "-m",
+        "--masks_file_path",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
         help="mask files: .nii, .nii.gz, or working data (.npz, .npy)",
     )
     parser.add_argument(
-        "--labels", type=cli.whole_number, nargs="+", metavar="LABEL",
+        "--labels",
+        type=cli.whole_number,
+        nargs="+",
+        metavar="LABEL",
         help="labels of the mask files that count as the object (default: all)",
     )
     parser.add_argument("--metric", default="dice", metavar="METRIC", help="column of raw_data (default: %(default)s)")
@@ -119,9 +131,12 @@ def slices_of_results(name: str, folder: Path, metric: str) -> pd.DataFrame:
     value = raw_data[metric].astype("float64")
     parts = [
         raw_data[["image", "slice"]].assign(
-            data_set=name, mask=mask, voxels=raw_data[column], mm2=raw_data[column].astype("float64") * area,
+            data_set=name,
+            mask=mask,
+            voxels=raw_data[column],
+            mm2=raw_data[column].astype("float64") * area,
             value=value,
-        )  # fmt: skip
+        )
         for mask, column in masks.items()
     ]
     return pd.concat(parts, ignore_index=True)
@@ -204,10 +219,15 @@ def metric_table(slices: pd.DataFrame, metric: str) -> pd.DataFrame:
             group = part.iloc[place]
             rows.append(
                 {
-                    "tenth": str(number) if number else "all", "data_set": data_set, "metric": metric,
-                    "voxels_from": int(group["voxels"].iloc[0]), "voxels_to": int(group["voxels"].iloc[-1]),
-                    "n": len(group), **quartiles(group["value"].to_numpy()), "spearman": math.nan if number else rho,
-                }  # fmt: skip
+                    "tenth": str(number) if number else "all",
+                    "data_set": data_set,
+                    "metric": metric,
+                    "voxels_from": int(group["voxels"].iloc[0]),
+                    "voxels_to": int(group["voxels"].iloc[-1]),
+                    "n": len(group),
+                    **quartiles(group["value"].to_numpy()),
+                    "spearman": math.nan if number else rho,
+                }
             )
     columns = ["tenth", "data_set", "metric", "voxels_from", "voxels_to", "n", "q1", "median", "q3", "spearman"]
     return pd.DataFrame(rows, columns=columns)
@@ -237,9 +257,13 @@ def draw(figure: Any, slices: pd.DataFrame, metric: str) -> None:
     if len(groups) > MOST_NAMED:
         groups = [((name, name), group) for name, group in masked.groupby("data_set", sort=False)]
     drawn = boxes.boxplot(
-        [group[unit].to_numpy(dtype=np.float64) for _, group in groups], orientation="horizontal", widths=0.6,
-        patch_artist=True, flierprops={"marker": ".", "markersize": 2}, medianprops={"color": "black"},
-    )  # fmt: skip
+        [group[unit].to_numpy(dtype=np.float64) for _, group in groups],
+        orientation="horizontal",
+        widths=0.6,
+        patch_artist=True,
+        flierprops={"marker": ".", "markersize": 2},
+        medianprops={"color": "black"},
+    )
     for ((data_set, _), _), box in zip(groups, drawn["boxes"], strict=True):
         box.set(facecolor=colours[data_set], alpha=0.75)
     boxes.set_yticks(range(1, len(groups) + 1), [image for (_, image), _ in groups])
@@ -254,8 +278,15 @@ def draw(figure: Any, slices: pd.DataFrame, metric: str) -> None:
             values = part["value"].to_numpy()
             tenths = [place for place in np.array_split(np.argsort(sizes, kind="stable"), TENTHS) if len(place)]
             middle = [(np.median(sizes[place]), np.median(values[place])) for place in tenths]
-            axes.plot(*zip(*middle, strict=True), "o-", color=colours[data_set], markersize=4, label=data_set,
-                      markeredgecolor="black", markeredgewidth=0.5)  # fmt: skip
+            axes.plot(
+                *zip(*middle, strict=True),
+                "o-",
+                color=colours[data_set],
+                markersize=4,
+                label=data_set,
+                markeredgecolor="black",
+                markeredgewidth=0.5,
+            )
         axes.set_xscale("log")
         axes.set_xlabel(label)
         axes.set_ylabel(f"{metric}; line: median of each tenth")

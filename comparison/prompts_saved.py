@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
-from pose.files.atomic import failure_named, write_all_atomically  # noqa: E402
+from pose import cli, results
+from pose.files.atomic import failure_named, write_all_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +35,12 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "-r", "--results_folder_path", type=cli.named_folder, nargs="+", required=True, metavar="NAME=FOLDER",
+        "-r",
+        "--results_folder_path",
+        type=cli.named_folder,
+        nargs="+",
+        required=True,
+        metavar="NAME=FOLDER",
         help="folders that hold a folder of results for each volume, one for each data set",
     )
     parser.add_argument(
@@ -52,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import pandas as pd
 
     from pose.figures.plots import new_plot, save_plot
-    from pose.results.result_set import read_result_set
     from pose.files.tables import as_text
+    from pose.results.result_set import read_result_set
 
     cli.configure_logging()
     names = [name for name, _ in arguments.results_folder_path]
@@ -101,9 +105,12 @@ def volume_table(one: ResultSet) -> pd.DataFrame:
             masked, source = int(slices["dice"].notna().sum()), "slices with a Dice"
         rows.append(
             {
-                "image": image, "masked_slices": masked, "masked_slices_from": source,
-                "prompted_slices": known.prompted_slices, "seed_patient": int(bool(known.seed_patient)),
-            }  # fmt: skip
+                "image": image,
+                "masked_slices": masked,
+                "masked_slices_from": source,
+                "prompted_slices": known.prompted_slices,
+                "seed_patient": int(bool(known.seed_patient)),
+            }
         )
     return pd.DataFrame(rows).astype({"prompted_slices": "Int64"})
 
@@ -127,9 +134,12 @@ def totals(one: ResultSet, table: pd.DataFrame, include_seed_patient: bool) -> l
     ways |= {} if given is None else {AS_GIVEN: given}
     return [
         {
-            "way": way, "volumes": len(counted), "prompts": prompts, "masked_slices": masked,
+            "way": way,
+            "volumes": len(counted),
+            "prompts": prompts,
+            "masked_slices": masked,
             "saved_percent": PromptsSaved(len(counted), prompts, masked).saved_percent,
-        }  # fmt: skip
+        }
         for way, prompts in ways.items()
     ]
 
@@ -151,9 +161,13 @@ def draw(figure: Any, volumes: pd.DataFrame, total: pd.DataFrame) -> None:
         rows = volumes[volumes["data_set"] == name]
         way = total[total["data_set"] == name].iloc[-1]
         axes.barh(
-            rows.index, rows["masked_slices"], color=SERIES[number % len(SERIES)], height=0.7, alpha=0.75,
+            rows.index,
+            rows["masked_slices"],
+            color=SERIES[number % len(SERIES)],
+            height=0.7,
+            alpha=0.75,
             label=sentence(way.to_dict()),
-        )  # fmt: skip
+        )
         for place, masked in rows["masked_slices"].items() if len(volumes) <= MOST_NAMED else ():
             axes.text(masked, place, f" {masked}", va="center", fontsize="small")
     if prompted.any():

@@ -20,12 +20,11 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-import process_image  # noqa: E402
-from comparison.accuracy_table import tables_of  # noqa: E402
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
-from pose.runs.crop import CROPS  # noqa: E402
-from pose.scans.volume import Volume, read_mask, read_volume, stem_of, write_volume  # noqa: E402
+import process_image
+from comparison.accuracy_table import tables_of
+from pose import cli, results
+from pose.runs.crop import CROPS
+from pose.scans.volume import Volume, read_mask, read_volume, stem_of, write_volume
 
 COLUMNS = ("mean Jaccard", "mean Dice", "volume Dice", "seconds a slice", "frame kept")
 
@@ -40,15 +39,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--swap_axes", action="store_true", help="swap the first two axes of NIfTI files")
     parser.add_argument("--window", nargs="+", default=[], help="CT window (default: percentiles of the volume)")
     parser.add_argument("--objects", default="per_label", help="default: per_label")
-    parser.add_argument("--slice_step", type=cli.whole_number, default=1, metavar="N",
-        help="every n-th slice (default: 1)")  # fmt: skip
+    parser.add_argument(
+        "--slice_step", type=cli.whole_number, default=1, metavar="N", help="every n-th slice (default: 1)"
+    )
     parser.add_argument("--model", default="tiny", metavar="NAME", help="a SAM 2 model (default: tiny)")
     parser.add_argument("--checkpoint_file_path", type=Path, metavar="FILE", help="its weights")
-    parser.add_argument("--image_sizes", type=cli.whole_number, nargs="+", default=[512, 1024], metavar="N",
-        help="pixels a side (default: 512 1024)")  # fmt: skip
+    parser.add_argument(
+        "--image_sizes",
+        type=cli.whole_number,
+        nargs="+",
+        default=[512, 1024],
+        metavar="N",
+        help="pixels a side (default: 512 1024)",
+    )
     parser.add_argument("--crops", nargs="+", choices=CROPS, default=list(CROPS), help=f"default: {' '.join(CROPS)}")
-    parser.add_argument("-r", "--results_folder_path", type=Path, required=True, metavar="FOLDER",
-        help="where results go")  # fmt: skip
+    parser.add_argument(
+        "-r", "--results_folder_path", type=Path, required=True, metavar="FOLDER", help="where results go"
+    )
     return parser
 
 

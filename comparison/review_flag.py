@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
+from pose import cli, results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +54,27 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "-r", "--results_folder_path", type=Path, nargs="+", required=True, metavar="FOLDER",
+        "-r",
+        "--results_folder_path",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
         help="folders that hold a folder of results for each volume; the newest run of each is read",
     )
     parser.add_argument(
-        "--bad_below", type=cli.share, default=0.8, metavar="DICE",
+        "--bad_below",
+        type=cli.share,
+        default=0.8,
+        metavar="DICE",
         help="Dice below which a slice is bad (default: 0.8)",
     )
     parser.add_argument(
-        "--review_below", type=cli.share, nargs="+", default=LIMITS, metavar="SCORE",
+        "--review_below",
+        type=cli.share,
+        nargs="+",
+        default=LIMITS,
+        metavar="SCORE",
         help="limits of the score to compare, beside the flag as it was written "
         f"(default: {' '.join(str(limit) for limit in LIMITS)})",
     )

@@ -22,17 +22,9 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
-from pose.results.result_series import (  # noqa: E402
-    Series,
-    Subset,
-    add_series_arguments,
-    check_subsets,
-    read_series,
-    write_outputs,
-)
-from pose.files.tables import as_text  # noqa: E402
+from pose import cli, results
+from pose.files.tables import as_text
+from pose.results.result_series import Series, Subset, add_series_arguments, check_subsets, read_series, write_outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +33,19 @@ NAME = "segmentation_times"
 TIMES = {"set_image_time": "set image", "predict_image_time": "predict", "process_image_time": "both"}
 DATA_SET, IMAGE, MIXED = "one process for the data set", "one process per image", "processes of several volumes"
 REPEATED, UNKNOWN = "each slice repeated", "all slices"
-PRINTED = ("results", "subset", "device", "procedure", "time", "volumes", "n", "warm_ups_left_out",
-           "mean", "std", "median")  # fmt: skip
+PRINTED = (
+    "results",
+    "subset",
+    "device",
+    "procedure",
+    "time",
+    "volumes",
+    "n",
+    "warm_ups_left_out",
+    "mean",
+    "std",
+    "median",
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add_series_arguments(parser)
     parser.add_argument(
-        "--warm_up", choices=("recorded", "data_set", "image", "none"), default="recorded",
+        "--warm_up",
+        choices=("recorded", "data_set", "image", "none"),
+        default="recorded",
         help="which slices warmed the model up: as the manifests say (default); the first of the first volume of each "
         "folder, in the order of names, where one process did them all; the first of each volume, where each had its "
         "own; or none",
@@ -115,8 +120,9 @@ def read_times(series: Series, warm_up: str) -> dict[str, VolumeTimes]:
     if missing := [name for name in TIMES if name not in raw_data or raw_data[name].isna().all()]:
         raise cli.UserError(f"{folders}: no slice has a {missing[0]}: these results have no times")
     timed = raw_data.dropna(subset=list(TIMES))
-    first_images = {next((image for image in one.volume_metrics.index if image in set(timed["image"])), None)
-                    for one in series.sets}  # fmt: skip
+    first_images = {
+        next((image for image in one.volume_metrics.index if image in set(timed["image"])), None) for one in series.sets
+    }
     found: dict[str, VolumeTimes] = {}
     for image, run in series.run_files().items():
         record = {} if run.run is None else results.read_manifest(run.run)
@@ -173,11 +179,21 @@ def rows_of(series: Series, subset: Subset, times: dict[str, VolumeTimes], warm_
             if not np.isfinite(values).all():
                 folders = ", ".join(str(one.folder) for one in series.sets)
                 raise cli.UserError(f"{folders}: a {column} is missing or not finite")
-            rows.append({
-                "results": series.name, "subset": subset.name, "model": model, "device": device, "precision": precision,
-                "procedure": procedure_of(volumes, warm_up), "repeat": repeat, "time": name, "volumes": len(volumes),
-                "warm_ups_left_out": sum(one.left_out for one in volumes), **box_statistics(values),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "results": series.name,
+                    "subset": subset.name,
+                    "model": model,
+                    "device": device,
+                    "precision": precision,
+                    "procedure": procedure_of(volumes, warm_up),
+                    "repeat": repeat,
+                    "time": name,
+                    "volumes": len(volumes),
+                    "warm_ups_left_out": sum(one.left_out for one in volumes),
+                    **box_statistics(values),
+                }
+            )
     return rows
 
 

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
+from pose import cli, results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--clinical_readings_folder_path", type=Path, metavar="FOLDER",
+        "--clinical_readings_folder_path",
+        type=Path,
+        metavar="FOLDER",
         help="ClinicalReadings/ of the Montgomery set, such as datasets/montgomery/ClinicalReadings",
     )
     parser.add_argument("--metadata_file_path", type=Path, metavar="FILE", help="CSV on the COVID-19 volumes")
@@ -72,11 +73,18 @@ def make_parser() -> argparse.ArgumentParser:
             f"--{what}_column", metavar="NAME", help=f"its column (default: one called {', '.join(words)}; {needed})"
         )
     parser.add_argument(
-        "--file_contains", nargs="+", default=[], metavar="WORD",
+        "--file_contains",
+        nargs="+",
+        default=[],
+        metavar="WORD",
         help="take only rows of the CSV whose file column holds one of these, such as coronacases radiopaedia",
     )
     parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path("paper_results"), metavar="FOLDER",
+        "-o",
+        "--output_folder_path",
+        type=Path,
+        default=Path("paper_results"),
+        metavar="FOLDER",
         help="where the files go (default: %(default)s)",
     )
     return parser
@@ -96,8 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import pandas as pd
 
-    from pose.files.atomic import failure_named, write_all_atomically
     from pose.figures.plots import save_plot
+    from pose.files.atomic import failure_named, write_all_atomically
 
     folder = arguments.output_folder_path
     with failure_named(folder, "cannot be made a folder"):
@@ -134,7 +142,7 @@ def read_clinical_readings(folder: Path, data_set: str = "Montgomery") -> list[P
         found = {word.lower(): value.strip() for word, value in READING.findall(text)}
         for word in ("sex", "age"):
             if word not in found:
-                raise cli.UserError(f"{path}: has no line \"Patient's {word.capitalize()}: ...\"")
+                raise cli.UserError(f'{path}: has no line "Patient\'s {word.capitalize()}: ..."')
         patients.append(Patient(data_set, path.stem, sex_of(found["sex"], path), age_of(found["age"], path)))
     return patients
 
@@ -230,13 +238,22 @@ def table_of(patients: Sequence[Patient]) -> pd.DataFrame:
         ages = pd.Series([patient.age for patient in here], dtype="float64")
         statistics = results.statistics_of(ages)
         quartiles = ages.quantile([0.25, 0.5, 0.75])
-        rows.append({
-            "data_set": data_set, "patients": len(here), **count,
-            "female_percent": 100 * count["female"] / known if known else float("nan"),
-            "age_unknown": int(ages.isna().sum()), "age_min": statistics["min"], "age_q1": quartiles[0.25],
-            "age_median": quartiles[0.5], "age_q3": quartiles[0.75], "age_max": statistics["max"],
-            "age_mean": statistics["avg"], "age_std": statistics["std"],
-        })  # fmt: skip
+        rows.append(
+            {
+                "data_set": data_set,
+                "patients": len(here),
+                **count,
+                "female_percent": 100 * count["female"] / known if known else float("nan"),
+                "age_unknown": int(ages.isna().sum()),
+                "age_min": statistics["min"],
+                "age_q1": quartiles[0.25],
+                "age_median": quartiles[0.5],
+                "age_q3": quartiles[0.75],
+                "age_max": statistics["max"],
+                "age_mean": statistics["avg"],
+                "age_std": statistics["std"],
+            }
+        )
     return pd.DataFrame(rows)
 
 

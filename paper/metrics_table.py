@@ -2,7 +2,8 @@
 """Put the metrics of several results folders side by side: a table per data set and, if asked for, one per volume.
 
 Statistics are those of join_results.py: over the slices of all volumes that have a value, n of them. A volume that the
-seed slice of a data set came from is left out of all folders, so that they are compared on the same volumes. Writes NAME.csv and NAME.tex; with --per_volume also NAME_volumes.csv, and a plot as NAME_volumes.pdf and .png.
+seed slice of a data set came from is left out of all folders, so that they are compared on the same volumes. Writes
+NAME.csv and NAME.tex; with --per_volume also NAME_volumes.csv, and a plot as NAME_volumes.pdf and .png.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
-from pose.files.tables import as_text  # noqa: E402
+from pose import cli, results
+from pose.files.tables import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +38,25 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "-r", "--results_folder_path", type=cli.named_folder, nargs="+", required=True, metavar="NAME=FOLDER",
+        "-r",
+        "--results_folder_path",
+        type=cli.named_folder,
+        nargs="+",
+        required=True,
+        metavar="NAME=FOLDER",
         help="folders that hold a folder of results for each volume, with the names that they have in the table",
     )
     parser.add_argument(
-        "--data_sets", nargs="+", default=[], metavar="PREFIX",
+        "--data_sets",
+        nargs="+",
+        default=[],
+        metavar="PREFIX",
         help="beside all volumes together, those whose names begin so, such as coronacases radiopaedia",
     )
     parser.add_argument(
-        "--metrics", nargs="+", metavar="COLUMN",
+        "--metrics",
+        nargs="+",
+        metavar="COLUMN",
         help=f"columns of raw_data (default: {' '.join(METRICS)}, as far as one of the folders has them)",
     )
     parser.add_argument("--per_volume", action="store_true", help="a table and a plot of each volume's means as well")
@@ -61,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.configure_logging()
     if Path(arguments.name).name != arguments.name:
         raise cli.UserError(f"--name: {arguments.name!r} is not the name of a file")
-    from pose.files.atomic import failure_named, write_all_atomically
     from pose.figures.plots import save_plot
+    from pose.files.atomic import failure_named, write_all_atomically
     from pose.results.result_set import read_result_set
 
     sets: dict[str, ResultSet] = {}
@@ -70,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in sets:
             raise cli.UserError(f"--results_folder_path: two folders are called {name}; name one NAME=FOLDER")
         sets[name] = read_result_set(folder)
-    known = {image: one.prompts[image] for one in sets.values() for image in one.prompts if one.prompts[image].seed_patient}
+    known = {
+        image: one.prompts[image] for one in sets.values() for image in one.prompts if one.prompts[image].seed_patient
+    }
     seed_patients = sorted(known)
     present = [metric for metric in METRICS if any(metric in one.raw_data for one in sets.values())]
     metrics = arguments.metrics or present
@@ -128,11 +140,18 @@ def table_of_sets(
                 slices = one.raw_data[one.raw_data["image"].isin(images)]
                 values = slices[metric] if metric in slices else pd.Series(dtype="float64")
                 saved = prompts_saved(one.prompts[image] for image in images)
-                rows.append({
-                    "data_set": data_set, "metric": metric, "results": name, **results.statistics_of(values),
-                    "volumes": len(images), "failed": sum(belongs(image, data_set) for image in one.failures),
-                    "prompts_used": saved.used, "prompts_saved_percent": saved.saved_percent,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "data_set": data_set,
+                        "metric": metric,
+                        "results": name,
+                        **results.statistics_of(values),
+                        "volumes": len(images),
+                        "failed": sum(belongs(image, data_set) for image in one.failures),
+                        "prompts_used": saved.used,
+                        "prompts_saved_percent": saved.saved_percent,
+                    }
+                )
     return pd.DataFrame(rows).astype({"prompts_used": "Int64", "prompts_saved_percent": "float64"})
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from paper.report.page import main  # noqa: E402
-from pose import cli  # noqa: E402
+from paper.report.page import main
+from pose import cli
 
 if __name__ == "__main__":
     sys.exit(cli.run_main(main))

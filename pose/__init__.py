@@ -1,7 +1,7 @@
 """POSE, Prompt Once, Segment Everything: the library under the scripts at the top of the repository.
 
-Data flows one way through its rooms: scans -> prompts -> segmenters -> scores -> results -> figures, and ``runs`` takes a
-volume, or many, all the way.
+Data flows one way through its rooms: scans -> prompts -> segmenters -> scores -> results -> figures, and ``runs`` takes
+a volume, or many, all the way.
 """
 
 import os

@@ -69,7 +69,9 @@ def configure_logging() -> None:
 
 
 def existing_file(path: Path) -> Path:
-    """Return ``path``; raise :class:`UserError` unless it is a file with something in it, as far as that can be told."""
+    """Return ``path``; raise :class:`UserError` unless it is a file with something in it, as far as that can
+    be told.
+    """
     try:
         if not path.exists():
             raise UserError(f"{path}: no such file")
@@ -138,7 +140,11 @@ def named_folder(text: str) -> tuple[str, Path]:
 def add_output_argument(parser: argparse.ArgumentParser, folder: str = "comparison_results") -> None:
     """Add where tables and plots of results go."""
     parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path(folder), metavar="FOLDER",
+        "-o",
+        "--output_folder_path",
+        type=Path,
+        default=Path(folder),
+        metavar="FOLDER",
         help="where tables and plots go (default: %(default)s/)",
     )
 
@@ -147,41 +153,67 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
     """Add the images, their masks, and how grey levels are made of them."""
     group = parser.add_argument_group("input")
     group.add_argument(
-        "-i", "--image_file_path", type=Path, nargs="+", default=[], required=image_required, metavar="FILE",
+        "-i",
+        "--image_file_path",
+        type=Path,
+        nargs="+",
+        default=[],
+        required=image_required,
+        metavar="FILE",
         help="one or many scans: .nii, .nii.gz, or working data (.npz, .npy); the model is loaded once for all of them",
     )
     group.add_argument(
-        "-m", "--masks_file_path", type=Path, nargs="+", default=[], metavar="FILE",
+        "-m",
+        "--masks_file_path",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
         help="ground-truth masks, one for each image, in the same order; not needed where prompts come from you",
     )
     group.add_argument(
-        "--labels", type=whole_number, nargs="+", metavar="LABEL",
+        "--labels",
+        type=whole_number,
+        nargs="+",
+        metavar="LABEL",
         help="labels of the masks that count as the object (default: all)",
     )
     group.add_argument(
-        "--swap_axes", action="store_true",
+        "--swap_axes",
+        action="store_true",
         help="swap the first two axes of NIfTI files, so that rows come first; working data remembers it by itself",
     )
     group.add_argument(
-        "--allow_geometry_mismatch", action="store_true",
-        help="take masks whose orientation or origin is not the scan's voxel by voxel as they lie, with a warning; their "
+        "--allow_geometry_mismatch",
+        action="store_true",
+        help="take masks whose orientation or origin is not the scan's voxel by voxel as they lie, with a warning; "
+        "their "
         "shape and spacing must be the scan's",
     )
     group.add_argument(
-        "-w", "--apply_windowing", action="store_true",
+        "-w",
+        "--apply_windowing",
+        action="store_true",
         help="the paper's lung window: level -650 HU, width 1500 HU (same as --window lung)",
     )
     group.add_argument(
-        "--window", nargs="+", metavar="NAME|LEVEL WIDTH",
+        "--window",
+        nargs="+",
+        metavar="NAME|LEVEL WIDTH",
         help="another CT window: lung, mediastinum, soft_tissue, liver, brain, bone, or a level and a width in HU",
     )
     group.add_argument(
-        "--intensity", choices=("volume", "per_slice"), default="volume",
-        help="without a window: percentiles 0.5 to 99.5 over the whole volume (default), or the minimum to the maximum of "
+        "--intensity",
+        choices=("volume", "per_slice"),
+        default="volume",
+        help="without a window: percentiles 0.5 to 99.5 over the whole volume (default), or the minimum to the "
+        "maximum of "
         "each slice, as in the published numbers",
     )
     group.add_argument(
-        "--crop", choices=("none", "body"), default="none",
+        "--crop",
+        choices=("none", "body"),
+        default="none",
         help="body: the model sees only the box round the body, the same on every slice, and all its pixels are spent "
         "there; prompts and results stay in the whole frame (default: none)",
     )
@@ -191,7 +223,9 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how prompts are taken from ground truth, or given by the user."""
     group = parser.add_argument_group("prompts from ground truth")
     group.add_argument(
-        "--objects", choices=("union", "per_label", "per_component"), default="union",
+        "--objects",
+        choices=("union", "per_label", "per_component"),
+        default="union",
         help="all labels as one object, as in the paper (default); one object per label; or per connected component",
     )
     group.add_argument("-b", "--use_bounding_box", action="store_true", help="add the bounding box to the points")
@@ -199,31 +233,51 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         "-c", "--use_masks_contours", action="store_true", help="one positive point per contour instead of per label"
     )
     group.add_argument(
-        "--no_move_centroids", action="store_true",
+        "--no_move_centroids",
+        action="store_true",
         help="leave a centre of mass that is outside its label where it is, instead of moving it inside",
     )
     negative = group.add_mutually_exclusive_group()
     negative.add_argument("--no_negative_point", action="store_true", help="leave the negative point out")
     negative.add_argument(
-        "--displace_negative_point", type=int, default=0, metavar="ROWS",
+        "--displace_negative_point",
+        type=int,
+        default=0,
+        metavar="ROWS",
         help="move the negative point down by so many rows of the array (up where negative); it is left out where it "
         "then lies in a label",
     )
     group = parser.add_argument_group("prompts from you")
     group.add_argument(
-        "--prompt_file_path", type=Path, nargs="+", metavar="FILE",
+        "--prompt_file_path",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
         help="JSON with prompts, such as the sam_prompts_*.json of an earlier run; one for all images, or one for each",
     )
     group.add_argument(
-        "--point", type=whole_number, nargs=2, action="append", default=[], metavar=("ROW", "COLUMN"),
+        "--point",
+        type=whole_number,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("ROW", "COLUMN"),
         help="a point inside the object on --slice; may be repeated",
     )
     group.add_argument(
-        "--negative_point", type=whole_number, nargs=2, action="append", default=[], metavar=("ROW", "COLUMN"),
+        "--negative_point",
+        type=whole_number,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("ROW", "COLUMN"),
         help="a point outside the object; may be repeated",
     )
     group.add_argument(
-        "--box", type=whole_number, nargs=4, metavar=("ROW_MIN", "COLUMN_MIN", "ROW_MAX", "COLUMN_MAX"),
+        "--box",
+        type=whole_number,
+        nargs=4,
+        metavar=("ROW_MIN", "COLUMN_MIN", "ROW_MAX", "COLUMN_MAX"),
         help="a box round the object, inclusive of its last row and column",
     )
 
@@ -235,21 +289,31 @@ def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> No
         "-v", "--sam_version", type=int, choices=(1, 2), help=f"version of Segment Anything (default: {sam_version})"
     )
     group.add_argument(
-        "--model", metavar="NAME",
+        "--model",
+        metavar="NAME",
         help="1: vit_b, vit_l (default), vit_h; 2: tiny, small, base_plus, large (default), 2.1_tiny, 2.1_small, "
         "2.1_base_plus, 2.1_large, medsam2; lite_medsam (boxes only; its weights come with its package); and whatever "
         "else has a YAML in sam2_configs/",
     )
     group.add_argument(
-        "--checkpoint_file_path", type=Path, metavar="FILE", help="weights (default: the model's file in model_checkpoints/)"
+        "--checkpoint_file_path",
+        type=Path,
+        metavar="FILE",
+        help="weights (default: the model's file in model_checkpoints/)",
     )
     group.add_argument(
-        "--image_size", type=whole_number, metavar="N",
+        "--image_size",
+        type=whole_number,
+        metavar="N",
         help="SAM 2 only: pixels a side at which the network sees a slice, a multiple of 32 (default: the model's own)",
     )
-    group.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     group.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto",
+        "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps (default: auto)"
+    )
+    group.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
         help="auto computes in bfloat16 where the device does so natively (default: auto)",
     )
 
@@ -258,12 +322,17 @@ def add_embeddings_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where encoded slices are kept between runs."""
     group = parser.add_argument_group("encoded slices")
     group.add_argument(
-        "--embeddings_cache", type=Path, metavar="FOLDER",
+        "--embeddings_cache",
+        type=Path,
+        metavar="FOLDER",
         help="keep what the image encoder makes of each slice here, and use it in further runs: other prompts on the "
         "same slices cost little (2 to 17 MB a slice)",
     )
     group.add_argument(
-        "--embeddings_cache_gb", type=positive_number, default=20.0, metavar="GB",
+        "--embeddings_cache_gb",
+        type=positive_number,
+        default=20.0,
+        metavar="GB",
         help="the folder may take as much; what was not used for longest is removed (default: %(default)g)",
     )
 
@@ -274,59 +343,89 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
         "figures", "upright where the scan's orientation is known: anterior at the top, the patient's right at the left"
     )
     group.add_argument(
-        "--figure", nargs="+", action="append", default=[], metavar=("FILE.png", "WHAT"),
+        "--figure",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("FILE.png", "WHAT"),
         help="write a square picture without frame, title or legend, with prompt, prediction, truth or none drawn "
         "(default: prompt prediction); may be repeated. {image} and {slice} in the name stand for those of the picture",
     )
     group.add_argument(
-        "--figure_slices", type=whole_number, nargs="+", metavar="N",
+        "--figure_slices",
+        type=whole_number,
+        nargs="+",
+        metavar="N",
         help="only these slices (default: those with a prompt, a prediction or truth, or --slice of process_image.py)",
     )
     group.add_argument(
         "--figure_size", type=positive_whole_number, default=770, metavar="PIXELS", help="side (default: %(default)s)"
     )
     group.add_argument(
-        "--gif", nargs="?", choices=("filled", "contour"), const="filled",
-        help="write the predictions slice by slice as a GIF of at most 2 MB, beside the results; contour: outlines alone",
+        "--gif",
+        nargs="?",
+        choices=("filled", "contour"),
+        const="filled",
+        help="write the predictions slice by slice as a GIF of at most 2 MB, beside the results; contour: "
+        "outlines alone",
     )
     group.add_argument(
-        "--rotate", type=int, choices=(0, 90, 180, 270), metavar="DEGREES",
+        "--rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        metavar="DEGREES",
         help="turn figures and GIF by 0, 90, 180 or 270 degrees counter-clockwise instead of by the scan's orientation",
     )
     group.add_argument(
-        "--flip", choices=("none", "vertical", "horizontal"),
+        "--flip",
+        choices=("none", "vertical", "horizontal"),
         help="then mirror them: vertical swaps top and bottom, horizontal left and right",
     )
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, review_below: float) -> None:
-    """Add where results go, and how a run behaves; ``results_folder`` is the default's name beside the image, ``review_below`` the default of --review_below."""
+    """Add where results go, and how a run behaves; ``results_folder`` is the default's name beside the image,
+    ``review_below`` the default of --review_below.
+    """
     group = parser.add_argument_group("run")
     group.add_argument(
-        "-r", "--results_folder_path", type=Path, metavar="FOLDER",
+        "-r",
+        "--results_folder_path",
+        type=Path,
+        metavar="FOLDER",
         help=f"where results go, a folder for each image (default: {results_folder}/ beside the image)",
     )
     group.add_argument(
-        "--names", nargs="+", metavar="NAME",
+        "--names",
+        nargs="+",
+        metavar="NAME",
         help="what the folders of the images are called there, one for each image (default: the names of their files)",
     )
     group.add_argument(
-        "-d", "--debug", action="store_true",
+        "-d",
+        "--debug",
+        action="store_true",
         help="write an overlay picture and the prompt of every slice to debug/ beside the results folder",
     )
     group.add_argument(
-        "--review_below", type=share, default=review_below, metavar="SCORE",
+        "--review_below",
+        type=share,
+        default=review_below,
+        metavar="SCORE",
         help="mark a slice for review (needs_review in raw_data) where the model's own estimate of its IoU is below "
         "this: the least over objects and, in a chain, on the way from the prompt (default: %(default)s)",
     )
     group.add_argument(
-        "--resume", action="store_true",
+        "--resume",
+        action="store_true",
         help="skip volumes that are done: whose newest run is complete and was made from the same inputs, settings and "
         "code; the others are done (again)",
     )
     group.add_argument(
-        "--record_failures", action="store_true",
-        help="record a failure of the only volume as that of one among many: in its results folder, for joined tables to "
+        "--record_failures",
+        action="store_true",
+        help="record a failure of the only volume as that of one among many: in its results folder, for joined "
+        "tables to "
         "count, and with exit code 1",
     )
     group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")

@@ -13,25 +13,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pose.cli import EXIT_OK, UserError, run_main, whole_number  # noqa: E402
+from pose.cli import EXIT_OK, UserError, run_main, whole_number
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path("datasets/phantom"), metavar="FOLDER",
+        "-o",
+        "--output_folder_path",
+        type=Path,
+        default=Path("datasets/phantom"),
+        metavar="FOLDER",
         help="where both files go; made if it is missing (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument("--seed", type=whole_number, default=0, help="which patient (default: %(default)s)")
     parser.add_argument(
-        "--shape", type=whole_number, nargs=3, default=(256, 256, 40), metavar=("ROWS", "COLUMNS", "SLICES"),
+        "--shape",
+        type=whole_number,
+        nargs=3,
+        default=(256, 256, 40),
+        metavar=("ROWS", "COLUMNS", "SLICES"),
         help="size of the scan, at least 32 32 3 (default: 256 256 40); the chest always fills it",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--name", default="chest_phantom",
+        "--name",
+        default="chest_phantom",
         help="files are called NAME_ct.nii.gz and NAME_lungs.nii.gz (default: %(default)s)",
-    )  # fmt: skip
+    )
     return parser
 
 

@@ -19,9 +19,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pose import cli  # noqa: E402
-from pose.cli import UserError  # noqa: E402
-from pose.scans.volume import Volume, write_volume  # noqa: E402
+from pose import cli
+from pose.cli import UserError
+from pose.scans.volume import Volume, write_volume
 
 LOGGER = logging.getLogger("pose")
 
@@ -37,13 +37,21 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "-i", "--input_folder_path", type=Path, default=Path("datasets/montgomery"), metavar="FOLDER",
+        "-i",
+        "--input_folder_path",
+        type=Path,
+        default=Path("datasets/montgomery"),
+        metavar="FOLDER",
         help="the data set, as scripts/download_montgomery_dataset.sh leaves it (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "-o", "--output_folder_path", type=Path, default=Path("working_data/montgomery"), metavar="FOLDER",
+        "-o",
+        "--output_folder_path",
+        type=Path,
+        default=Path("working_data/montgomery"),
+        metavar="FOLDER",
         help="where working data goes; made if it is missing (default: %(default)s)",
-    )  # fmt: skip
+    )
     return parser
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Do one batch of volumes of a data set, as scripts/Snakefile asks: one process, in which a model is loaded once.
 
-  check     what the script that segments would do with some volumes: its flags, and the weights of its model; done once,
-            before all batches
+  check     what the script that segments would do with some volumes: its flags, and the weights of its model; done
+            once, before all batches
   convert   nifti_to_numpy.py for all scans and masks of the batch
   process   process_video.py or process_image.py for all its volumes, with --resume
   summary   what became of all batches: exit code 1 where a volume failed
@@ -25,10 +25,10 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose.files.atomic import DiskFullError, remove_leftovers, write_atomically  # noqa: E402
-from pose.cli import UserError  # noqa: E402
-from pose.runs.dataset import SCRIPTS, Volume, read_list  # noqa: E402
+from pose import cli
+from pose.cli import UserError
+from pose.files.atomic import DiskFullError, remove_leftovers, write_atomically
+from pose.runs.dataset import SCRIPTS, Volume, read_list
 
 STEPS = ("check", "convert", "process", "summary")
 CHECKED = 2
@@ -154,7 +154,9 @@ def volume_arguments(
 
 
 def found_files(folder: Path, volume: Volume, converted: bool) -> tuple[Path, Path | None]:
-    """Return scan and masks of a volume: ``converted`` ones, or the originals where one is missing, to the same result."""
+    """Return scan and masks of a volume: ``converted`` ones, or the originals where one is missing, to the
+    same result.
+    """
     originals = Path(volume.image), Path(volume.masks) if volume.masks else None
     if not converted:  # what lies there is of an earlier day
         return originals
@@ -216,7 +218,8 @@ def check_joined(results: Path, names: set[str]) -> None:
         raise UserError(f"{table}: lacks {len(missing)} volumes, such as {missing[0]}; join again: --forcerun join")
     if others := sorted(joined - names):
         raise UserError(
-            f"{results / others[0]}: is of no volume of the data set, as are {len(others) - 1} others, and is in the tables; "
+            f"{results / others[0]}: is of no volume of the data set, as are {len(others) - 1} others, and is in "
+            "the tables; "
             "move them away, and join again: --forcerun join"
         )
 

@@ -258,16 +258,22 @@ FILE_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     "a byte flipped in .nii.gz": ("bad.nii.gz", flipped(0.5), ("cannot be read as NIfTI", "Error -3")),
     "a byte flipped in the checksum of .nii.gz": ("bad.nii.gz", flipped(0.9995), ("cannot be read as NIfTI", "check")),
     "a voxel changed in stored .nii.gz": (
-        "bad.nii.gz", flipped_where_only_the_checksum_tells, ("cannot be read as NIfTI", "incorrect data check"),
+        "bad.nii.gz",
+        flipped_where_only_the_checksum_tells,
+        ("cannot be read as NIfTI", "incorrect data check"),
     ),
     "a byte flipped in .npz": ("bad.npz", flipped(0.5), ("cannot be read as .npz", "CRC-32")),
     "header of more voxels than there are": (
-        "bad.nii", with_header(dim=[3, 4000, 4000, 300, 1, 1, 1, 1]), ("9600000000 bytes",),
+        "bad.nii",
+        with_header(dim=[3, 4000, 4000, 300, 1, 1, 1, 1]),
+        ("9600000000 bytes",),
     ),
     "negative size in the header": ("bad.nii", with_header(dim=[3, 40, -30, 7, 1, 1, 1, 1]), ("shape (40, -30, 7)",)),
     "one dimension": ("bad.npy", array(np.zeros(9)), ("shape (9,)", "(rows, columns, slices)")),
     "four dimensions": (
-        "bad.nii.gz", array(np.zeros((4, 3, 2, 5))), ("shape (4, 3, 2, 5)", "one volume of the series"),
+        "bad.nii.gz",
+        array(np.zeros((4, 3, 2, 5))),
+        ("shape (4, 3, 2, 5)", "one volume of the series"),
     ),
     "zero-size": ("bad.npy", array(np.zeros((4, 0, 2))), ("shape (4, 0, 2) has no voxels",)),
     "zero-size NIfTI": ("bad.nii", with_header(dim=[3, 40, 0, 7, 1, 1, 1, 1]), ("has no voxels",)),
@@ -275,14 +281,18 @@ FILE_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     "complex .npy": ("bad.npy", array(np.zeros((4, 3, 2), np.complex128)), ("voxels of type complex128",)),
     "RGB NIfTI": ("bad.nii.gz", array(RGB), ("voxels of type ('R', 'G', 'B')",)),
     "structured .npy": (
-        "bad.npy", array(np.zeros((4, 3), dtype=[("a", "i4"), ("b", "f8")])), ("voxels of type ('a', 'b')",),
+        "bad.npy",
+        array(np.zeros((4, 3), dtype=[("a", "i4"), ("b", "f8")])),
+        ("voxels of type ('a', 'b')",),
     ),
     "words in .npy": ("bad.npy", array(np.array([["a", "b"]])), ("voxels of type <U1",)),
     "pickles in .npy": ("bad.npy", array(OBJECTS), ("pickled Python objects",)),
     "pickles in .npz": ("bad.npz", array(OBJECTS), ("pickled Python objects",)),
     "a pickle called .npy": ("bad.npy", raw(pickle.dumps(RunsCode())), ("cannot be read as .npy", "magic string")),
     "several unnamed arrays": (
-        "bad.npz", lambda path: np.savez(path, PLAIN, PLAIN), ("arr_0, arr_1", "expected voxels"),
+        "bad.npz",
+        lambda path: np.savez(path, PLAIN, PLAIN),
+        ("arr_0, arr_1", "expected voxels"),
     ),
     "wrong keys": ("bad.npz", npz(image=PLAIN, label=PLAIN), ("image, label", "expected voxels")),
     "no arrays": ("bad.npz", npz(), ("(none)",)),
@@ -290,42 +300,73 @@ FILE_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     "NaN affine": ("bad.npz", npz(voxels=PLAIN, affine=np.full((4, 4), np.nan)), ("affine is", "finite")),
     "singular affine": ("bad.npz", npz(voxels=PLAIN, affine=np.ones((4, 4))), ("affine is", "no geometry")),
     "spacing of zero": (
-        "bad.npz", npz(voxels=PLAIN, spacing_mm=np.array([1.0, 0, 1])), ("spacing_mm is [1.0, 0.0, 1.0]",),
+        "bad.npz",
+        npz(voxels=PLAIN, spacing_mm=np.array([1.0, 0, 1])),
+        ("spacing_mm is [1.0, 0.0, 1.0]",),
     ),
 }
 NIFTI_FAULTS = [
-    "missing", "empty .nii.gz", "empty .nii", "a folder", "not gzip", "truncated .nii.gz", "truncated .nii",
-    "a byte flipped in .nii.gz", "a byte flipped in the checksum of .nii.gz", "a voxel changed in stored .nii.gz",
-    "header of more voxels than there are", "four dimensions", "zero-size NIfTI", "complex NIfTI", "RGB NIfTI",
-]  # fmt: skip
+    "missing",
+    "empty .nii.gz",
+    "empty .nii",
+    "a folder",
+    "not gzip",
+    "truncated .nii.gz",
+    "truncated .nii",
+    "a byte flipped in .nii.gz",
+    "a byte flipped in the checksum of .nii.gz",
+    "a voxel changed in stored .nii.gz",
+    "header of more voxels than there are",
+    "four dimensions",
+    "zero-size NIfTI",
+    "complex NIfTI",
+    "RGB NIfTI",
+]
 FAULTS_OF_ALL = [
-    "missing", "a folder", "truncated .nii.gz", "a voxel changed in stored .nii.gz", "pickles in .npy", "wrong keys",
-]  # fmt: skip
+    "missing",
+    "a folder",
+    "truncated .nii.gz",
+    "a voxel changed in stored .nii.gz",
+    "pickles in .npy",
+    "wrong keys",
+]
 
 # the same for masks, which a scan is compared with
 MASK_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "another shape": (
-        "bad.nii.gz", array(labelled()[:, :, :6]), ("shape 40 x 30 x 6 differs from 40 x 30 x 7 of scan.nii.gz",),
+        "bad.nii.gz",
+        array(labelled()[:, :, :6]),
+        ("shape 40 x 30 x 6 differs from 40 x 30 x 7 of scan.nii.gz",),
     ),
     "another shape without geometry": (
-        "bad.npy", array(labelled()[:30]), ("shape 30 x 30 x 7 differs from 40 x 30 x 7",),
+        "bad.npy",
+        array(labelled()[:30]),
+        ("shape 30 x 30 x 7 differs from 40 x 30 x 7",),
     ),
     "another spacing": (
-        "bad.nii.gz", moved({(2, 2): 5.0}), ("spacing 1.5 x 2 x 5 mm differs from 1.5 x 2 x 3 mm", "resample"),
+        "bad.nii.gz",
+        moved({(2, 2): 5.0}),
+        ("spacing 1.5 x 2 x 5 mm differs from 1.5 x 2 x 3 mm", "resample"),
     ),
     "another orientation": (
-        "bad.nii.gz", moved({(0, 0): 1.5}), ("orientation RPS", "differs from LPS", "--allow_geometry_mismatch"),
+        "bad.nii.gz",
+        moved({(0, 0): 1.5}),
+        ("orientation RPS", "differs from LPS", "--allow_geometry_mismatch"),
     ),
     "another origin": (
-        "bad.nii.gz", moved({(2, 3): -97.0}),
+        "bad.nii.gz",
+        moved({(2, 3): -97.0}),
         ("origin (40, 60, -97) mm differs from (40, 60, -100) mm of scan.nii.gz", "--allow_geometry_mismatch"),
     ),
     "another orientation and origin": (
-        "bad.nii.gz", moved({(0, 0): 1.5, (0, 3): -18.5}),
+        "bad.nii.gz",
+        moved({(0, 0): 1.5, (0, 3): -18.5}),
         ("orientation RPS", "origin (-18.5, 60, -100) mm from (40, 60"),
     ),
     "another spacing and origin": (
-        "bad.nii.gz", moved({(2, 2): 5.0, (2, 3): 0.0}), ("spacing 1.5 x 2 x 5 mm", "resample"),
+        "bad.nii.gz",
+        moved({(2, 2): 5.0, (2, 3): 0.0}),
+        ("spacing 1.5 x 2 x 5 mm", "resample"),
     ),
     "negative labels": ("bad.nii.gz", array(labelled(-1, np.int16)), ("-1", "whole numbers from 0")),
     "fractional labels": ("bad.nii.gz", array(labelled(0.5, np.float32)), ("value 0.5", "whole numbers")),
@@ -340,7 +381,9 @@ def of_file(place: str, command: tuple[str, ...], faults: dict, names: list[str]
     for name in faults if names is None else names:
         file, write, says = faults[name]
         yield BadInput(
-            f"{place}: {name}", (*command, file), (file, *says),
+            f"{place}: {name}",
+            (*command, file),
+            (file, *says),
             lambda folder, file=file, write=write: write(folder / file),
         )
 
@@ -366,28 +409,33 @@ PROMPT_FAULTS: dict[str, tuple[object, tuple[str, ...]]] = {
     "JSON of no prompts": ({"prompts": []}, ("at least one prompt", "[]")),
     "JSON of something else": ({"images": []}, ("unknown key 'images'",)),
     "JSON of another image's shape": (
-        {**entry(), "shape": {**SHAPE, "slices": 9}}, ("shape is 40 x 30 x 9", "the image's is 40 x 30 x 7"),
+        {**entry(), "shape": {**SHAPE, "slices": 9}},
+        ("shape is 40 x 30 x 9", "the image's is 40 x 30 x 7"),
     ),
     "JSON of an image swapped otherwise": (
-        {**entry(), "swap_axes": True}, ("swap_axes is True", "the image's is False"),
+        {**entry(), "swap_axes": True},
+        ("swap_axes is True", "the image's is False"),
     ),
     "object id 0": (entry(object_id=0), ("prompts[0].object_id", "from 1 to 65535, got 0")),
     "negative object id": (entry(object_id=-2), ("prompts[0].object_id", "got -2")),
     "object id that is a word": (entry(object_id="lung"), ("prompts[0].object_id", "got 'lung'")),
     "object id above 65535": (entry(object_id=65536), ("prompts[0].object_id", "from 1 to 65535, got 65536")),
     "two prompts of one object on one slice": (
-        {"prompts": entry()["prompts"] * 2}, ("slice 3, object 1", "has two prompts"),
+        {"prompts": entry()["prompts"] * 2},
+        ("slice 3, object 1", "has two prompts"),
     ),
     "point outside the image": (entry(points=[{"row": 40, "column": 3, "label": 1}]), ("row 40, column 3", "40 x 30")),
     "negative row": (entry(points=[{"row": -1, "column": 3, "label": 1}]), ("points[0].row", "got -1")),
     "row that is a fraction": (entry(points=[{"row": 1.5, "column": 3, "label": 1}]), ("points[0].row", "got 1.5")),
     "label 2 of a point": (entry(points=[{"row": 1, "column": 3, "label": 2}]), ("points[0].label", "got 2")),
     "only negative points": (
-        entry(points=[{"row": 1, "column": 3, "label": 0}]), ("slice 3, object 1", "no positive point"),
+        entry(points=[{"row": 1, "column": 3, "label": 0}]),
+        ("slice 3, object 1", "no positive point"),
     ),
     "box outside the image": (entry(box={**BOX, "column_max": 30}), ("column_max 30 reaches outside", "40 x 30")),
     "box that ends before it begins": (
-        entry(box={**BOX, "row_max": 3}), ("row_min 4", "row_max 3", "ends before it begins"),
+        entry(box={**BOX, "row_max": 3}),
+        ("row_min 4", "row_max 3", "ends before it begins"),
     ),
     "slice out of range": (entry(slice=7), ("slice 7", "0 to 6")),
     "mask file that is missing": (entry(mask_file_path="gone.nii.gz"), ("gone.nii.gz", "no such file")),
@@ -486,124 +534,154 @@ def all_cases() -> Iterator[BadInput]:
         file, write, says = MASK_FAULTS[name]
         command = (*VIDEO_WITH_MASK, file, forced)
         yield BadInput(
-            f"allowed mismatch: {name}", command, (file, *says), lambda folder, f=file, w=write: w(folder / f),
+            f"allowed mismatch: {name}", command, (file, *says), lambda folder, f=file, w=write: w(folder / f)
         )
 
     yield BadInput("convert: no NIfTI", (*CONVERT, "scan.npz"), ("scan.npz", "no NIfTI file"), same_stem)
     yield BadInput(
-        "convert: to a format it does not write", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.mat"),
+        "convert: to a format it does not write",
+        ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.mat"),
         ("out.mat", ".npz or .npy"),
     )
     yield BadInput(
-        "convert: into a file as folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"),
-        ("results", "cannot be made a folder"), a_file_called_results,
+        "convert: into a file as folder",
+        ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"),
+        ("results", "cannot be made a folder"),
+        a_file_called_results,
     )
     yield BadInput(
-        "convert: onto a folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.npz"),
-        ("out.npz", "cannot be written"), lambda folder: (folder / "out.npz").mkdir(),
+        "convert: onto a folder",
+        ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.npz"),
+        ("out.npz", "cannot be written"),
+        lambda folder: (folder / "out.npz").mkdir(),
     )
     yield BadInput(
-        "convert: beside a .json of something else", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "a.npy"),
-        ("a.json", "is no geometry"), lambda folder: (folder / "a.json").write_text("[1]"),
+        "convert: beside a .json of something else",
+        ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "a.npy"),
+        ("a.json", "is no geometry"),
+        lambda folder: (folder / "a.json").write_text("[1]"),
     )
     yield BadInput(
-        "convert: read-only folder", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"),
-        ("results/out.npz", "Read-only"), mount=READ_ONLY,
+        "convert: read-only folder",
+        ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npz"),
+        ("results/out.npz", "Read-only"),
+        mount=READ_ONLY,
     )
     yield BadInput(
-        "convert: full disk", ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npy"),
-        ("results/out.npy", "No space left"), mount=FULL,
+        "convert: full disk",
+        ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/out.npy"),
+        ("results/out.npy", "No space left"),
+        mount=FULL,
     )
 
     yield BadInput(
         "convert: full disk, into a new folder",
         ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "results/a/b/out.npy"),
-        ("results/a/b/out.npy", "No space left"), mount=FULL,
+        ("results/a/b/out.npy", "No space left"),
+        mount=FULL,
     )
 
     two_scans = ("scan.nii.gz", "scan_mask.nii.gz")
     yield BadInput(
-        "convert: a file without a place to go", (*CONVERT, *two_scans),
+        "convert: a file without a place to go",
+        (*CONVERT, *two_scans),
         ("--output_file_path", "1 files for 2 of --input_file_path"),
     )
     yield BadInput(
-        "convert: two files into one", (*CONVERT, *two_scans, "-o", "a.npz", "a.npz"),
+        "convert: two files into one",
+        (*CONVERT, *two_scans, "-o", "a.npz", "a.npz"),
         ("a.npz", "both scan.nii.gz and scan_mask.nii.gz would go there"),
     )
     yield BadInput("video: as many names", (*video, "--names", "a", "b"), ("--names", "2 names for 1 images"))
-    yield BadInput("image: a name with a folder", (*image, "--names", "a/b"), ("--names a/b", "not the name of a folder"))
+    yield BadInput(
+        "image: a name with a folder", (*image, "--names", "a/b"), ("--names a/b", "not the name of a folder")
+    )
     yield BadInput("video: a hidden name", (*video, "--names", ".a"), ("--names .a", "not the name of a folder"))
     yield BadInput(
-        "video: as many prompts", (*VIDEO_OF_SCAN, "--prompt_file_path", "a.json", "b.json"),
+        "video: as many prompts",
+        (*VIDEO_OF_SCAN, "--prompt_file_path", "a.json", "b.json"),
         ("--prompt_file_path", "2 files for 1 images", "one for all"),
     )
 
     yield BadInput(
-        "image: slice without a label", (*image, "--slice", "0"),
+        "image: slice without a label",
+        (*image, "--slice", "0"),
         ("scan_mask.nii.gz", "slice 0 holds no label", "nearest one with a label is 2"),
     )
     yield BadInput(
-        "video: prompted slice without a label", (*video, "--prompt_slice", "6"),
+        "video: prompted slice without a label",
+        (*video, "--prompt_slice", "6"),
         ("scan_mask.nii.gz", "slice 6 holds no label", "is 5"),
     )
     yield BadInput("image: slice out of range", (*image, "--slice", "7"), ("scan.nii.gz", "--slice 7", "0 to 6"))
     yield BadInput(
-        "video: slice out of range", (*video, "--prompt_slice", "7"), ("scan_mask.nii.gz", "slice 7", "0 to 6", "is 5"),
+        "video: slice out of range", (*video, "--prompt_slice", "7"), ("scan_mask.nii.gz", "slice 7", "0 to 6", "is 5")
     )
     yield BadInput(
         "image: slice that the prompts leave out",
         (*IMAGE_OF_SCAN, "--prompt_file_path", "prompts.json", "--slice", "1"),
-        ("prompts.json", "--slice 1", "nearest one with a prompt is 3"), prompt_file(entry(box=BOX)),
+        ("prompts.json", "--slice 1", "nearest one with a prompt is 3"),
+        prompt_file(entry(box=BOX)),
     )
     yield BadInput(
-        "labels that are not there", (*video, "--labels", "1", "9"), ("scan_mask.nii.gz", "no label 9", "[1, 2]"),
+        "labels that are not there", (*video, "--labels", "1", "9"), ("scan_mask.nii.gz", "no label 9", "[1, 2]")
     )
     yield BadInput(
-        "labels too large for objects", (*VIDEO_WITH_MASK, "big.nii.gz", "--objects", "per_label"),
+        "labels too large for objects",
+        (*VIDEO_WITH_MASK, "big.nii.gz", "--objects", "per_label"),
         ("big.nii.gz", "slice 4", "label 70000", "1 to 65535"),
         lambda folder: array(labelled(dtype=np.int32) * 35000)(folder / "big.nii.gz"),
     )
     yield BadInput(
-        "the scan given as its masks", (*VIDEO_WITH_MASK, "scan.nii.gz"), ("scan.nii.gz", "values from -800 to 40"),
+        "the scan given as its masks", (*VIDEO_WITH_MASK, "scan.nii.gz"), ("scan.nii.gz", "values from -800 to 40")
     )
     yield BadInput("no prompt", VIDEO_OF_SCAN, ("scan.nii.gz", "no prompt", "--masks_file_path"))
     yield BadInput(
-        "more masks than images", (*video, "scan_mask.nii.gz"), ("--masks_file_path", "2 files for 1 images"),
+        "more masks than images", (*video, "scan_mask.nii.gz"), ("--masks_file_path", "2 files for 1 images")
     )
     yield BadInput(
-        "two inputs of the same stem", (*VIDEO, "scan.npz", "scan.npy", "--slice", "3", "--point", "8", "9"),
-        ("scan.npy", "same name as scan.npz", "results_video/scan"), same_stem,
+        "two inputs of the same stem",
+        (*VIDEO, "scan.npz", "scan.npy", "--slice", "3", "--point", "8", "9"),
+        ("scan.npy", "same name as scan.npz", "results_video/scan"),
+        same_stem,
     )
 
     here = (*VIDEO_OF_SCAN, "--slice", "3")
     yield BadInput(
-        "command line: point outside the image", (*here, "--point", "8", "30"),
+        "command line: point outside the image",
+        (*here, "--point", "8", "30"),
         ("scan.nii.gz", "row 8, column 30", "40 x 30"),
     )
     yield BadInput(
-        "command line: box outside the image", (*here, "--box", "4", "6", "40", "19"),
+        "command line: box outside the image",
+        (*here, "--box", "4", "6", "40", "19"),
         ("scan.nii.gz", "row_max 40", "40 x 30"),
     )
     yield BadInput(
-        "command line: box that ends before it begins", (*here, "--box", "9", "6", "4", "19"),
+        "command line: box that ends before it begins",
+        (*here, "--box", "9", "6", "4", "19"),
         ("command line", "row_min 9", "row_max 4", "ends before it begins"),
     )
     yield BadInput(
-        "command line: only negative points", (*here, "--negative_point", "1", "2"),
+        "command line: only negative points",
+        (*here, "--negative_point", "1", "2"),
         ("command line: slice 3", "no positive point"),
     )
     yield BadInput(
-        "command line: point on no slice", (*VIDEO_OF_SCAN, "--point", "1", "2"), ("--point", "need --slice"),
+        "command line: point on no slice", (*VIDEO_OF_SCAN, "--point", "1", "2"), ("--point", "need --slice")
     )
     yield BadInput(
-        "command line: slice out of range", (*VIDEO_OF_SCAN, "--slice", "70", "--point", "1", "2"),
+        "command line: slice out of range",
+        (*VIDEO_OF_SCAN, "--slice", "70", "--point", "1", "2"),
         ("scan.nii.gz", "slice 70", "0 to 6"),
     )
     yield BadInput("command line: negative row", (*here, "--point", "-8", "3"), ("--point",), usage=True)
     yield BadInput("command line: a word for a row", (*here, "--point", "top", "3"), ("--point", "'top'"), usage=True)
     yield BadInput(
-        "prompts from two places", (*here, "--point", "1", "2", "--prompt_file_path", "prompts.json"),
-        ("--prompt_file_path prompts.json", "not together"), prompt_file(entry()),
+        "prompts from two places",
+        (*here, "--point", "1", "2", "--prompt_file_path", "prompts.json"),
+        ("--prompt_file_path prompts.json", "not together"),
+        prompt_file(entry()),
     )
     yield BadInput(
         "seed and prompt",
@@ -611,11 +689,12 @@ def all_cases() -> Iterator[BadInput]:
         ("--seed_image_file_path scan.nii.gz", "region_growing has no memory"),
     )
     yield BadInput(
-        "seed without a prompt", (*video, "--seed_image_file_path", "scan.nii.gz"),
+        "seed without a prompt",
+        (*video, "--seed_image_file_path", "scan.nii.gz"),
         ("--seed_image_file_path scan.nii.gz", "--seed_masks_file_path"),
     )
     yield BadInput(
-        "seed slice without a seed", (*video, "--seed_slice", "3"), ("--seed_slice 3", "needs --seed_image_file_path"),
+        "seed slice without a seed", (*video, "--seed_slice", "3"), ("--seed_slice 3", "needs --seed_image_file_path")
     )
 
     seeded = ("process_video.py", "-i", "scan.nii.gz", "--model", "tiny", "--checkpoint_file_path", "weights.pth")
@@ -624,31 +703,42 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput(
         "seeds of lists that do not fit",
         (*seeded, *seed_image, "scan.nii.gz", *seed_masks, "--seed_slice", "2", "3", "4"),
-        ("--seed_image_file_path: 2 given for 3 seeds", "1 or 3"), some,
+        ("--seed_image_file_path: 2 given for 3 seeds", "1 or 3"),
+        some,
     )
     yield BadInput(
-        "seed slice without a label", (*seeded, *seed_image, *seed_masks, "--seed_slice", "0"),
-        ("scan_mask.nii.gz", "slice 0 holds no label", "is 2"), some,
+        "seed slice without a label",
+        (*seeded, *seed_image, *seed_masks, "--seed_slice", "0"),
+        ("scan_mask.nii.gz", "slice 0 holds no label", "is 2"),
+        some,
     )
     yield BadInput(
-        "seed image and seed memory", (*seeded, *seed_image, *seed_masks, "--seed_memory", "weights.pth"),
-        ("--seed_memory weights.pth", "--seed_image_file_path"), some,
+        "seed image and seed memory",
+        (*seeded, *seed_image, *seed_masks, "--seed_memory", "weights.pth"),
+        ("--seed_memory weights.pth", "--seed_image_file_path"),
+        some,
     )
     yield BadInput(
-        "seed memory that is missing", (*seeded, "--seed_memory", "gone.safetensors"),
-        ("gone.safetensors", "no such file"), some,
+        "seed memory that is missing",
+        (*seeded, "--seed_memory", "gone.safetensors"),
+        ("gone.safetensors", "no such file"),
+        some,
     )
     yield BadInput(
-        "seeds and a prompt of the volume", (*seeded, *seed_image, *seed_masks, "--prompt_slice", "3"),
-        ("--prompt_slice 3", "--seed_slice"), some,
+        "seeds and a prompt of the volume",
+        (*seeded, *seed_image, *seed_masks, "--prompt_slice", "3"),
+        ("--prompt_slice 3", "--seed_slice"),
+        some,
     )
 
     yield BadInput(
-        "unknown model", ("process_image.py", "-i", *GOOD, "--model", "huge"),
+        "unknown model",
+        ("process_image.py", "-i", *GOOD, "--model", "huge"),
         ("--model huge", "unknown", "lite_medsam"),
     )
     yield BadInput(
-        "model of the other version", ("process_image.py", "-i", *GOOD, "--model", "vit_b", "-v", "2"),
+        "model of the other version",
+        ("process_image.py", "-i", *GOOD, "--model", "vit_b", "-v", "2"),
         ("--model vit_b", "--sam_version 1"),
     )
     yield BadInput("unknown window", (*video, "--window", "moon"), ("--window moon", "lung"))
@@ -658,89 +748,125 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("levels above 255", (*video, "--growing_levels", "9", "300"), ("--growing_levels 9 300", "0 to 255"))
     yield BadInput("share above 1", (*video, "--review_below", "2"), ("--review_below", "2 is not"), usage=True)
     yield BadInput(
-        "image size of a model that has one", (*image, "--image_size", "512"), ("--image_size 512", "lite_medsam", "256"),
+        "image size of a model that has one",
+        (*image, "--image_size", "512"),
+        ("--image_size 512", "lite_medsam", "256"),
     )
     yield BadInput(
-        "image size between steps", ("process_image.py", "-i", *GOOD, "--model", "tiny", "--image_size", "500"),
+        "image size between steps",
+        ("process_image.py", "-i", *GOOD, "--model", "tiny", "--image_size", "500"),
         ("--image_size 500", "multiple of 32"),
     )
     yield BadInput(
-        "cache without an encoder", (*video, "--embeddings_cache", "cache"), ("--embeddings_cache cache", "no encoder"),
+        "cache without an encoder", (*video, "--embeddings_cache", "cache"), ("--embeddings_cache cache", "no encoder")
     )
     yield BadInput("window of no width", (*video, "--window", "40", "0"), ("--window 40 0", "above 0"))
     yield BadInput(
-        "unknown method", ("process_video.py", "-i", *GOOD, "--method", "magic"), ("--method", "'magic'"), usage=True,
+        "unknown method", ("process_video.py", "-i", *GOOD, "--method", "magic"), ("--method", "'magic'"), usage=True
     )
     yield BadInput(
-        "weights not downloaded", ("process_image.py", "-i", *GOOD, "--model", "vit_b"),
+        "weights not downloaded",
+        ("process_image.py", "-i", *GOOD, "--model", "vit_b"),
         ("sam_vit_b_01ec64.pth", "--model vit_b", "scripts/download_model_checkpoints.sh vit_b"),
     )
     weights = (*image, "--checkpoint_file_path", "weights.pth")
     yield BadInput("checkpoint missing", weights, ("weights.pth", "no such file"))
     yield BadInput(
-        "checkpoint is a folder", weights, ("weights.pth", "is a folder"), checkpoint(lambda path: path.mkdir()),
+        "checkpoint is a folder", weights, ("weights.pth", "is a folder"), checkpoint(lambda path: path.mkdir())
     )
     yield BadInput("checkpoint empty", weights, ("weights.pth", "is empty"), checkpoint(raw(b"")))
     yield BadInput(
-        "checkpoint truncated", weights, ("weights.pth", "damaged"),
-        checkpoint(lambda path: (torch_saved(None)(path), path.write_bytes(path.read_bytes()[:600]))), slow=True,
-    )
-    yield BadInput(
-        "checkpoint of text", weights, ("weights.pth", "not a checkpoint"),
-        checkpoint(raw(b"<html>404 Not Found</html>")), slow=True,
-    )
-    yield BadInput(
-        "checkpoint of another model", weights, ("weights.pth", "of another model"), checkpoint(torch_saved(None)),
+        "checkpoint truncated",
+        weights,
+        ("weights.pth", "damaged"),
+        checkpoint(lambda path: (torch_saved(None)(path), path.write_bytes(path.read_bytes()[:600]))),
         slow=True,
     )
     yield BadInput(
-        "checkpoint that is a pickle of code", weights, ("weights.pth", "could run code"),
-        checkpoint(raw(pickle.dumps(RunsCode()))), slow=True,
+        "checkpoint of text",
+        weights,
+        ("weights.pth", "not a checkpoint"),
+        checkpoint(raw(b"<html>404 Not Found</html>")),
+        slow=True,
     )
     yield BadInput(
-        "checkpoint with code inside", weights, ("weights.pth", "could run code"),
-        checkpoint(torch_saved({"model": RunsCode()})), slow=True,
+        "checkpoint of another model",
+        weights,
+        ("weights.pth", "of another model"),
+        checkpoint(torch_saved(None)),
+        slow=True,
     )
     yield BadInput(
-        "checkpoint without tensors", weights, ("weights.pth", "no dictionary of tensors"),
-        checkpoint(torch_saved({"a": 1})), slow=True,
+        "checkpoint that is a pickle of code",
+        weights,
+        ("weights.pth", "could run code"),
+        checkpoint(raw(pickle.dumps(RunsCode()))),
+        slow=True,
+    )
+    yield BadInput(
+        "checkpoint with code inside",
+        weights,
+        ("weights.pth", "could run code"),
+        checkpoint(torch_saved({"model": RunsCode()})),
+        slow=True,
+    )
+    yield BadInput(
+        "checkpoint without tensors",
+        weights,
+        ("weights.pth", "no dictionary of tensors"),
+        checkpoint(torch_saved({"a": 1})),
+        slow=True,
     )
     yield BadInput(
         "checkpoint tampered with",
         ("process_image.py", "-i", *GOOD, "--model", "vit_b", "--checkpoint_file_path", "sam_vit_b_01ec64.pth"),
         ("sam_vit_b_01ec64.pth", "SHA-256", "ec2df62732614e57", "download it again"),
-        checkpoint(torch_saved(None), "sam_vit_b_01ec64.pth"), slow=True,
+        checkpoint(torch_saved(None), "sam_vit_b_01ec64.pth"),
+        slow=True,
     )
     yield BadInput(
-        "checkpoint other than recorded", weights,
+        "checkpoint other than recorded",
+        weights,
         ("weights.pth", "SHA-256", "weights.pth.sha256", "remove the record"),
         weights_and_another_record,
         slow=True,
     )
     yield BadInput(
-        "cuda without CUDA", (*image, "--device", "cuda"), ("--device cuda", "no such device", "--device cpu"),
+        "cuda without CUDA",
+        (*image, "--device", "cuda"),
+        ("--device cuda", "no such device", "--device cpu"),
         slow=True,
     )
     yield BadInput("unknown device", (*image, "--device", "abacus"), ("--device abacus", "cpu, cuda"), slow=True)
 
     yield BadInput(
-        "working data with another's .json", (*VIDEO, "a.npy", "-m", "scan_mask.nii.gz"),
-        ("a.json", "a.npy", "crc32", "remove a.json"), working_data,
+        "working data with another's .json",
+        (*VIDEO, "a.npy", "-m", "scan_mask.nii.gz"),
+        ("a.json", "a.npy", "crc32", "remove a.json"),
+        working_data,
     )
     yield BadInput(
-        "working data, a byte flipped", (*VIDEO, "a.npy", "-m", "scan_mask.nii.gz"),
-        ("a.json", "a.npy", "crc32", "convert the scan again"), damaged_npy,
+        "working data, a byte flipped",
+        (*VIDEO, "a.npy", "-m", "scan_mask.nii.gz"),
+        ("a.json", "a.npy", "crc32", "convert the scan again"),
+        damaged_npy,
     )
     yield BadInput(
-        "working data with a .json of another shape", (*VIDEO, "a.npy"), ("a.json", "shape [1, 2, 3]", "[40, 30, 7]"),
+        "working data with a .json of another shape",
+        (*VIDEO, "a.npy"),
+        ("a.json", "shape [1, 2, 3]", "[40, 30, 7]"),
         json_of('{"shape": [1, 2, 3], "affine": null, "spacing_mm": null, "swap_axes": false}'),
     )
     yield BadInput(
-        "working data with a truncated .json", (*VIDEO, "a.npy"), ("a.json", "cannot be read as JSON"),
+        "working data with a truncated .json",
+        (*VIDEO, "a.npy"),
+        ("a.json", "cannot be read as JSON"),
         json_of('{"shape": [1, 2'),
     )
     yield BadInput(
-        "working data with a .json of wrong values", (*VIDEO, "a.npy"), ("a.json", "swap_axes is 3"),
+        "working data with a .json of wrong values",
+        (*VIDEO, "a.npy"),
+        ("a.json", "swap_axes is 3"),
         json_of('{"shape": [40, 30, 7], "affine": null, "spacing_mm": null, "swap_axes": 3}'),
     )
 
@@ -752,11 +878,13 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("video: results folder on a full disk", (*video, *into), ("results", "No space left"), mount=FULL)
 
     yield BadInput(
-        "video: debug folder is a file", (*video, *into, "--debug"), ("debug",),
+        "video: debug folder is a file",
+        (*video, *into, "--debug"),
+        ("debug",),
         lambda folder: (folder / "debug").write_text("notes"),
     )
     yield BadInput(
-        "image: cache that is a file", (*image, "--embeddings_cache", "scan.nii.gz"), ("scan.nii.gz",), slow=True,
+        "image: cache that is a file", (*image, "--embeddings_cache", "scan.nii.gz"), ("scan.nii.gz",), slow=True
     )
 
     join = ("join_results.py", "-r")
@@ -765,7 +893,9 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("join: a file", (*join, "scan.nii.gz"), ("scan.nii.gz", "is not a folder"))
     yield BadInput("join: no results", (*join, "."), (".", "no folder in it holds a raw_data_*.csv"))
     yield BadInput(
-        "join: folder of one volume", (*join, "results/case"), ("results/case", "give the folder above"),
+        "join: folder of one volume",
+        (*join, "results/case"),
+        ("results/case", "give the folder above"),
         lambda folder: results_of_a_run(folder, table),
     )
     yield joined("empty table", "", "has no column 'slice'")
@@ -776,13 +906,19 @@ def all_cases() -> Iterator[BadInput]:
     yield joined("slice that comes twice", table + table.splitlines()[1] + "\n", "slice 0 comes twice")
     yield joined("not text", b"\xff\xfe\x00slice", "cannot be read as a CSV")
     yield BadInput(
-        "join: read-only folder", (*join, "results"), ("results", "Read-only"),
-        lambda folder: results_of_a_run(folder, table), mount=READ_ONLY,
+        "join: read-only folder",
+        (*join, "results"),
+        ("results", "Read-only"),
+        lambda folder: results_of_a_run(folder, table),
+        mount=READ_ONLY,
     )
 
     yield BadInput(
-        "join: full disk", (*join, "results"), ("results", "No space left"),
-        lambda folder: results_of_a_run(folder, table), mount=FULL_OF_RESULTS,
+        "join: full disk",
+        (*join, "results"),
+        ("results", "No space left"),
+        lambda folder: results_of_a_run(folder, table),
+        mount=FULL_OF_RESULTS,
     )
     for name, manifest in (("truncated", '{"prompted_slices": 1'), ("foreign", '{"prompted_slices": "one"}')):
 
@@ -790,20 +926,25 @@ def all_cases() -> Iterator[BadInput]:
             results_of_a_run(folder, table)
             (folder / "results/case/run_2025-01-01_10-00-00.json").write_text(manifest)
 
-        yield BadInput(f"join: {name} manifest", (*join, "results"), ("results/case/run_2025-01-01_10-00-00.json",), make)
+        yield BadInput(
+            f"join: {name} manifest", (*join, "results"), ("results/case/run_2025-01-01_10-00-00.json",), make
+        )
 
     phantom = ("scripts/make_phantom.py", "-o")
     yield BadInput(
-        "phantom: into a file", (*phantom, "results"), ("results", "cannot be made a folder"), a_file_called_results,
+        "phantom: into a file", (*phantom, "results"), ("results", "cannot be made a folder"), a_file_called_results
     )
     yield BadInput(
-        "phantom: too small", (*phantom, "out", "--shape", "8", "8", "2"),
+        "phantom: too small",
+        (*phantom, "out", "--shape", "8", "8", "2"),
         ("shape (8, 8, 2) is too small", "at least (32, 32, 3)"),
     )
     yield BadInput("phantom: name with a folder", (*phantom, "out", "--name", "a/b"), ("--name", "'a/b'"))
     yield BadInput(
-        "phantom: full disk", (*phantom, "results", "--shape", "64", "64", "6"),
-        ("results/chest_phantom_ct.nii.gz", "No space left"), mount=FULL,
+        "phantom: full disk",
+        (*phantom, "results", "--shape", "64", "64", "6"),
+        ("results/chest_phantom_ct.nii.gz", "No space left"),
+        mount=FULL,
     )
 
 
@@ -901,91 +1042,127 @@ FORCED = (*VIDEO_WITH_MASK, "odd.nii.gz", "--allow_geometry_mismatch")
 
 ODD_CASES = [
     OddInput(
-        "four dimensions, the last of them one", (*CONVERT, "odd.nii.gz"), (), converted, (SHAPE_XYZ, "int16", True),
+        "four dimensions, the last of them one",
+        (*CONVERT, "odd.nii.gz"),
+        (),
+        converted,
+        (SHAPE_XYZ, "int16", True),
         scan_of(lambda scan: scan[..., np.newaxis]),
     ),
     OddInput(
-        "two dimensions", (*CONVERT, "odd.nii.gz"), (), converted, ((40, 30, 1), "int16", True),
+        "two dimensions",
+        (*CONVERT, "odd.nii.gz"),
+        (),
+        converted,
+        ((40, 30, 1), "int16", True),
         scan_of(lambda scan: scan[:, :, 3]),
     ),
     OddInput(
-        "NaN voxels, converted", (*CONVERT, "odd.nii.gz"),
-        ("WARNING: odd.nii.gz: 2 of 8400 voxels are NaN or infinite; kept as they are",), converted,
-        (SHAPE_XYZ, "float32", True), scan_with(v0_0_0=np.nan, v8_8_3=np.inf),
+        "NaN voxels, converted",
+        (*CONVERT, "odd.nii.gz"),
+        ("WARNING: odd.nii.gz: 2 of 8400 voxels are NaN or infinite; kept as they are",),
+        converted,
+        (SHAPE_XYZ, "float32", True),
+        scan_with(v0_0_0=np.nan, v8_8_3=np.inf),
     ),
     OddInput(
-        "NaN and infinite voxels", ODD_WINDOWED,
+        "NaN and infinite voxels",
+        ODD_WINDOWED,
         (
             "WARNING: odd.nii.gz: 3 of 8400 voxels are NaN or infinite; they become black",
             FLAT_ENDS.format("odd.nii.gz"),
         ),
-        predicted_voxels, WHOLE, scan_with(v0_0_0=np.nan, v39_29_1=np.nan, v0_0_6=-np.inf),
+        predicted_voxels,
+        WHOLE,
+        scan_with(v0_0_0=np.nan, v39_29_1=np.nan, v0_0_6=-np.inf),
     ),
     OddInput(
-        "NaN affine", ODD_WINDOWED,
+        "NaN affine",
+        ODD_WINDOWED,
         (
             "WARNING: odd.nii.gz: its affine [-1.5 0 0 nan; 0 -2 0 60; 0 0 3 -100] is not finite; the geometry is "
             "taken as unknown, so that no distances are measured in mm",
             FLAT_ENDS.format("odd.nii.gz"),
         ),
-        lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)), (".npz", RIGHT),
+        lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)),
+        (".npz", RIGHT),
         scan_of(lambda scan: scan, NAN_AFFINE),
     ),
     OddInput(
-        "singular affine", ODD_WINDOWED,
+        "singular affine",
+        ODD_WINDOWED,
         (
             "WARNING: odd.nii.gz: its affine [-1.5 -1.5 0 40; 0 0 0 60; 0 0 3 -100] is singular; the geometry is taken "
             "as unknown, so that no distances are measured in mm",
             FLAT_ENDS.format("odd.nii.gz"),
         ),
-        lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)), (".npz", RIGHT),
+        lambda folder: (written(folder, "masks_*").suffix, dice_of_slices(folder)),
+        (".npz", RIGHT),
         scan_of(lambda scan: scan, FLAT_AFFINE),
     ),
+    OddInput("constant slices", (*VIDEO, *GOOD), (FLAT_ENDS.format("scan.nii.gz"),), predicted_voxels, WHOLE),
     OddInput(
-        "constant slices", (*VIDEO, *GOOD), (FLAT_ENDS.format("scan.nii.gz"),), predicted_voxels, WHOLE,
+        "constant slices, each stretched by itself",
+        (*VIDEO, *GOOD, "--intensity", "per_slice"),
+        (FLAT_ENDS.format("scan.nii.gz"),),
+        dice_of_slices,
+        RIGHT,
     ),
     OddInput(
-        "constant slices, each stretched by itself", (*VIDEO, *GOOD, "--intensity", "per_slice"),
-        (FLAT_ENDS.format("scan.nii.gz"),), dice_of_slices, RIGHT,
+        "constant volume",
+        ODD,
+        ("WARNING: odd.nii.gz: every slice is of one grey level, its voxels go from 0 to 0",),
+        predicted_voxels,
+        [1200] * 7,
+        scan_of(lambda scan: scan * 0),
     ),
     OddInput(
-        "constant volume", ODD, ("WARNING: odd.nii.gz: every slice is of one grey level, its voxels go from 0 to 0",),
-        predicted_voxels, [1200] * 7, scan_of(lambda scan: scan * 0),
-    ),
-    OddInput(
-        "volume outside the window", (*ODD, "--window", "4000", "10"),
-        ("WARNING: odd.nii.gz: every slice is of one grey level, its voxels go from -800 to 40",), predicted_voxels,
+        "volume outside the window",
+        (*ODD, "--window", "4000", "10"),
+        ("WARNING: odd.nii.gz: every slice is of one grey level, its voxels go from -800 to 40",),
+        predicted_voxels,
         [1200] * 7,
         scan_of(lambda scan: scan),
     ),
     OddInput(
-        "one slice", ODD_WINDOWED, ("INFO: odd.nii.gz: is a volume of one slice",), dice_of_slices, ["1.0"],
+        "one slice",
+        ODD_WINDOWED,
+        ("INFO: odd.nii.gz: is a volume of one slice",),
+        dice_of_slices,
+        ["1.0"],
         scan_of(middle_slice_alone),
     ),
     OddInput(
-        "mask of another origin, allowed", FORCED,
+        "mask of another origin, allowed",
+        FORCED,
         (
             f"WARNING: odd.nii.gz: origin (40, 60, -97) mm differs from (40, 60, -100) mm {AS_IT_LIES}",
             FLAT_ENDS.format("scan.nii.gz"),
         ),
-        mismatch_in_manifest, (True, RIGHT), lambda folder: moved({(2, 3): -97.0})(folder / "odd.nii.gz"),
+        mismatch_in_manifest,
+        (True, RIGHT),
+        lambda folder: moved({(2, 3): -97.0})(folder / "odd.nii.gz"),
     ),
     OddInput(
-        "mask of another orientation, allowed", FORCED,
+        "mask of another orientation, allowed",
+        FORCED,
         (
             "WARNING: odd.nii.gz: orientation RPS [1 0 0; 0 -1 0; 0 0 1] differs from LPS [-1 0 0; 0 -1 0; 0 0 1] "
             + AS_IT_LIES,
             FLAT_ENDS.format("scan.nii.gz"),
         ),
-        mismatch_in_manifest, (True, RIGHT), lambda folder: moved({(0, 0): 1.5})(folder / "odd.nii.gz"),
+        mismatch_in_manifest,
+        (True, RIGHT),
+        lambda folder: moved({(0, 0): 1.5})(folder / "odd.nii.gz"),
     ),
     OddInput(
-        "box of a single pixel", (*VIDEO_OF_SCAN, "--slice", "3", "--box", "8", "10", "8", "10"),
+        "box of a single pixel",
+        (*VIDEO_OF_SCAN, "--slice", "3", "--box", "8", "10", "8", "10"),
         (FLAT_ENDS.format("scan.nii.gz"),),
         lambda folder: json.loads(written(folder, "sam_prompts_*.json").read_text())["prompts"][0]["box"],
         {"row_min": 8, "column_min": 10, "row_max": 8, "column_max": 10},
     ),
-]  # fmt: skip
+]
 
 
 def run_odd(case: OddInput, folder: Path) -> Outcome:

@@ -22,17 +22,84 @@ import numpy as np
 Files = dict[str, bytes]
 
 WHOLE_NUMBERS = (
-    0, 1, 2, 3, 4, 5, 7, 8, 16, 32, 64, 127, 128, 255, 256, 348, 352, 512, 540, 1000, 2**15 - 1, 2**15, 2**16, 10**6,
-    2**31 - 1, 2**31, 2**32, 10**12, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**30, 10**400,
-)  # fmt: skip
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    16,
+    32,
+    64,
+    127,
+    128,
+    255,
+    256,
+    348,
+    352,
+    512,
+    540,
+    1000,
+    2**15 - 1,
+    2**15,
+    2**16,
+    10**6,
+    2**31 - 1,
+    2**31,
+    2**32,
+    10**12,
+    2**53 + 1,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    10**400,
+)
 FLOATS = (
-    0.0, -0.0, 0.5, 1.0, -1.0, 1e-320, 1e-30, 1e10, 1e30, 3.4e38, 1e300, float("inf"), -float("inf"), float("nan"),
-)  # fmt: skip
+    0.0,
+    -0.0,
+    0.5,
+    1.0,
+    -1.0,
+    1e-320,
+    1e-30,
+    1e10,
+    1e30,
+    3.4e38,
+    1e300,
+    float("inf"),
+    -float("inf"),
+    float("nan"),
+)
 TEXTS = (
-    "", " ", "a", "true", "null", "sub/x", "./", "\n", "two\nlines", "\0", "\ud800", "\u202e", "\x1b[31m", "NaN",
+    "",
+    " ",
+    "a",
+    "true",
+    "null",
+    "sub/x",
+    "./",
+    "\n",
+    "two\nlines",
+    "\0",
+    "\ud800",
+    "\u202e",
+    "\x1b[31m",
+    "NaN",
     "1e999",
-    "mask.npz", "mask.nii.gz", "case", "x" * 300, "x" * 5000 + ".npz", "é", "-1", "0x10", "1_000", "\u0661",
-)  # fmt: skip
+    "mask.npz",
+    "mask.nii.gz",
+    "case",
+    "x" * 300,
+    "x" * 5000 + ".npz",
+    "é",
+    "-1",
+    "0x10",
+    "1_000",
+    "\u0661",
+)
 
 
 def whole_number(rng: random.Random) -> int:
@@ -249,20 +316,89 @@ def nifti_case(rng: random.Random) -> Files:
 # --- .npy and .npz ---------------------------------------------------------------------------------------------------
 
 _DESCRIPTIONS = (
-    "<i2", ">i2", "|u1", "|b1", "<f4", "<f8", ">f8", "<f2", "<f16", "<c16", "<u8", "<i8", "|O", "<U3", "|S0", "<U0",
+    "<i2",
+    ">i2",
+    "|u1",
+    "|b1",
+    "<f4",
+    "<f8",
+    ">f8",
+    "<f2",
+    "<f16",
+    "<c16",
+    "<u8",
+    "<i8",
+    "|O",
+    "<U3",
+    "|S0",
+    "<U0",
     "|V0",
-    "|V2147483647", "<M8[s]", "<m8", "", "i2", "=i4", "<i3", "f4,f4", "(3,)i2", "i2,(1000000,)f8", "?", "e", "g", "P",
-    "<i2\n", "V", "object", [("a", "<i2")], [("a", "<i2", (3,))], [], [[]], [("a",)], ["<i2"], None, 5, ("<i2", (3,)),
-    ("<i2", {"x": ("<i2", 0)}), {"names": ["a"], "formats": ["<i2"]}, [("", "|V2"), ("b", "<i2")], ("<i2",), True,
+    "|V2147483647",
+    "<M8[s]",
+    "<m8",
+    "",
+    "i2",
+    "=i4",
+    "<i3",
+    "f4,f4",
+    "(3,)i2",
+    "i2,(1000000,)f8",
+    "?",
+    "e",
+    "g",
+    "P",
+    "<i2\n",
+    "V",
+    "object",
+    [("a", "<i2")],
+    [("a", "<i2", (3,))],
+    [],
+    [[]],
+    [("a",)],
+    ["<i2"],
+    None,
+    5,
+    ("<i2", (3,)),
+    ("<i2", {"x": ("<i2", 0)}),
+    {"names": ["a"], "formats": ["<i2"]},
+    [("", "|V2"), ("b", "<i2")],
+    ("<i2",),
+    True,
     b"<i2",
-    [("a", "|O")], ("|V8", 10**12), ("<f8", -1), [("a", "<i2"), ("a", "<i2")], [(("t", "a"), "<i2")], "<i2" * 200,
-)  # fmt: skip
+    [("a", "|O")],
+    ("|V8", 10**12),
+    ("<f8", -1),
+    [("a", "<i2"), ("a", "<i2")],
+    [(("t", "a"), "<i2")],
+    "<i2" * 200,
+)
 _SHAPES = (
-    (3, 4, 5), (4, 5), (60,), (), (3, 4, 5, 1), (0, 4, 5), (10**12,), (10**4, 10**4, 10**4), (2**32, 2**32), (-1, 4, 5),
-    (-3, -4, 5), (2**63,), (10**400, 1, 1), (True, 60), [3, 4, 5], None, "345", (3.0, 4, 5), (1,) * 70,
+    (3, 4, 5),
+    (4, 5),
+    (60,),
+    (),
+    (3, 4, 5, 1),
+    (0, 4, 5),
+    (10**12,),
+    (10**4, 10**4, 10**4),
+    (2**32, 2**32),
+    (-1, 4, 5),
+    (-3, -4, 5),
+    (2**63,),
+    (10**400, 1, 1),
+    (True, 60),
+    [3, 4, 5],
+    None,
+    "345",
+    (3.0, 4, 5),
+    (1,) * 70,
     (3, 4, 5, 1, 1, 1),
-    (-1,), (3, -1, 5), (2**31, 2**31, 4), (2**62, 4), (1, 1, 60),
-)  # fmt: skip
+    (-1,),
+    (3, -1, 5),
+    (2**31, 2**31, 4),
+    (2**62, 4),
+    (1, 1, 60),
+)
 _NPY_ALPHABET = b"{}()[]'\":,-+0123456789LTrueFalseNone\\\n\t #<>|iufV;x\xff\0"
 
 
@@ -308,11 +444,16 @@ def edited_npy(array: np.ndarray, rng: random.Random) -> bytes:
 
 
 def _some_array(rng: random.Random) -> np.ndarray:
-    return rng.choice((
-        np.arange(60, dtype=np.int16).reshape(3, 4, 5), _labels(3, 4, 5), np.zeros((3, 4, 5), bool),
-        np.linspace(0, 1, 60, dtype=np.float32).reshape(3, 4, 5), np.arange(60, dtype=">u4").reshape(3, 4, 5),
-        _labels(4, 5),
-    ))  # fmt: skip
+    return rng.choice(
+        (
+            np.arange(60, dtype=np.int16).reshape(3, 4, 5),
+            _labels(3, 4, 5),
+            np.zeros((3, 4, 5), bool),
+            np.linspace(0, 1, 60, dtype=np.float32).reshape(3, 4, 5),
+            np.arange(60, dtype=">u4").reshape(3, 4, 5),
+            _labels(4, 5),
+        )
+    )
 
 
 GEOMETRY = {
@@ -338,9 +479,10 @@ def geometry_case(rng: random.Random) -> Files:
 
 
 _FACTS = {
-    "affine": np.array(GEOMETRY["affine"], np.float64), "spacing_mm": np.array([2.0, 1.5, 3.0]),
+    "affine": np.array(GEOMETRY["affine"], np.float64),
+    "spacing_mm": np.array([2.0, 1.5, 3.0]),
     "swap_axes": np.array(True),
-}  # fmt: skip
+}
 _COMPRESSION = (zipfile.ZIP_DEFLATED,) * 100 + (zipfile.ZIP_STORED,) * 60 + (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 # where numbers lie in the records of a zip archive, after the signature: (offset, bytes)
 _CENTRAL = ((4, 2), (6, 2), (8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (32, 2), (34, 2), (42, 4))
@@ -459,10 +601,33 @@ _RUN = {
     "files": {"raw_data": f"raw_data_{_STAMP}.csv"},
 }
 _CELLS = (
-    "", "nan", "inf", "-inf", "1e308", "1e999", "1e18", "9223372036854775808", "1.5", "-1", "0x1", "1_0", '"', '"a\nb"',
+    "",
+    "nan",
+    "inf",
+    "-inf",
+    "1e308",
+    "1e999",
+    "1e18",
+    "9223372036854775808",
+    "1.5",
+    "-1",
+    "0x1",
+    "1_0",
+    '"',
+    '"a\nb"',
     "\0",
-    "١", " 3 ", "True", "None", "x" * 200_000, "slice", "jaccard", "1" * 5000, "=1+1", "é", "jaccard_label_1",
-)  # fmt: skip
+    "١",
+    " 3 ",
+    "True",
+    "None",
+    "x" * 200_000,
+    "slice",
+    "jaccard",
+    "1" * 5000,
+    "=1+1",
+    "é",
+    "jaccard_label_1",
+)
 
 
 def _edited_table(text: str, rng: random.Random) -> bytes:
@@ -505,9 +670,11 @@ def results_case(rng: random.Random) -> Files:
 
 SEED_FACTS = {"model": "2.1_tiny", "checkpoint_sha256": "0" * 64, "image_size": 64}
 _ABOUT = {
-    **SEED_FACTS, "shown": {"window": "lung"}, "objects": "union",
+    **SEED_FACTS,
+    "shown": {"window": "lung"},
+    "objects": "union",
     "seeds": [{"slice_sha256": "1" * 64, "slice": 2, "shape": [3, 4, 5], "image": "case.nii.gz"}],
-}  # fmt: skip
+}
 _TENSOR_DATA = struct.pack("<128H", *[0x3F80] * 128) + struct.pack("<8f", *[0.5] * 8)
 _TENSORS = {
     "0.1.features": {"dtype": "BF16", "shape": [1, 8, 4, 4], "data_offsets": [0, 256]},
@@ -562,17 +729,60 @@ overrides:
   - ++model.num_maskmem=7
 """
 _YAML_VALUES = (
-    "", "~", "yes", "1", "1.5", ".inf", "!!int ''", "!!int a", "!!float ''", "!!timestamp a", "2001-99-99",
+    "",
+    "~",
+    "yes",
+    "1",
+    "1.5",
+    ".inf",
+    "!!int ''",
+    "!!int a",
+    "!!float ''",
+    "!!timestamp a",
+    "2001-99-99",
     "!!bool maybe",
-    "!!python/object:os.system a", "!!binary '*'", "!!set {a}", "!!omap [a]", "[a, b]", "{a: b}", "{[1]: 2}",
+    "!!python/object:os.system a",
+    "!!binary '*'",
+    "!!set {a}",
+    "!!omap [a]",
+    "[a, b]",
+    "{a: b}",
+    "{[1]: 2}",
     "{{a: 1}: 2}",
-    "&a [*a]", "*a", "'two\n\n  lines'", "0b", "0x", "1:60:99", "1" * 5000, "<<", "{<<: 1}", "!<x> y", "|\n  text",
+    "&a [*a]",
+    "*a",
+    "'two\n\n  lines'",
+    "0b",
+    "0x",
+    "1:60:99",
+    "1" * 5000,
+    "<<",
+    "{<<: 1}",
+    "!<x> y",
+    "|\n  text",
     "0o9",
-    "[" * 3000, "{a: " * 1000, "- " * 3000, "? a", "sam", "lite_medsam", "!!str [a]", "!!merge x", "=", "\t", "-1",
+    "[" * 3000,
+    "{a: " * 1000,
+    "- " * 3000,
+    "? a",
+    "sam",
+    "lite_medsam",
+    "!!str [a]",
+    "!!merge x",
+    "=",
+    "\t",
+    "-1",
     "10" * 200,
-    "&a [x,x], b: &b [*a,*a]", "'\\ud800'", '"\\ud800"', '"\\0"', '"a\\nb"', "--- x", "%YAML 9.9", "!!null x",
+    "&a [x,x], b: &b [*a,*a]",
+    "'\\ud800'",
+    '"\\ud800"',
+    '"\\0"',
+    '"a\\nb"',
+    "--- x",
+    "%YAML 9.9",
+    "!!null x",
     "!!seq x",
-)  # fmt: skip
+)
 
 
 def _laughs(rng: random.Random) -> str:

@@ -89,8 +89,8 @@ def read_prompts_file(folder: Path, rng: random.Random) -> None:
 
 def read_results_folder(folder: Path, rng: random.Random) -> None:
     """Read the newest run of a folder as join_results.py does."""
-    from pose.results.prompts_saved import prompts_saved, read_volume_prompts
     from pose.results import newest_run, read_table, summarise
+    from pose.results.prompts_saved import prompts_saved, read_volume_prompts
 
     run = newest_run(folder)
     if run is None:
@@ -108,8 +108,8 @@ def read_seed_memory(folder: Path, rng: random.Random) -> None:
     import torch
 
     from pose.runs.seed import Seeds
-    from pose.segmenters.sam2.seed_memory import load_seed_memory
     from pose.scans.volume import Volume
+    from pose.segmenters.sam2.seed_memory import load_seed_memory
 
     seeds, about = load_seed_memory(folder / "case.safetensors", **SEED_FACTS, device=torch.device("cpu"))
     Seeds(seeds, about["seeds"]).manifest_for(Volume(np.zeros((3, 4, 5), np.int16)), None)
@@ -238,9 +238,9 @@ def _work(reader: str, seed: int, case: int, seconds: float, folder: Path, curre
     import pandas  # noqa: F401
     import yaml  # noqa: F401
 
-    import pose.segmenters.models
     import pose.prompts.prompt
     import pose.results  # noqa: F401
+    import pose.segmenters.models
 
     if reader in ("seed_memory", "weights"):
         import torch  # noqa: F401

@@ -2,8 +2,8 @@
 
     python -m tests.kill_and_resume --trials 20
 
-prints a row for each trial. The run is process_video.py --resume over small made volumes, by region growing; each trial is
-killed once or several times (SIGKILL, which no program can catch) and then left alone.
+prints a row for each trial. The run is process_video.py --resume over small made volumes, by region growing; each trial
+is killed once or several times (SIGKILL, which no program can catch) and then left alone.
 """
 
 from __future__ import annotations
@@ -56,7 +56,16 @@ def write_data_set(folder: Path, volumes: int) -> tuple[list[Path], list[Path]]:
 
 def command_for(images: list[Path], masks: list[Path], results_folder: Path) -> list[str]:
     paths = ["-i", *map(str, images), "-m", *map(str, masks), "-r", str(results_folder)]
-    return [sys.executable, str(ROOT / "process_video.py"), *paths, "--method", "region_growing", "-w", "-b", "--resume"]
+    return [
+        sys.executable,
+        str(ROOT / "process_video.py"),
+        *paths,
+        "--method",
+        "region_growing",
+        "-w",
+        "-b",
+        "--resume",
+    ]
 
 
 def joined(results_folder: Path) -> dict[str, pd.DataFrame]:
@@ -93,10 +102,17 @@ def run_until(command: list[str], results_folder: Path, done: int, seconds: floa
 
 
 def run_trial(
-    images: list[Path], masks: list[Path], expected: dict[str, pd.DataFrame], results_folder: Path, kills: int, seed: int,
+    images: list[Path],
+    masks: list[Path],
+    expected: dict[str, pd.DataFrame],
+    results_folder: Path,
+    kills: int,
+    seed: int,
     seconds: float,
-) -> Trial:  # fmt: skip
-    """Kill the run so many times, each up to ``seconds`` after a random number of volumes; then let it end, and compare."""
+) -> Trial:
+    """Kill the run so many times, each up to ``seconds`` after a random number of volumes; then let it end, and
+    compare.
+    """
     moments = random.Random(seed)
     command = command_for(images, masks, results_folder)
     done, delays, left = [], [], 0

@@ -2,10 +2,10 @@
 
     python -m tests.kill_workflow --volumes 12
 
-prints what became of it. The data set is made: chests under the names of the COVID-19 CT set, some in Hounsfield units, some
-grey. The plain way is scripts/nifti_to_numpy.sh and scripts/process_covid_videos.sh, one thread a process as in the workflow.
-The workflow is killed (SIGKILL) when a part of the volumes is done: all its processes at once, as by a power cut, or the
-engine alone, whose jobs then go on by themselves while the next engine starts.
+prints what became of it. The data set is made: chests under the names of the COVID-19 CT set, some in Hounsfield units,
+some grey. The plain way is scripts/nifti_to_numpy.sh and scripts/process_covid_videos.sh, one thread a process as in
+the workflow. The workflow is killed (SIGKILL) when a part of the volumes is done: all its processes at once, as by a
+power cut, or the engine alone, whose jobs then go on by themselves while the next engine starts.
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ from pathlib import Path
 
 from tests.miniature import CORONACASES, RADIOPAEDIA
 from tests.workflow_runs import (
-    ROOT, WINDOWS, assert_same_results, find_snakemake, run_workflow, runs_of, workflow_command, workflow_environment,
+    ROOT,
+    WINDOWS,
+    assert_same_results,
+    find_snakemake,
+    run_workflow,
+    runs_of,
+    workflow_command,
+    workflow_environment,
     write_chests,
-)  # fmt: skip
+)
 
 PREFIX = "image_"
 
@@ -33,10 +40,16 @@ PREFIX = "image_"
 def settings_of(model: str) -> dict[str, object]:
     """Return what the workflow is told."""
     return {
-        "images": "data/{name}/ct.nii.gz", "masks": "data/{name}/lungs.nii.gz", "output_folder": "out", "swap_axes": True,
-        "method" if model == "region_growing" else "model": model, "window": WINDOWS, "flags": "--use_bounding_box",
-        "batch_size": 2, "threads": 1,
-    }  # fmt: skip
+        "images": "data/{name}/ct.nii.gz",
+        "masks": "data/{name}/lungs.nii.gz",
+        "output_folder": "out",
+        "swap_axes": True,
+        "method" if model == "region_growing" else "model": model,
+        "window": WINDOWS,
+        "flags": "--use_bounding_box",
+        "batch_size": 2,
+        "threads": 1,
+    }
 
 
 def data_set(folder: Path, volumes: int) -> None:
@@ -57,9 +70,13 @@ def run_shell_scripts(folder: Path, model: str) -> None:
     for command in (
         ["nifti_to_numpy.sh", "--input_folder_path", folder / "covid", "--output_folder_path", work],
         ["process_covid_videos.sh", "--working_data_folder_path", work, "--results_folder_path", results, *chosen],
-    ):  # fmt: skip
+    ):
         subprocess.run(
-            ["bash", ROOT / "scripts" / command[0], *command[1:]], env=environment, check=True, capture_output=True, cwd=folder
+            ["bash", ROOT / "scripts" / command[0], *command[1:]],
+            env=environment,
+            check=True,
+            capture_output=True,
+            cwd=folder,
         )
 
 
@@ -71,9 +88,13 @@ def kill_when(folder: Path, model: str, done: int, engine_alone: bool) -> int:
     """Start the workflow, and kill it when so many volumes are done; return how many were in the end."""
     command = workflow_command(folder, settings_of(model), "--cores", 2)
     process = subprocess.Popen(
-        command, cwd=folder, env=workflow_environment(), start_new_session=True, stdout=subprocess.DEVNULL,
+        command,
+        cwd=folder,
+        env=workflow_environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     while done_in(folder) < done and process.poll() is None:
         time.sleep(0.005)
     if engine_alone:
@@ -95,17 +116,22 @@ def trial(folder: Path, model: str, volumes: int, done: int, engine_alone: bool)
     runs = runs_of(folder / "out" / "results")
     left = [path for path in (folder / "out").rglob(".*") if path.is_file()]
     return {
-        "killed": "engine alone" if engine_alone else "all processes", "volumes done at the kill": killed_at,
-        "volumes": len(runs), "run twice": sum(runs.values()) - len(runs), "left behind": len(left),
+        "killed": "engine alone" if engine_alone else "all processes",
+        "volumes done at the kill": killed_at,
+        "volumes": len(runs),
+        "run twice": sum(runs.values()) - len(runs),
+        "left behind": len(left),
         "equal to the shell scripts": True,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", type=int, default=12)
     parser.add_argument("--trials", type=int, default=4, help="every second one kills the engine alone")
-    parser.add_argument("--model", default="lite_medsam", help="or region_growing, which is quick (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="lite_medsam", help="or region_growing, which is quick (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     if find_snakemake() is None:
         sys.exit("error: no Snakemake; scripts/setup_workflow.sh installs it")

@@ -17,10 +17,18 @@ CORONACASES = [f"coronacases_{number:03}" for number in range(1, 11)]
 RADIOPAEDIA = [
     f"radiopaedia_{name}"
     for name in (
-        "4_85506_1", "7_85703_0", "10_85902_1", "10_85902_3", "14_85914_0", "27_86410_0", "29_86490_1", "29_86491_1",
-        "36_86526_0", "40_86625_0",
+        "4_85506_1",
+        "7_85703_0",
+        "10_85902_1",
+        "10_85902_3",
+        "14_85914_0",
+        "27_86410_0",
+        "29_86490_1",
+        "29_86491_1",
+        "36_86526_0",
+        "40_86625_0",
     )
-]  # fmt: skip
+]
 COVID_ADDRESS, MONTGOMERY_ADDRESS = "/record/3757476/files/", "/imgs/collections/"
 MADE = (2020, 4, 20, 12, 0, 0)
 
@@ -57,9 +65,7 @@ def xray(seed: int, shape: tuple[int, int] = (60, 50)) -> tuple[np.ndarray, np.n
     lungs = []
     for centre in (0.72, 0.28):  # the patient's left is at the right of the picture
         height, width = random.uniform(0.25, 0.35), random.uniform(0.14, 0.18)
-        lungs.append(
-            ((rows / shape[0] - 0.5) / height) ** 2 + ((columns / shape[1] - centre) / width) ** 2 < 1
-        )
+        lungs.append(((rows / shape[0] - 0.5) / height) ** 2 + ((columns / shape[1] - centre) / width) ** 2 < 1)
     grey = np.where(lungs[0] | lungs[1], 60, 190) + random.integers(0, 20, shape)
     return grey.astype(np.uint8), *lungs
 

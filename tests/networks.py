@@ -37,9 +37,7 @@ def random_network(video: bool = False, seed: int = 0, spec: ModelSpec = TINY):
     return build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
 
 
-def save_random_weights(
-    path: Path, without: tuple[str, ...] = (), spec: ModelSpec = TINY, seed: int = 0
-) -> Path:
+def save_random_weights(path: Path, without: tuple[str, ...] = (), spec: ModelSpec = TINY, seed: int = 0) -> Path:
     """Write random weights of ``spec`` as a checkpoint, leaving out those whose names start with ``without``."""
     import torch
 

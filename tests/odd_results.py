@@ -48,9 +48,12 @@ def raw_data(draw: Draw, slices: int, columns: tuple[str, ...]) -> str:
 
 def summary(draw: Draw) -> str:
     values = {
-        "dice": score(draw), "volume_dice": score(draw), "volume_hd95_mm": draw.choice([math.inf, score(draw)]),
-        "missed_slices": draw.randrange(5), "false_positive_voxels": draw.choice([None, draw.randrange(1000)]),
-    }  # fmt: skip
+        "dice": score(draw),
+        "volume_dice": score(draw),
+        "volume_hd95_mm": draw.choice([math.inf, score(draw)]),
+        "missed_slices": draw.randrange(5),
+        "false_positive_voxels": draw.choice([None, draw.randrange(1000)]),
+    }
     if draw.random() < 0.3:
         values["volume_dice_label_1"] = score(draw)
     rows = [f"{name},{cell(value)},{cell(value)},{cell(value)},,1" for name, value in values.items()]
@@ -76,7 +79,7 @@ def write_ours(folder: Path, draw: Draw) -> None:
         place = folder / f"case_{number:03}"
         write(place, raw_data(draw, draw.choice([0, 1, 2, 7, 30, 200]), columns), summary(draw), manifest)
         if number % 9 == 4:
-            record = {"status": "failed", "reason": f"volume {number}: is, \"cut\""}
+            record = {"status": "failed", "reason": f'volume {number}: is, "cut"'}
             (place / "run_2026-01-01_00-00-00.json").write_text(json.dumps(record))
     write(folder / 'named, "so"', raw_data(draw, 3, COLUMNS), summary(draw), {})
     write(folder / "Ärzte", raw_data(draw, 3, COLUMNS))
@@ -100,13 +103,24 @@ def write_published(folder: Path, draw: Draw) -> None:
 
 def write_foreign(folder: Path, draw: Draw) -> None:
     """Volumes whose tables other programs wrote: numbers, line ends, quotes and blanks that Python would not write."""
-    lines = ("1,0.50,0.5", "0,1,1e0", " 3 ,0.30000000000000004,.5", "2.0,-0.0,+0.25", "7,nan,inf", "8,5e-1,1_0.5",
-             "9,0.10000000000000001,0.5000000000000000277", "10,,00.5")  # fmt: skip
+    lines = (
+        "1,0.50,0.5",
+        "0,1,1e0",
+        " 3 ,0.30000000000000004,.5",
+        "2.0,-0.0,+0.25",
+        "7,nan,inf",
+        "8,5e-1,1_0.5",
+        "9,0.10000000000000001,0.5000000000000000277",
+        "10,,00.5",
+    )
     shapes: list[Callable[[str], str]] = [
-        lambda text: text, lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text,
-        lambda text: text.replace("\n", "\n\n"), lambda text: text.rstrip("\n"),
+        lambda text: text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\n\n"),
+        lambda text: text.rstrip("\n"),
         lambda text: text.replace("0.50", '"0.50"'),
-    ]  # fmt: skip
+    ]
     for number, shape in enumerate(shapes):
         kept = draw.sample(lines, 6)
         write(folder / f"foreign_{number}", shape("\n".join(["slice,jaccard,dice", *kept]) + "\n"))

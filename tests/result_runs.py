@@ -37,9 +37,7 @@ def write_run(
             row[name] = value
     manifest = {"status": "done", "image": {"spacing_mm": spacing_mm}, **more.pop("manifest", {})}
     prompts = {"prompts": [{"slice": index, "object_id": 1} for index in prompted]}
-    return results.write_results(
-        folder, rows=rows, prompts_json=prompts, manifest=manifest, **{"stamp": STAMP, **more}
-    )
+    return results.write_results(folder, rows=rows, prompts_json=prompts, manifest=manifest, **{"stamp": STAMP, **more})
 
 
 def write_published_run(folder: Path, jaccard: Sequence[float | None], stamp: str = STAMP) -> Path:

@@ -273,10 +273,13 @@ class SlurmCluster:
         path = self.folder / "run" / "munge.socket"
         # without force it wants the folder open to all users, of whom only root is here
         return [
-            "--force", f"--socket={path}", f"--pid-file={self._pid_file('munged')}",
-            f"--log-file={self.folder / 'log' / 'munged.log'}", f"--key-file={self.folder / 'munge.key'}",
+            "--force",
+            f"--socket={path}",
+            f"--pid-file={self._pid_file('munged')}",
+            f"--log-file={self.folder / 'log' / 'munged.log'}",
+            f"--key-file={self.folder / 'munge.key'}",
             f"--seed-file={self.folder / 'munge.seed'}",
-        ]  # fmt: skip
+        ]
 
     def _start_daemon(self, program: str, *arguments: str) -> None:
         said = self.folder / "log" / f"{program}.start"

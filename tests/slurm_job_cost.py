@@ -2,8 +2,8 @@
 
     python -m tests.slurm_job_cost --jobs 12
 
-starts the small Slurm of tests/slurm_cluster.py and runs the workflow there with a stand-in for Python. Slurm keeps whole
-seconds, so that the mean over the jobs counts.
+starts the small Slurm of tests/slurm_cluster.py and runs the workflow there with a stand-in for Python. Slurm keeps
+whole seconds, so that the mean over the jobs counts.
 """
 
 from __future__ import annotations

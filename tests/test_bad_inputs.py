@@ -10,12 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose.scans.intensity import GreySlices, Intensity
 from pose.prompts.prompt import Prompt
+from pose.scans.intensity import GreySlices, Intensity
 from pose.scans.volume import Volume
 from tests.bad_inputs import (
-    CASES, FULL, FULL_OF_RESULTS, ODD_CASES, BadInput, OddInput, Outcome, namespaces_missing, run_case, run_odd,
-)  # fmt: skip
+    CASES,
+    FULL,
+    FULL_OF_RESULTS,
+    ODD_CASES,
+    BadInput,
+    OddInput,
+    Outcome,
+    namespaces_missing,
+    run_case,
+    run_odd,
+)
 from tests.cases import DarkInBox
 
 
@@ -76,8 +85,12 @@ def test_the_table_is_long_and_its_names_are_unique() -> None:
     names = [case.name for case in [*CASES, *ODD_CASES]]
     assert len(set(names)) == len(names) >= 90
     assert {case.script for case in CASES} == {
-        "nifti_to_numpy.py", "process_image.py", "process_video.py", "join_results.py", "scripts/make_phantom.py",
-    }  # fmt: skip
+        "nifti_to_numpy.py",
+        "process_image.py",
+        "process_video.py",
+        "join_results.py",
+        "scripts/make_phantom.py",
+    }
 
 
 def region_growing():
@@ -95,9 +108,9 @@ def chain():
 def lite_medsam():
     import torch
 
-    from pose.segmenters.models import checkpoint_path, find_model
     from pose.segmenters.chain import Chain
     from pose.segmenters.lite_medsam import LiteMedSam
+    from pose.segmenters.models import checkpoint_path, find_model
 
     return Chain(LiteMedSam(checkpoint_path(find_model("lite_medsam")), torch.device("cpu"), "fp32"))
 
@@ -114,8 +127,7 @@ def sam2_memory(folder: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [region_growing, chain, lite_medsam, sam2_memory])
 @pytest.mark.parametrize(
-    ("value", "intensity"),
-    [(-1000, Intensity()), (0.0, Intensity((40.0, 400.0))), (np.nan, Intensity(per_slice=True))],
+    ("value", "intensity"), [(-1000, Intensity()), (0.0, Intensity((40.0, 400.0))), (np.nan, Intensity(per_slice=True))]
 )
 @pytest.mark.parametrize("slices", [1, 3])
 def test_a_constant_volume_goes_through_every_method(

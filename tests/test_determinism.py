@@ -1,4 +1,6 @@
-"""The same input and settings give the same bytes: alone or among other volumes, in any order, beside another process."""
+"""The same input and settings give the same bytes: alone or among other volumes, in any order, beside another
+process.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ import join_results
 import process_image
 import process_video
 from pose import cli
-from pose.segmenters import models
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_mask, write_volume
+from pose.segmenters import models
 from tests.networks import TINY, save_random_weights
 
 TIMES = {"set_image_time", "predict_image_time", "process_image_time"}
@@ -27,9 +29,18 @@ STATISTICS = ("min", "max", "avg", "std", "n", "q1", "median", "q3")
 TIMES_JOINED = {f"{time}_{statistic}" for time in TIMES for statistic in STATISTICS}
 # of a manifest, what tells when, by which command, how quickly, and what was edited meanwhile
 OF_THE_MOMENT = {
-    "timestamp", "command", "arguments", "embeddings_cache", "files", "started", "segmentation_seconds", "total_seconds",
-    "peak_memory_mb", "git_commit", "timing",
-}  # fmt: skip
+    "timestamp",
+    "command",
+    "arguments",
+    "embeddings_cache",
+    "files",
+    "started",
+    "segmentation_seconds",
+    "total_seconds",
+    "peak_memory_mb",
+    "git_commit",
+    "timing",
+}
 SCRIPTS = {"process_image": process_image, "process_video": process_video}
 # many command lines in one process, so that what one of them leaves behind meets the next
 DRIVER = """
@@ -56,16 +67,18 @@ CONFIGURATIONS = {
     "lite_medsam_slices_bf16": ("process_image", [*LITE_MEDSAM, "--precision", "bf16"]),
     "lite_medsam_slices": ("process_image", [*LITE_MEDSAM, "--precision", "fp32"]),
     "lite_medsam_slices_kept": (
-        "process_image", [*LITE_MEDSAM, "--precision", "fp32", "--embeddings_cache", "{folder}/embeddings"],
+        "process_image",
+        [*LITE_MEDSAM, "--precision", "fp32", "--embeddings_cache", "{folder}/embeddings"],
     ),
     "sam2_memory": ("process_video", [*SAM2, "-b", "--precision", "fp32"]),
     "sam2_memory_kept": (
-        "process_video", [*SAM2, "-b", "--precision", "fp32", "--embeddings_cache", "{folder}/embeddings"],
+        "process_video",
+        [*SAM2, "-b", "--precision", "fp32", "--embeddings_cache", "{folder}/embeddings"],
     ),
     "sam2_memory_bf16": ("process_video", [*SAM2, "-b", "--objects", "per_label", "--precision", "bf16"]),
     "sam2_memory_seed": ("process_video", [*SAM2, *SEED, "-b", "--precision", "fp32"]),
     "sam2_slices": ("process_image", [*SAM2, "-b", "--precision", "fp32"]),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +134,17 @@ def assert_same(first: Path, second: Path) -> None:
     assert [name for name in one if one[name] != other[name]] == []
     masks = [name for name in one if Path(name).name.startswith("masks.")]
     assert masks == ["out/a/masks.nii.gz", "out/b/masks.nii.gz"] and one[masks[0]] != one[masks[1]]
-    assert {"out/a/contact_sheet.png", "out/a/sam_prompts.json", "out/joint_raw_data.csv", "out/results.csv"} <= set(one)
+    assert {"out/a/contact_sheet.png", "out/a/sam_prompts.json", "out/joint_raw_data.csv", "out/results.csv"} <= set(
+        one
+    )
 
 
 @pytest.mark.parametrize("name", ["region_growing", "sam2_memory"])
 def test_a_volume_gives_the_same_alone_and_after_another(folder, tmp_path, monkeypatch, name):
     find_model = models.find_model
-    monkeypatch.setattr(models, "find_model", lambda model, *rest: TINY if model == TINY.name else find_model(model, *rest))
+    monkeypatch.setattr(
+        models, "find_model", lambda model, *rest: TINY if model == TINY.name else find_model(model, *rest)
+    )
     for volumes, results in (("ab", "together"), ("b", "alone"), ("a", "alone")):
         script, arguments = command_of(name, folder, volumes, tmp_path / results)
         assert cli.run_main(SCRIPTS[script].main, arguments) == 0
@@ -145,9 +162,14 @@ def four_processes(folder) -> Path:
     def start(volumes: str, results: str, names: list[str]) -> subprocess.Popen:
         commands = [command_of(name, folder, volumes, folder / results) for name in names]
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", DRIVER], cwd=models.REPOSITORY_FOLDER, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [sys.executable, "-W", "error", "-c", DRIVER],
+            cwd=models.REPOSITORY_FOLDER,
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         process.stdin.write(json.dumps(commands))
         process.stdin.close()
         process.stdin = None

@@ -1,7 +1,7 @@
 """Slices with neither truth nor prediction, with either, and with both, through every script that scores or joins.
 
-The scan is bright but for a dark bar; what is dark is predicted. Bars are two rows high, so that all voxels are surface.
-A voxel is 2 mm high, 1.5 mm wide and 3 mm thick. Slices of the walk:
+The scan is bright but for a dark bar; what is dark is predicted. Bars are two rows high, so that all voxels are
+surface. A voxel is 2 mm high, 1.5 mm wide and 3 mm thick. Slices of the walk:
 
     slice               0         1                2         3      4           5
     ground truth        -         -                20 + 20   20     20          -
@@ -26,10 +26,10 @@ import process_video
 from comparison import accuracy_table, resolution_table, review_flag
 from comparison.benchmarks import chain as benchmark_chain
 from pose import segmenters
-from pose.scans.intensity import WINDOWS, GreySlices, Intensity
 from pose.prompts.prompt import prompts_from_mask
-from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity
 from pose.scans.volume import Volume
+from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 from tests.cases import DarkInBox, write_nifti
 from tests.test_process_image import only
 
@@ -132,8 +132,10 @@ def test_the_walk_through_one_volume(walk, capsys):
 
     results = statistics_of(only(folder / "walk", "results_*.csv"))
     # of 0, 1/2, 1, 0, whose squares are 5/4 in sum, and of 0, 2/3, 1, 0, whose squares are 13/9
-    expected = {"jaccard": (0, 1, 3 / 8, math.sqrt((5 / 4 - 4 * (3 / 8) ** 2) / 3), 4),
-                "dice": (0, 1, 5 / 12, math.sqrt((13 / 9 - 4 * (5 / 12) ** 2) / 3), 4)}  # fmt: skip
+    expected = {
+        "jaccard": (0, 1, 3 / 8, math.sqrt((5 / 4 - 4 * (3 / 8) ** 2) / 3), 4),
+        "dice": (0, 1, 5 / 12, math.sqrt((13 / 9 - 4 * (5 / 12) ** 2) / 3), 4),
+    }
     for name, values in expected.items():
         assert results.loc[name, ["min", "max", "avg", "std", "n"]].tolist() == pytest.approx(values, abs=1e-12)
     for name, value in VOLUME.items():
@@ -150,8 +152,11 @@ def test_the_walk_through_one_volume(walk, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| r/walk")]
     # Bad are slices 1, 2 and 4, never 0 and 5. The stand-in has a score of 0.75, below the limit, and was asked on four
     # slices; a chain that has ended on slice 4, and region growing, have no estimate.
-    counts = {"process_image": "4 | 3 | 3 | 0 | 0.75 | 1.00", "region_growing": "0 | 3 | 0 | 3 | - | 0.00",
-              "chain": "3 | 3 | 2 | 1 | 0.67 | 0.67"}  # fmt: skip
+    counts = {
+        "process_image": "4 | 3 | 3 | 0 | 0.75 | 1.00",
+        "region_growing": "0 | 3 | 0 | 3 | - | 0.00",
+        "chain": "3 | 3 | 2 | 1 | 0.67 | 0.67",
+    }
     assert lines == [f"| r/walk | as written | 6 | {counts[way]} |"]
 
 
@@ -160,8 +165,17 @@ def test_joined_volumes_with_all_half_and_nothing_of_both(tmp_path):
     names = {"invented": (True, False), "lost": (False, True), "nothing": (False, False), "walk": (True, True)}
     files = [write_case(tmp_path, name, *what) for name, what in names.items()]
     prompts = write_prompts(tmp_path / "prompts.json")
-    run(process_image, *zip(*files), "--swap_axes", "-r", tmp_path / "r", "--prompt_file_path", prompts,
-        "--model", "lite_medsam")  # fmt: skip
+    run(
+        process_image,
+        *zip(*files),
+        "--swap_axes",
+        "-r",
+        tmp_path / "r",
+        "--prompt_file_path",
+        prompts,
+        "--model",
+        "lite_medsam",
+    )
     assert join_results.main(["-r", str(tmp_path / "r")]) == 0
 
     joint = only(tmp_path / "r", "joint_raw_data_*.csv")
@@ -213,8 +227,18 @@ def test_the_same_rules_for_each_label(tmp_path):
     image, masks = write_nifti(tmp_path / "walk.nii.gz", scan), write_nifti(tmp_path / "masks.nii.gz", labels)
     box = {**BOX, "row_min": 20, "row_max": 21}
     prompts = write_prompts(tmp_path / "p.json", *({"slice": index, "object_id": 2, "box": box} for index in (1, 3)))
-    run(process_image, [image], [masks], "--swap_axes", "--objects", "per_label", "--prompt_file_path", prompts,
-        "--model", "lite_medsam")  # fmt: skip
+    run(
+        process_image,
+        [image],
+        [masks],
+        "--swap_axes",
+        "--objects",
+        "per_label",
+        "--prompt_file_path",
+        prompts,
+        "--model",
+        "lite_medsam",
+    )
     raw_data = only(tmp_path / "results" / "walk", "raw_data_*.csv")
     assert cells(raw_data, "jaccard_label_1") == JACCARD and cells(raw_data, "dice_label_1") == DICE
     assert cells(raw_data, "jaccard_label_2") == cells(raw_data, "dice_label_2") == [None, None, None, 0, None, None]
@@ -242,8 +266,18 @@ def test_an_unknown_spacing_leaves_distances_empty_and_nothing_else(tmp_path):
 def test_one_slice_alone(tmp_path, index):
     image, masks = write_case(tmp_path, "walk")
     prompts = write_prompts(tmp_path / "prompts.json")
-    run(process_image, [image], [masks], "--swap_axes", "-s", index, "--prompt_file_path", prompts,
-        "--model", "lite_medsam")  # fmt: skip
+    run(
+        process_image,
+        [image],
+        [masks],
+        "--swap_axes",
+        "-s",
+        index,
+        "--prompt_file_path",
+        prompts,
+        "--model",
+        "lite_medsam",
+    )
     raw_data = only(tmp_path / "results" / "walk", "raw_data_*.csv")
     assert cells(raw_data, "jaccard") == [JACCARD[index]] and cells(raw_data, "dice") == [DICE[index]]
     for name, values in COUNTS.items():

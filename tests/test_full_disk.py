@@ -57,8 +57,10 @@ def test_a_full_disk_keeps_what_is_finished_and_can_be_resumed(tmp_path, small_d
     size = f"{int(1.5 * volume) // 1024 + 24}k"
     done = subprocess.run(
         [*NAMESPACE, sys.executable, "-c", INSIDE % size, str(tmp_path / "small"), *command],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     full, resumed = seen["full"], seen["resumed"]

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pose.cli import UserError
-from pose.segmenters.models import read_config
 from pose.prompts.prompt import Prompt, read_prompts
-from pose.results.prompts_saved import read_volume_prompts
 from pose.results import read_table
-from pose.segmenters.sam2.seed_memory import load_seed_memory
+from pose.results.prompts_saved import read_volume_prompts
 from pose.scans.volume import read_volume
+from pose.segmenters.models import read_config
+from pose.segmenters.sam2.seed_memory import load_seed_memory
 from tests import fuzz_mutations, fuzz_readers
 from tests.fuzz_readers import READERS, Hang, Wrong, fuzz, outcome_of
 
@@ -106,7 +106,7 @@ def _nifti(packed: bool) -> bytes:
         ("scan.npz", _npz(NPY_TERA, 2**64 - 1)),
     ],
     ids=["nii", "nii.gz", "npy", "npz", "npz and its directory", "npz with a directory of 2^64"],
-)  # fmt: skip
+)
 def test_a_claim_of_10_to_the_12_voxels_is_refused_before_allocation(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     read_volume(CORPUS / f"labels{'.npy' if name.endswith('npy') else '.nii.gz'}")  # imports
@@ -141,7 +141,7 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=8,
-)  # fmt: skip
+)
 small = st.integers(-1, 6)
 points = st.fixed_dictionaries({"row": small, "column": small, "label": st.integers(-1, 2)}) | json_values
 sides = ("row_min", "column_min", "row_max", "column_max")

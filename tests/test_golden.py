@@ -10,18 +10,18 @@ import pytest
 import process_image
 import process_video
 from pose import cli
-from pose.segmenters import models
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_mask, write_volume
+from pose.segmenters import models
 from tests.test_process_image import only
 
 SHAPE, SEED = (128, 128, 7), 0
 HOUNSFIELD_SUM, LUNG_VOXELS = -76130565, 13677
 LITE_MEDSAM = ["--model", "lite_medsam", "--device", "cpu", "--precision"]
 # Sums of floating numbers depend on the order in which they are added, and that on the instructions of the CPU and the
-# number of threads. Made to do with AVX2 or with SSE alone, or with two threads, a CPU with AVX-512 gave these counts to the
-# voxel and one voxel of the phantom one HU away; a CPU of another maker may move a contour by a few pixels. A carried
-# object follows its contours, so that much more than this is a change of the method.
+# number of threads. Made to do with AVX2 or with SSE alone, or with two threads, a CPU with AVX-512 gave these counts
+# to the voxel and one voxel of the phantom one HU away; a CPU of another maker may move a contour by a few pixels. A
+# carried object follows its contours, so that much more than this is a change of the method.
 HOUNSFIELD_TOLERANCE = 20
 TOLERANCES = {  # of Dice and Jaccard (absolute), and of voxels (as a share of them)
     "exact": (1e-12, 0.0),
@@ -31,26 +31,46 @@ TOLERANCES = {  # of Dice and Jaccard (absolute), and of voxels (as a share of t
 # method: script, arguments, tolerance, Dice and Jaccard of the volume, voxels found on each slice
 GOLDEN = {
     "region_growing": (
-        process_video, ["--method", "region_growing"], "exact",
-        0.9907444668008047, 0.981658692185008, [32, 1218, 4125, 3711, 3178, 1394, 0],
+        process_video,
+        ["--method", "region_growing"],
+        "exact",
+        0.9907444668008047,
+        0.981658692185008,
+        [32, 1218, 4125, 3711, 3178, 1394, 0],
     ),
     "lite_medsam_slices_fp32": (
-        process_image, [*LITE_MEDSAM, "fp32"], "fp32",
-        0.8560748994339824, 0.748366216468538, [0, 2650, 3873, 3508, 3056, 1327, 0],
+        process_image,
+        [*LITE_MEDSAM, "fp32"],
+        "fp32",
+        0.8560748994339824,
+        0.748366216468538,
+        [0, 2650, 3873, 3508, 3056, 1327, 0],
     ),
     "lite_medsam_chain_fp32": (
-        process_video, [*LITE_MEDSAM, "fp32"], "fp32",
-        0.9602128063841916, 0.9234705065419194, [0, 810, 3972, 3556, 2959, 1341, 0],
+        process_video,
+        [*LITE_MEDSAM, "fp32"],
+        "fp32",
+        0.9602128063841916,
+        0.9234705065419194,
+        [0, 810, 3972, 3556, 2959, 1341, 0],
     ),
     "lite_medsam_slices_bf16": (
-        process_image, [*LITE_MEDSAM, "bf16"], "bf16",
-        0.8572445710217159, 0.7501557632398754, [0, 2647, 3870, 3513, 3055, 1328, 0],
+        process_image,
+        [*LITE_MEDSAM, "bf16"],
+        "bf16",
+        0.8572445710217159,
+        0.7501557632398754,
+        [0, 2647, 3870, 3513, 3055, 1328, 0],
     ),
     "lite_medsam_chain_bf16": (
-        process_video, [*LITE_MEDSAM, "bf16"], "bf16",
-        0.9609265236377444, 0.924791697120304, [0, 831, 3971, 3556, 2961, 1339, 0],
+        process_video,
+        [*LITE_MEDSAM, "bf16"],
+        "bf16",
+        0.9609265236377444,
+        0.924791697120304,
+        [0, 831, 3971, 3556, 2961, 1339, 0],
     ),
-}  # fmt: skip
+}
 SLOW = {name for name in GOLDEN if name not in ("region_growing", "lite_medsam_chain_fp32")}
 
 

@@ -17,13 +17,12 @@ import process_video
 from comparison.benchmarks.memory import MovingDisc
 from comparison.benchmarks.random_weights import make_weights
 from pose import cli
+from pose.prompts.prompt import Prompt
 from pose.scores import metrics
 from pose.segmenters import models
-from pose.prompts.prompt import Prompt
 from pose.segmenters.sam2.memory import Sam2Memory
 from scripts import make_phantom
 from tests.networks import TINY, save_random_weights
-from tests.test_process_image import only
 from tests.segmenters.sam2.test_memory import (
     COLUMNS,
     PROMPTS,
@@ -37,6 +36,7 @@ from tests.segmenters.sam2.test_memory import (
     random_network,
     with_float_memories,
 )
+from tests.test_process_image import only
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU with CUDA")
 CUDA = torch.device("cuda")

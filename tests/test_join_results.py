@@ -37,9 +37,7 @@ def joined(folder, *flags):
     written = {path.name[: -len("_YYYY-MM-DD_HH-MM-SS.csv")]: path for path in set(folder.glob("*.csv")) - before}
     assert sorted(written) == ["joint_raw_data", "joint_results", "results"]
     assert len({path.stem[-19:] for path in written.values()}) == 1
-    return {
-        kind: results.read_table(written[kind], (), text_columns=("image", "metric")) for kind in sorted(written)
-    }
+    return {kind: results.read_table(written[kind], (), text_columns=("image", "metric")) for kind in sorted(written)}
 
 
 @pytest.fixture
@@ -48,9 +46,7 @@ def folder(tmp_path):
     metrics = {"volume_dice": 0.8, "volume_hd95_mm": 2.0, "false_positive_voxels": 7, "missed_slices": 0}
     write_run(tmp_path / "b", [0.5, None, 1.0], volume_metrics=metrics)
     write_run(tmp_path / "a", [0.0], stamp="2026-11-22_10-00-00")
-    write_run(
-        tmp_path / "a", [0.25, 0.75], volume_metrics={**metrics, "volume_dice": 0.6, "volume_hd95_mm": math.inf}
-    )
+    write_run(tmp_path / "a", [0.25, 0.75], volume_metrics={**metrics, "volume_dice": 0.6, "volume_hd95_mm": math.inf})
     return tmp_path
 
 
@@ -66,11 +62,15 @@ def test_joint_results(folder):
     table = joined(folder)["joint_results"]
     statistics = ("min", "max", "avg", "std")
     assert list(table.columns) == [
-        "image", "slices",
+        "image",
+        "slices",
         *(f"{metric}_{name}" for metric in METRICS for name in statistics),
         *(f"{metric}_{name}" for metric in METRICS for name in ("n", "q1", "median", "q3")),
-        "volume_dice", "volume_hd95_mm", "false_positive_voxels", "missed_slices",
-    ]  # fmt: skip
+        "volume_dice",
+        "volume_hd95_mm",
+        "false_positive_voxels",
+        "missed_slices",
+    ]
     assert table["image"].tolist() == ["a", "b"]
     assert table["slices"].tolist() == [2, 3]
     assert table["dice_min"].tolist() == [0.25, 0.5]
@@ -78,8 +78,9 @@ def test_joint_results(folder):
     assert table["dice_avg"].tolist() == [0.5, 0.75]
     assert table["dice_std"].tolist() == [np.std([0.25, 0.75], ddof=1), np.std([0.5, 1.0], ddof=1)]
     assert table[["dice_n", "dice_q1", "dice_median", "dice_q3"]].to_numpy().tolist() == [
-        [2, 0.375, 0.5, 0.625], [2, 0.625, 0.75, 0.875],
-    ]  # fmt: skip
+        [2, 0.375, 0.5, 0.625],
+        [2, 0.625, 0.75, 0.875],
+    ]
     assert table["volume_dice"].tolist() == [0.6, 0.8]
     assert table["volume_hd95_mm"].tolist() == [math.inf, 2.0]
     (path,) = folder.glob("joint_results_*.csv")
@@ -90,13 +91,20 @@ def test_results(folder):
     table = joined(folder)["results"].set_index("metric")
     further = ["q1", "median", "q3", "ci95_low", "ci95_high", "volumes"]
     assert list(table.columns) == ["min", "max", "avg", "std", "n", *further]
-    assert list(table.index) == [
-        *METRICS,
-        "volume_dice", "volume_hd95_mm", "false_positive_voxels", "missed_slices",
-    ]  # fmt: skip
+    assert list(table.index) == [*METRICS, "volume_dice", "volume_hd95_mm", "false_positive_voxels", "missed_slices"]
     assert table.loc["dice"].tolist() == [
-        0.25, 1.0, 0.625, np.std([0.25, 0.75, 0.5, 1.0], ddof=1), 4, 0.4375, 0.625, 0.8125, 0.5, 0.75, 2,
-    ]  # fmt: skip
+        0.25,
+        1.0,
+        0.625,
+        np.std([0.25, 0.75, 0.5, 1.0], ddof=1),
+        4,
+        0.4375,
+        0.625,
+        0.8125,
+        0.5,
+        0.75,
+        2,
+    ]
     assert table.loc["volume_dice"].tolist() == pytest.approx(
         [0.6, 0.8, 0.7, math.sqrt(0.02), 2, 0.65, 0.7, 0.75, 0.6, 0.8, 2], abs=1e-15
     )
@@ -111,9 +119,15 @@ def test_printed_tables_show_infinity_and_the_undefined(folder, capsys):
     joined(folder)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == [
-        "slices", "jaccard_avg", "jaccard_std", "dice_avg", "sam_score_avg", "volume_dice", "volume_hd95_mm",
+        "slices",
+        "jaccard_avg",
+        "jaccard_std",
+        "dice_avg",
+        "sam_score_avg",
+        "volume_dice",
+        "volume_hd95_mm",
         "missed_slices",
-    ]  # fmt: skip
+    ]
     assert ["a", "2", "0.5000", "0.3536", "0.5000", "0.5000", "0.6000", "inf", "0"] in lines
     assert ["c", "1", "-", "-", "-", "0.5000", "-", "-", "-"] in lines
     assert ["3", "volumes,", "6", "slices"] in lines
@@ -271,12 +285,25 @@ def test_prompts_saved(tmp_path, capsys, manifest_of, used, saved, sentence):
 
 
 def test_the_seed_patient_is_marked_and_left_out_of_the_statistics(tmp_path, capsys):
-    write_run(tmp_path / "a", [0.5, 0.75], volume_metrics={"volume_dice": 0.5}, dice_label_1=0.5,
-              manifest={"masked_slices": 2, **from_seed()})  # fmt: skip
-    write_run(tmp_path / "b", [1.0], volume_metrics={"volume_dice": 1.0},
-              manifest={"masked_slices": 1, **from_seed(seed_patient=True)})  # fmt: skip
-    write_run(tmp_path / "c", [0.25], volume_metrics={"volume_dice": 0.25},
-              manifest={"masked_slices": 1, **from_seed(slice=7, slice_sha256="0" * 64)})  # fmt: skip
+    write_run(
+        tmp_path / "a",
+        [0.5, 0.75],
+        volume_metrics={"volume_dice": 0.5},
+        dice_label_1=0.5,
+        manifest={"masked_slices": 2, **from_seed()},
+    )
+    write_run(
+        tmp_path / "b",
+        [1.0],
+        volume_metrics={"volume_dice": 1.0},
+        manifest={"masked_slices": 1, **from_seed(seed_patient=True)},
+    )
+    write_run(
+        tmp_path / "c",
+        [0.25],
+        volume_metrics={"volume_dice": 0.25},
+        manifest={"masked_slices": 1, **from_seed(slice=7, slice_sha256="0" * 64)},
+    )
     tables = joined(tmp_path)
     assert list(tables["joint_raw_data"].columns)[-2:] == ["dice_label_1", "seed_patient"]
     assert tables["joint_raw_data"]["seed_patient"].tolist() == [0, 0, 1, 0]
@@ -320,11 +347,20 @@ def test_failed_volumes_are_counted_and_named(tmp_path, capsys):
     raw_data, per_volume, table = joined(tmp_path).values()
     assert raw_data["image"].tolist() == ["b"]
     assert per_volume["image"].tolist() == ["a", "b", "c"] and per_volume["failed"].tolist() == [1, 0, 1]
-    assert per_volume["volume_dice"].fillna(-1).tolist() == [-1, 0.75, -1] and per_volume["slices"].isna().tolist() == [1, 0, 1]
+    assert per_volume["volume_dice"].fillna(-1).tolist() == [-1, 0.75, -1] and per_volume["slices"].isna().tolist() == [
+        1,
+        0,
+        1,
+    ]
     table = table.set_index("metric")
-    assert table.loc["failed_volumes", ["avg", "n"]].tolist() == [2, 1] and table.loc["dice", ["avg", "n"]].tolist() == [0.5, 1]
+    assert table.loc["failed_volumes", ["avg", "n"]].tolist() == [2, 1] and table.loc[
+        "dice", ["avg", "n"]
+    ].tolist() == [0.5, 1]
     out = capsys.readouterr().out
-    assert "1 volumes, 1 slices\n2 more failed and have no scores; counted in failed_volumes:\n  a: a.nii.gz: is cut\n" in out
+    assert (
+        "1 volumes, 1 slices\n2 more failed and have no scores; counted in failed_volumes:\n  a: a.nii.gz: is cut\n"
+        in out
+    )
     assert "  c: out of memory: 2 GiB" in out
 
     write_run(tmp_path / "c", [1.0], manifest=manifest, stamp="2099-01-01_00-00-00")
@@ -401,9 +437,7 @@ def published(real_data, tmp_path):
 @pytest.mark.parametrize("kind", ["joint_raw_data", "joint_results", "results"])
 def test_published_tables_come_out_again(published, kind):
     """The tables made from the published per-slice results equal those that were published with them."""
-    expected = results.read_table(
-        published / f"{kind}_{PUBLISHED_STAMP}.csv", (), text_columns=("image", "metric")
-    )
+    expected = results.read_table(published / f"{kind}_{PUBLISHED_STAMP}.csv", (), text_columns=("image", "metric"))
     found = joined(published)[kind]
     assert list(found.columns)[: len(expected.columns)] == list(expected.columns)
     assert len(found) == len(expected) == {"joint_raw_data": 2581, "joint_results": 10, "results": 2}[kind]

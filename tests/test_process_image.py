@@ -16,9 +16,9 @@ from PIL import Image
 import nifti_to_numpy
 import process_image
 from pose import cli, segmenters
+from pose.results import newest_run
 from pose.segmenters import models
 from pose.segmenters.models import REPOSITORY_FOLDER
-from pose.results import newest_run
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
 
@@ -117,8 +117,22 @@ def test_a_centre_of_mass_stays_outside_where_asked(files, tmp_path):
 @pytest.mark.parametrize("swap", [True, False])
 def test_masks_overlay_the_scan(files, tmp_path, swap):
     image, masks = files
-    assert run("-i", image, "-m", masks, *(["--swap_axes"] if swap else []), "-w", "-b", "--objects", "per_label",
-               "--model", "lite_medsam") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            image,
+            "-m",
+            masks,
+            *(["--swap_axes"] if swap else []),
+            "-w",
+            "-b",
+            "--objects",
+            "per_label",
+            "--model",
+            "lite_medsam",
+        )
+        == 0
+    )
     written = nibabel.load(only(tmp_path / "results" / "case", "masks_*.nii.gz"))
     np.testing.assert_array_equal(written.affine, nibabel.load(image).affine)
     np.testing.assert_array_equal(np.asanyarray(written.dataobj), two_blocks()[1])
@@ -130,10 +144,24 @@ def test_working_data_and_nifti_give_the_same_to_the_bit(files, tmp_path):
     image, masks = files
     for suffix in (".npz", ".npy"):
         for source in files:
-            nifti_to_numpy.main(["-i", str(source), "-o", str(tmp_path / suffix[1:] / (source.name[:-7] + suffix)), "-s"])
+            nifti_to_numpy.main(
+                ["-i", str(source), "-o", str(tmp_path / suffix[1:] / (source.name[:-7] + suffix)), "-s"]
+            )
     for folder, suffix in ((tmp_path, ".nii.gz"), (tmp_path / "npz", ".npz"), (tmp_path / "npy", ".npy")):
         swap = ["--swap_axes"] if suffix == ".nii.gz" else []
-        assert run("-i", folder / f"case{suffix}", "-m", folder / f"case_mask{suffix}", *swap, "-b", "--model", "lite_medsam") == 0
+        assert (
+            run(
+                "-i",
+                folder / f"case{suffix}",
+                "-m",
+                folder / f"case_mask{suffix}",
+                *swap,
+                "-b",
+                "--model",
+                "lite_medsam",
+            )
+            == 0
+        )
         results = folder / "results" / "case"
         rows.append(pd.read_csv(only(results, "raw_data_*.csv")).drop(columns=TIMES))
         masks_found.append(nibabel.load(only(results, "masks_*.nii.gz")))
@@ -145,7 +173,20 @@ def test_working_data_and_nifti_give_the_same_to_the_bit(files, tmp_path):
 
 def test_saved_prompts_reproduce_the_run(files, tmp_path):
     image, masks = files
-    common = ["-i", image, "-m", masks, "-s", "3", "--swap_axes", "-w", "--model", "lite_medsam", "--objects", "per_label"]
+    common = [
+        "-i",
+        image,
+        "-m",
+        masks,
+        "-s",
+        "3",
+        "--swap_axes",
+        "-w",
+        "--model",
+        "lite_medsam",
+        "--objects",
+        "per_label",
+    ]
     assert run(*common, "-b", "-r", tmp_path / "first") == 0
     saved = only(tmp_path / "first" / "case", "sam_prompts_*.json")
     assert run(*common, "--prompt_file_path", saved, "-r", tmp_path / "second") == 0
@@ -170,8 +211,30 @@ def test_one_slice_alone(files, tmp_path):
 
 def test_prompts_from_the_user_need_no_ground_truth(files, tmp_path):
     image, _ = files
-    assert run("-i", image, "--swap_axes", "-w", "-s", 3, "--box", 6, 4, 19, 13, "--point", 10, 8,
-               "--negative_point", 0, 0, "--model", "lite_medsam") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            image,
+            "--swap_axes",
+            "-w",
+            "-s",
+            3,
+            "--box",
+            6,
+            4,
+            19,
+            13,
+            "--point",
+            10,
+            8,
+            "--negative_point",
+            0,
+            0,
+            "--model",
+            "lite_medsam",
+        )
+        == 0
+    )
     folder = tmp_path / "results" / "case"
     raw_data = pd.read_csv(only(folder, "raw_data_*.csv"))
     assert raw_data["predicted_voxels"].tolist() == [140] and raw_data["jaccard"].isna().all()
@@ -201,8 +264,27 @@ def test_a_crop_changes_nothing_but_what_the_model_sees(files, tmp_path, monkeyp
     scan[:2] = scan[39:] = scan[:, :3] = scan[:, 28:] = -1000  # air round the blocks' surroundings, x and y
     image = write_nifti(tmp_path / "in_air.nii.gz", scan)
     for crop in ("none", "body"):
-        assert run("-i", image, "-m", masks, "--swap_axes", "-w", "-b", "--objects", "per_label", "--crop", crop,
-                   "--model", "lite_medsam", "-d", "-r", tmp_path / crop) == 0  # fmt: skip
+        assert (
+            run(
+                "-i",
+                image,
+                "-m",
+                masks,
+                "--swap_axes",
+                "-w",
+                "-b",
+                "--objects",
+                "per_label",
+                "--crop",
+                crop,
+                "--model",
+                "lite_medsam",
+                "-d",
+                "-r",
+                tmp_path / crop,
+            )
+            == 0
+        )
     assert seen == [(30, 40)] * 4 + [(27, 39)] * 4
     whole, cropped = (tmp_path / crop / "in_air" for crop in ("none", "body"))
     tables = [pd.read_csv(only(folder, "raw_data_*.csv")).drop(columns=TIMES) for folder in (whole, cropped)]
@@ -237,8 +319,26 @@ def test_repetitions_are_written_and_the_medians_of_those_counted(files, tmp_pat
     monkeypatch.setattr(segmenters, "perf_counter", lambda: len(calls) * (len(calls) + 1) / 2000)
     image, masks = files
     other, other_masks = write_two_blocks(tmp_path, "other")
-    assert run("-i", image, other, "-m", masks, other_masks, "--swap_axes", "-w", "-b", "--model", "lite_medsam",
-               "--repeat", 3, "-r", tmp_path / "results") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            image,
+            other,
+            "-m",
+            masks,
+            other_masks,
+            "--swap_axes",
+            "-w",
+            "-b",
+            "--model",
+            "lite_medsam",
+            "--repeat",
+            3,
+            "-r",
+            tmp_path / "results",
+        )
+        == 0
+    )
     assert calls == ["set_image", "predict"] * 4 * 8
     folder = tmp_path / "results" / "case"
     times = pd.read_csv(only(folder, "times_*.csv"))
@@ -264,9 +364,10 @@ def test_without_repetitions_the_manifest_tells_where_the_warm_up_is(files, tmp_
     folder = tmp_path / "results"
     timings = [json.loads(only(folder / name, "run_*.json").read_text())["timing"] for name in ("case", "other")]
     assert timings[0] == {
-        "repeat": None, "first_of_process": True,
+        "repeat": None,
+        "first_of_process": True,
         "warm_up": "the first slice segmented is the model's first of this process, and is counted in raw_data",
-    }  # fmt: skip
+    }
     assert timings[1]["first_of_process"] is False
     assert not list(folder.rglob("times_*"))
 
@@ -288,7 +389,10 @@ def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):
     assert "1 of 2 volumes failed:" in errors and f"  {empty}: {no_labels}: no slice holds a label" in errors
     assert only(tmp_path / "results" / "case", "raw_data_*.csv")
     record = json.loads(only(tmp_path / "results" / "empty", "*").read_text())
-    assert (record["status"], record["reason"]) == ("failed", f"{no_labels}: no slice holds a label, there is nothing to take a prompt from")
+    assert (record["status"], record["reason"]) == (
+        "failed",
+        f"{no_labels}: no slice holds a label, there is nothing to take a prompt from",
+    )
 
 
 def test_resume_skips_what_is_done_and_redoes_what_changed(files, tmp_path, capsys):
@@ -333,7 +437,10 @@ def test_out_of_memory_on_the_device_goes_to_the_cpu(real_model_files, tmp_path,
         (["--model", "lite_medsam"], "case.nii.gz: no prompt; give --masks_file_path"),
         (["-m", "{mask}", "{mask}", "--model", "lite_medsam"], "--masks_file_path: 2 files for 1 images"),
         (["-m", "{mask}", "-s", "7", "--model", "lite_medsam"], "--slice 7 is not among its slices 0 to 6"),
-        (["-m", "{mask}", "-s", "0", "--model", "lite_medsam"], "slice 0 holds no label, the nearest one with a label is 2"),
+        (
+            ["-m", "{mask}", "-s", "0", "--model", "lite_medsam"],
+            "slice 0 holds no label, the nearest one with a label is 2",
+        ),
         (["-m", "{mask}", "--labels", "9", "--model", "lite_medsam"], "holds no label 9 (--labels); it holds [1, 2]"),
         (["--point", "1", "2", "--model", "lite_medsam"], "need --slice"),
         (["-s", "1", "--point", "1", "99", "--model", "lite_medsam"], "column 99"),
@@ -368,8 +475,24 @@ def test_lite_medsam_needs_a_box_and_says_so(real_model_files, capsys):
 
 def test_lite_medsam_segments_the_lungs_of_a_phantom(tmp_path):
     assert make_phantom.main(["-o", str(tmp_path), "--shape", "128", "128", "9", "--name", "p"]) == 0
-    assert run("-i", tmp_path / "p_ct.nii.gz", "-m", tmp_path / "p_lungs.nii.gz", "--swap_axes", "-s", 5, "-w", "-b",
-               "--objects", "per_label", "--model", "lite_medsam") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            tmp_path / "p_ct.nii.gz",
+            "-m",
+            tmp_path / "p_lungs.nii.gz",
+            "--swap_axes",
+            "-s",
+            5,
+            "-w",
+            "-b",
+            "--objects",
+            "per_label",
+            "--model",
+            "lite_medsam",
+        )
+        == 0
+    )
     raw_data = pd.read_csv(only(tmp_path / "results" / "p_ct", "raw_data_*.csv"))
     assert raw_data["dice"].item() >= 0.9 and 0 < raw_data["sam_score"].item() <= 1
 
@@ -378,9 +501,10 @@ def test_lite_medsam_segments_the_lungs_of_a_phantom(tmp_path):
 def test_help_imports_nothing_heavy(script):
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
-        "try: runpy.run_path(%r, run_name='__main__')\n"
-        "except SystemExit as end: print(end.code, [m for m in ('torch', 'pandas', 'matplotlib', 'cv2', 'skimage', 'nibabel')"
+        f"try: runpy.run_path({script!r}, run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'pandas', 'matplotlib', 'cv2', 'skimage', "
+        "'nibabel')"
         " if m in sys.modules])"
-    ) % script
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
     assert done.stdout.strip().splitlines()[-1] == "0 []", done.stderr

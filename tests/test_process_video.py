@@ -38,8 +38,24 @@ def raw_data_of(folder: Path) -> pd.DataFrame:
 def test_one_prompt_segments_the_volume_in_the_geometry_of_the_scan(files, tmp_path, monkeypatch, method, swap):
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())
     image, masks = files
-    assert run("-i", image, "-m", masks, *(["--swap_axes"] if swap else []), "-w", "-b", "--objects", "per_label",
-               "--method", method, "--model", "lite_medsam") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            image,
+            "-m",
+            masks,
+            *(["--swap_axes"] if swap else []),
+            "-w",
+            "-b",
+            "--objects",
+            "per_label",
+            "--method",
+            method,
+            "--model",
+            "lite_medsam",
+        )
+        == 0
+    )
     folder = tmp_path / "results_video" / "case"
     written = nibabel.load(only(folder, "masks_*.nii.gz"))
     np.testing.assert_array_equal(written.affine, nibabel.load(image).affine)
@@ -78,11 +94,30 @@ def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
     monkeypatch.setattr(models, "find_model", lambda *_: TINY)
     image, masks = files
-    assert run("-i", image, "-m", masks, "-b", "--model", "tiny_random", "--checkpoint_file_path", checkpoint,
-               "--precision", "fp32", "--device", "cpu", "-d") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            image,
+            "-m",
+            masks,
+            "-b",
+            "--model",
+            "tiny_random",
+            "--checkpoint_file_path",
+            checkpoint,
+            "--precision",
+            "fp32",
+            "--device",
+            "cpu",
+            "-d",
+        )
+        == 0
+    )
     folder = tmp_path / "results_video" / "case"
     raw_data = raw_data_of(folder)
-    assert len(raw_data) == 7 and raw_data[["sam_score", "object_score", "predicted_voxels", *TIMES]].notna().all(axis=None)
+    assert len(raw_data) == 7 and raw_data[["sam_score", "object_score", "predicted_voxels", *TIMES]].notna().all(
+        axis=None
+    )
     assert raw_data[["needs_review", "review_score"]].notna().all(axis=None)
     manifest = json.loads(only(folder, "run_*.json").read_text())
     assert manifest["method"] == "sam2_memory" and manifest["precision"] == "fp32" and manifest["device"] == "cpu"
@@ -108,8 +143,26 @@ def test_sam2_memory_that_is_too_large_once_is_done_with_less(files, tmp_path, m
     image, masks = files
     other = write_two_blocks(tmp_path, "other")
     checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
-    assert run("-i", image, other[0], "-m", masks, other[1], "-b", "--model", "tiny_random", "--checkpoint_file_path",
-               checkpoint, "--precision", "fp32", "--device", "cpu") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            image,
+            other[0],
+            "-m",
+            masks,
+            other[1],
+            "-b",
+            "--model",
+            "tiny_random",
+            "--checkpoint_file_path",
+            checkpoint,
+            "--precision",
+            "fp32",
+            "--device",
+            "cpu",
+        )
+        == 0
+    )
     for name in ("case", "other"):  # the second volume is tried in full again
         manifest = json.loads(only(tmp_path / "results_video" / name, "run_*.json").read_text())
         assert manifest["less_memory"] is True and manifest["method"] == "sam2_memory"
@@ -128,9 +181,30 @@ def test_every_method_works_inside_a_crop_and_answers_in_the_whole_frame(files, 
     masks_in_air = np.zeros(in_air.shape, dtype=np.uint8)
     masks_in_air[30:70, 20:50] = labels
     image, masks = write_nifti(tmp_path / "air.nii.gz", in_air), write_nifti(tmp_path / "air_mask.nii.gz", masks_in_air)
-    assert run("-i", image, "-m", masks, "--swap_axes", "-w", "-b", "--objects", "per_label", "--crop", "body",
-               "--method", method, "--checkpoint_file_path", checkpoint, "--precision", "fp32",
-               "--device", "cpu") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            image,
+            "-m",
+            masks,
+            "--swap_axes",
+            "-w",
+            "-b",
+            "--objects",
+            "per_label",
+            "--crop",
+            "body",
+            "--method",
+            method,
+            "--checkpoint_file_path",
+            checkpoint,
+            "--precision",
+            "fp32",
+            "--device",
+            "cpu",
+        )
+        == 0
+    )
     folder = tmp_path / "results_video" / "air"
     box = json.loads(only(folder, "run_*.json").read_text())["crop"]
     # rows are y: 20 to 49, columns are x: 30 to 69, and 2 pixels round them
@@ -153,13 +227,31 @@ def test_image_size_reaches_the_network_and_the_manifest(files, tmp_path, monkey
 
     sizes = []
     build = sam2_image.fill_weights
-    monkeypatch.setattr(sam2_image, "fill_weights", lambda network, *rest, **more: (
-        sizes.append(network.image_size), build(network, *rest, **more))[1])  # fmt: skip
+    monkeypatch.setattr(
+        sam2_image,
+        "fill_weights",
+        lambda network, *rest, **more: (sizes.append(network.image_size), build(network, *rest, **more))[1],
+    )
     checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
     monkeypatch.setattr(models, "find_model", lambda *_: TINY)
     image, masks = files
-    command = ["-i", image, "-m", masks, "-b", "--image_size", size, "--checkpoint_file_path", checkpoint,
-               "--precision", "fp32", "--device", "cpu", "-r", tmp_path / "results"]  # fmt: skip
+    command = [
+        "-i",
+        image,
+        "-m",
+        masks,
+        "-b",
+        "--image_size",
+        size,
+        "--checkpoint_file_path",
+        checkpoint,
+        "--precision",
+        "fp32",
+        "--device",
+        "cpu",
+        "-r",
+        tmp_path / "results",
+    ]
     assert cli.run_main(script.main, [str(word) for word in command]) == 0
     assert sizes == [size]
     assert json.loads(only(tmp_path / "results" / "case", "run_*.json").read_text())["image_size"] == size
@@ -182,8 +274,23 @@ def test_prompts_from_the_user_without_ground_truth(files, tmp_path):
     raw_data = raw_data_of(first)
     assert raw_data["predicted_voxels"].tolist() == [0, 0, 140, 140, 140, 140, 0] and raw_data["dice"].isna().all()
     saved = only(first, "sam_prompts_*.json")
-    assert run("-i", image, "-m", masks, "--swap_axes", "-w", "--method", "region_growing", "--prompt_file_path", saved,
-               "-r", tmp_path / "again") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            image,
+            "-m",
+            masks,
+            "--swap_axes",
+            "-w",
+            "--method",
+            "region_growing",
+            "--prompt_file_path",
+            saved,
+            "-r",
+            tmp_path / "again",
+        )
+        == 0
+    )
     again = raw_data_of(tmp_path / "again" / "case")
     assert again["predicted_voxels"].tolist() == raw_data["predicted_voxels"].tolist() and again["dice"].notna().any()
 
@@ -192,7 +299,10 @@ def test_prompts_from_the_user_without_ground_truth(files, tmp_path):
     ("arguments", "message"),
     [
         (["--method", "sam2_memory", "--model", "lite_medsam"], "lite_medsam has no video memory"),
-        (["--method", "region_growing", "--prompt_slice", "0"], "slice 0 holds no label, the nearest one with a label is 2"),
+        (
+            ["--method", "region_growing", "--prompt_slice", "0"],
+            "slice 0 holds no label, the nearest one with a label is 2",
+        ),
         (["--method", "region_growing", "--image_size", "64"], "--image_size 64: --method region_growing has no"),
         (["--model", "tiny", "--image_size", "48"], "--image_size 48: not a multiple of 32"),
         (["--model", "tiny"], "sam2_hiera_tiny.pt: the weights of --model tiny are not there"),
@@ -209,8 +319,22 @@ def test_a_users_mistake_is_one_line_and_exit_2(files, tmp_path, capsys, argumen
 
 def test_lite_medsam_carried_through_a_phantom(tmp_path):
     assert make_phantom.main(["-o", str(tmp_path), "--shape", "128", "128", "12", "--name", "p"]) == 0
-    assert run("-i", tmp_path / "p_ct.nii.gz", "-m", tmp_path / "p_lungs.nii.gz", "--swap_axes", "-w", "-b",
-               "--objects", "per_label", "--model", "lite_medsam") == 0  # fmt: skip
+    assert (
+        run(
+            "-i",
+            tmp_path / "p_ct.nii.gz",
+            "-m",
+            tmp_path / "p_lungs.nii.gz",
+            "--swap_axes",
+            "-w",
+            "-b",
+            "--objects",
+            "per_label",
+            "--model",
+            "lite_medsam",
+        )
+        == 0
+    )
     results = pd.read_csv(only(tmp_path / "results_video" / "p_ct", "results_*.csv")).set_index("metric")
     assert results.loc["volume_dice", "avg"] >= 0.9
 
@@ -238,8 +362,25 @@ def test_a_prompt_on_a_further_slice_repairs_its_half(tmp_path, method):
         prompts = tmp_path / "prompts.json"
         prompts.write_text(json.dumps({"prompts": boxes[:count]}))
         results = tmp_path / f"with_{count}"
-        assert run("-i", image, "-m", masks, "--swap_axes", "-w", "--method", method, "--model", "lite_medsam",
-                   "--prompt_file_path", prompts, "-r", results) == 0  # fmt: skip
+        assert (
+            run(
+                "-i",
+                image,
+                "-m",
+                masks,
+                "--swap_axes",
+                "-w",
+                "--method",
+                method,
+                "--model",
+                "lite_medsam",
+                "--prompt_file_path",
+                prompts,
+                "-r",
+                results,
+            )
+            == 0
+        )
         found.append(np.asanyarray(nibabel.load(only(results / "case", "masks_*.nii.gz")).dataobj))
         dice.append(raw_data_of(results / "case")["dice"].to_numpy())
     assert dice[0][:4].min() >= 0.9 and dice[0][6:].tolist() == [0, 0, 0]

@@ -1,4 +1,6 @@
-"""The rooms of pose/: who may import whom stands in pyproject.toml, [tool.importlinter]; no circle, no arrow against it."""
+"""The rooms of pose/: who may import whom stands in pyproject.toml, [tool.importlinter]; no circle, no arrow against
+it.
+"""
 
 import shutil
 import subprocess

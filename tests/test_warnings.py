@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pose.segmenters.models import REPOSITORY_FOLDER
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_mask, write_volume
+from pose.segmenters.models import REPOSITORY_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 def run_strictly(script: str, folder: Path, arguments: str) -> str:
-    """Run a script to its end with every warning an error, those of Python's development mode too; returns its stderr."""
+    """Run a script to its end with every warning an error, those of Python's development mode too; returns its
+    stderr.
+    """
     command = [sys.executable, "-X", "dev", "-W", "error", script, *arguments.format(folder).split()]
     done = subprocess.run(command, cwd=REPOSITORY_FOLDER, capture_output=True, text=True)
     # one that is raised where nothing can catch it (a file closed by the garbage collector) is printed alone

@@ -24,20 +24,29 @@ from tests.miniature import nifti_bytes
 ROOT = Path(__file__).resolve().parent.parent
 WINDOWS = {"coronacases_*": "lung", "*": "none"}
 GROWING = {
-    "images": "data/{name}/ct.nii.gz", "masks": "data/{name}/lungs.nii.gz", "output_folder": "out", "swap_axes": True,
-    "method": "region_growing", "window": "lung", "flags": "--use_bounding_box --objects per_label",
-}  # fmt: skip
+    "images": "data/{name}/ct.nii.gz",
+    "masks": "data/{name}/lungs.nii.gz",
+    "output_folder": "out",
+    "swap_axes": True,
+    "method": "region_growing",
+    "window": "lung",
+    "flags": "--use_bounding_box --objects per_label",
+}
 _TIMES = re.compile(r"(set_image|predict_image|process_image)_time.*")
 
 
 def find_snakemake() -> str | None:
-    """Return the Snakemake to test with: of the variable POSE_SNAKEMAKE, of scripts/setup_workflow.sh, or on the PATH."""
+    """Return the Snakemake to test with: of the variable POSE_SNAKEMAKE, of scripts/setup_workflow.sh, or on
+    the PATH.
+    """
     own = ROOT / ".venv_workflow" / "bin" / "snakemake"
     return os.environ.get("POSE_SNAKEMAKE") or (str(own) if own.is_file() else shutil.which("snakemake"))
 
 
 def write_chests(folder: Path, names: list[str], shape: tuple[int, int, int] = (40, 44, 6)) -> None:
-    """Write a chest CT and its lungs for each name, alike for the same place in the list: data/NAME/ct.nii.gz, lungs.nii.gz."""
+    """Write a chest CT and its lungs for each name, alike for the same place in the list: data/NAME/ct.nii.gz,
+    lungs.nii.gz.
+    """
     for seed, name in enumerate(names):
         volume, labels = chest_ct(shape, seed)
         (folder / "data" / name).mkdir(parents=True)
@@ -45,7 +54,9 @@ def write_chests(folder: Path, names: list[str], shape: tuple[int, int, int] = (
             (folder / "data" / name / f"{kind}.nii.gz").write_bytes(nifti_bytes(voxels.swapaxes(0, 1), volume.affine))
 
 
-def workflow_command(folder: Path, settings: Mapping[str, Any], *arguments: object, profile: str = "local") -> list[str]:
+def workflow_command(
+    folder: Path, settings: Mapping[str, Any], *arguments: object, profile: str = "local"
+) -> list[str]:
     """Write ``settings`` as dataset.yaml into ``folder``, and return the command that runs the workflow by it."""
     (folder / "dataset.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
     files = ["--snakefile", str(ROOT / "scripts/Snakefile"), "--configfile", "dataset.yaml"]
@@ -61,9 +72,15 @@ def run_workflow(folder: Path, settings: Mapping[str, Any], *arguments: object, 
     """Run the workflow in ``folder`` on two cores; return all it said, after a look at its exit code."""
     command = workflow_command(folder, settings, "--cores", 2, *arguments)
     done = subprocess.run(
-        command, cwd=folder, env=workflow_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=600, check=False,
-    )  # fmt: skip
+        command,
+        cwd=folder,
+        env=workflow_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == code, done.stdout
     return done.stdout
 
@@ -98,11 +115,15 @@ def masks_of(results: Path, prefix: str = "") -> dict[str, np.ndarray]:
 
 def runs_of(results: Path) -> dict[str, int]:
     """Return how many runs each volume has, finished ones."""
-    return {folder.name: len(list(folder.glob("run_*.json"))) for folder in sorted(results.iterdir()) if folder.is_dir()}
+    return {
+        folder.name: len(list(folder.glob("run_*.json"))) for folder in sorted(results.iterdir()) if folder.is_dir()
+    }
 
 
 def assert_same_results(found: Path, expected: Path, prefix: str = "") -> None:
-    """Check that two results folders hold the same tables, times aside, and the same masks; ``prefix`` is that of ``expected``."""
+    """Check that two results folders hold the same tables, times aside, and the same masks; ``prefix`` is that of
+    ``expected``.
+    """
     tables, wanted = tables_of(found), tables_of(expected, prefix)
     for kind, table in wanted.items():
         pd.testing.assert_frame_equal(tables[kind], table, check_exact=True)

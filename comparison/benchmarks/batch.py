@@ -24,17 +24,26 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks.conversion import measure  # noqa: E402
-from comparison.benchmarks.propagation import spread  # noqa: E402
-from pose import cli  # noqa: E402
-from pose.results.in_order import cores  # noqa: E402
+from comparison.benchmarks.conversion import measure
+from comparison.benchmarks.propagation import spread
+from pose import cli
+from pose.results.in_order import cores
 
 MEASURED_SCRIPT = PROJECT_ROOT / "comparison" / "measured_script.py"
 REGION_GROWING = "region_growing"
 HEADINGS = (
-    "model", "at once", "start and load, s", "s a volume", "slices/s", "CPU s a volume", "volumes an hour",
-    "to the first row", "host MB", "GPU MB, tensors / card", "results MB",
-)  # fmt: skip
+    "model",
+    "at once",
+    "start and load, s",
+    "s a volume",
+    "slices/s",
+    "CPU s a volume",
+    "volumes an hour",
+    "to the first row",
+    "host MB",
+    "GPU MB, tensors / card",
+    "results MB",
+)
 
 
 @dataclass(frozen=True)
@@ -72,20 +81,28 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_volume_arguments(parser)
     parser.add_argument(
-        "--models", nargs="+", default=["lite_medsam", REGION_GROWING], metavar="MODEL",
+        "--models",
+        nargs="+",
+        default=["lite_medsam", REGION_GROWING],
+        metavar="MODEL",
         help="NAME, NAME@PIXELS or region_growing (default: lite_medsam region_growing)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--volumes", type=cli.positive_whole_number, default=3, metavar="K",
-        help="of each process in the larger run, at least 2 (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--workers", type=cli.positive_whole_number, nargs="+", default=[1], metavar="W",
-        help="processes at once; ratios are to the first number (default: 1)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--turns", type=cli.positive_whole_number, default=3, metavar="N", help="default: %(default)s"
     )
+    parser.add_argument(
+        "--volumes",
+        type=cli.positive_whole_number,
+        default=3,
+        metavar="K",
+        help="of each process in the larger run, at least 2 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=cli.positive_whole_number,
+        nargs="+",
+        default=[1],
+        metavar="W",
+        help="processes at once; ratios are to the first number (default: 1)",
+    )
+    parser.add_argument("--turns", type=cli.positive_whole_number, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every run, and what follows from them")
     return parser
 
@@ -97,13 +114,26 @@ def add_volume_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-i", "--image_file_path", type=Path, metavar="FILE", help="a chest CT (default: a made one)")
     parser.add_argument("-m", "--masks_file_path", type=Path, metavar="FILE", help="its masks")
-    parser.add_argument("--size", type=cli.positive_whole_number, default=512, metavar="N",
-                        help="rows and columns of the made CT (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--slices", type=cli.positive_whole_number, default=300, metavar="N",
-                        help="of the made CT (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--random_weights", action="store_true",
-                        help="random weights for models of SAM 2; what is scored and written is then the ground truth, "
-                        "as noise costs more than lungs")  # fmt: skip
+    parser.add_argument(
+        "--size",
+        type=cli.positive_whole_number,
+        default=512,
+        metavar="N",
+        help="rows and columns of the made CT (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--slices",
+        type=cli.positive_whole_number,
+        default=300,
+        metavar="N",
+        help="of the made CT (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--random_weights",
+        action="store_true",
+        help="random weights for models of SAM 2; what is scored and written is then the ground truth, "
+        "as noise costs more than lungs",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default: %(default)s")
     parser.add_argument("--folder", type=Path, metavar="FOLDER", help="where to work (default: the temporary folder)")
@@ -259,11 +289,18 @@ def table_rows(model: str, runs: Sequence[Run], table: dict[int, dict[str, list[
         peaks = [max(getattr(run, key) for run in gpu) for key in ("gpu_tensors_mb", "gpu_card_mb")] if gpu else []
         memory = " / ".join(f"{peak:.0f}" for peak in peaks) or "-"
         cells = [
-            model, count, spread(turns["start"], 1), spread(turns["volume"], 1),
-            spread([slices / seconds for seconds in turns["volume"]], 1), spread(turns["cpu_volume"], 1),
-            spread(turns["per_hour"], 0), spread(turns["ratio"], 2), f"{max(run.peak_mb for run in own):.0f}", memory,
+            model,
+            count,
+            spread(turns["start"], 1),
+            spread(turns["volume"], 1),
+            spread([slices / seconds for seconds in turns["volume"]], 1),
+            spread(turns["cpu_volume"], 1),
+            spread(turns["per_hour"], 0),
+            spread(turns["ratio"], 2),
+            f"{max(run.peak_mb for run in own):.0f}",
+            memory,
             f"{own[0].result_mb:.1f}",
-        ]  # fmt: skip
+        ]
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return rows
 
@@ -281,8 +318,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure_all(arguments: argparse.Namespace, folder: Path) -> int:
     """Run all turns in ``folder``; see :func:`main`."""
-    from pose.segmenters import models
     from pose.scans.volume import read_volume
+    from pose.segmenters import models
 
     device = models.choose_device(arguments.device)
     words = {model: model_words(model, arguments, folder) for model in arguments.models}
@@ -298,11 +335,14 @@ def measure_all(arguments: argparse.Namespace, folder: Path) -> int:
             results = folder / "results"
             commands = [
                 script_command(
-                    arguments.script, words[model], images[number * each : (number + 1) * each],
-                    truths[number * each : (number + 1) * each], results / str(number),
+                    arguments.script,
+                    words[model],
+                    images[number * each : (number + 1) * each],
+                    truths[number * each : (number + 1) * each],
+                    results / str(number),
                 )
                 for number in range(count)
-            ]  # fmt: skip
+            ]
             run = run_at_once(commands, each, results, "--checkpoint_file_path" in words[model])
             runs[model].append(run)
             what = f"turn {turn + 1}: {model}, {count} at once, {each} each"
@@ -321,9 +361,14 @@ def measure_all(arguments: argparse.Namespace, folder: Path) -> int:
         print(*table_rows(model, runs[model], table, shape[2]), sep="\n", flush=True)
     if arguments.json is not None:
         record = {
-            "device": made, "cores": cores(), "shape": shape, "scan_mb": sizes[0], "masks_mb": sizes[1],
-            "models": summaries, "runs": {model: [asdict(run) for run in own] for model, own in runs.items()},
-        }  # fmt: skip
+            "device": made,
+            "cores": cores(),
+            "shape": shape,
+            "scan_mb": sizes[0],
+            "masks_mb": sizes[1],
+            "models": summaries,
+            "runs": {model: [asdict(run) for run in own] for model, own in runs.items()},
+        }
         arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return cli.EXIT_OK
 

@@ -19,9 +19,9 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose.cli import EXIT_OK, UserError  # noqa: E402
-from pose.segmenters import chain, region_growing  # noqa: E402
+from pose import cli
+from pose.cli import EXIT_OK, UserError
+from pose.segmenters import chain, region_growing
 
 COLUMNS = ("volume", "start", "jaccard", "dice", "volume_dice", "s_per_slice", "encoded")
 
@@ -33,12 +33,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cli.add_input_arguments(parser)
     group = parser.add_argument_group("benchmark")
-    group.add_argument("--start_slices", type=cli.whole_number, default=5, metavar="N",
-        help="how many start slices, evenly over the middle half of the masked ones (default: %(default)s)")  # fmt: skip
-    group.add_argument("--starts", type=cli.prompt_slice, nargs="+", metavar="centre|largest|SLICE",
-        help="these start slices instead")  # fmt: skip
-    group.add_argument("--objects", choices=("union", "per_label", "per_component"), default="per_label",
-        help="all labels as one object, one per label, or one per connected part (default: %(default)s)")  # fmt: skip
+    group.add_argument(
+        "--start_slices",
+        type=cli.whole_number,
+        default=5,
+        metavar="N",
+        help="how many start slices, evenly over the middle half of the masked ones (default: %(default)s)",
+    )
+    group.add_argument(
+        "--starts", type=cli.prompt_slice, nargs="+", metavar="centre|largest|SLICE", help="these start slices instead"
+    )
+    group.add_argument(
+        "--objects",
+        choices=("union", "per_label", "per_component"),
+        default="per_label",
+        help="all labels as one object, one per label, or one per connected part (default: %(default)s)",
+    )
     group.add_argument("--points", action="store_true", help="give the points of the prompt beside its box")
     group.add_argument("--per_slice", action="store_true", help="print the Dice of every slice under each row")
     cli.add_model_arguments(parser, sam_version=2)
@@ -54,8 +64,7 @@ def load_segmenter(arguments: argparse.Namespace):
     if arguments.model == region_growing.RegionGrowing.name:
         return region_growing.RegionGrowing(region_growing.RegionGrowingSettings.from_arguments(arguments))
 
-    from pose.segmenters import models
-    from pose.segmenters import build_slice_segmenter
+    from pose.segmenters import build_slice_segmenter, models
 
     spec = models.find_model(arguments.model, arguments.sam_version)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
@@ -109,8 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from dataclasses import replace
 
-    from pose.scans.intensity import GreySlices, intensity_from_arguments
     from pose.prompts.prompt import prompt_slice, prompts_from_mask
+    from pose.scans.intensity import GreySlices, intensity_from_arguments
     from pose.scans.volume import read_mask, read_volume, stem_of
 
     segmenter = load_segmenter(arguments)

@@ -1,13 +1,14 @@
 """Predict how long a data set takes on a cluster, and what is full first: GPUs, engine, storage or its directory.
 
-A model on paper. The defaults are figures measured for 512 x 512 x 200 voxels and SAM 2.1 large on an H100, each by the command
-that --help names, and plain guesses where a cluster's own have to stand: its storage. A job segments batch_size volumes on one GPU:
+A model on paper. The defaults are figures measured for 512 x 512 x 200 voxels and SAM 2.1 large on an H100, each by the
+command that --help names, and plain guesses where a cluster's own have to stand: its storage. A job segments batch_size
+volumes on one GPU:
 
   seconds of a job = job + load + batch_size * volume
 
-The volumes take as long as the busiest of four: the GPUs with all jobs, the engine with submitting them, the storage with the
-bytes of all volumes, its directory with opening and making their files. Planning comes before; after that the last batches,
-while which some GPUs have nothing left to do (volumes are alike here), the join and the report.
+The volumes take as long as the busiest of four: the GPUs with all jobs, the engine with submitting them, the storage
+with the bytes of all volumes, its directory with opening and making their files. Planning comes before; after that the
+last batches, while which some GPUs have nothing left to do (volumes are alike here), the join and the report.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
+from pose import cli
 
 BATCH_SIZES = (1, 10, 50, 200)
 
@@ -111,12 +112,18 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     described = dict(
-        line.strip().split(": ", 1) for line in (Cluster.__doc__ or "").split("Attributes:")[1].splitlines() if ": " in line
+        line.strip().split(": ", 1)
+        for line in (Cluster.__doc__ or "").split("Attributes:")[1].splitlines()
+        if ": " in line
     )
     for one in fields(Cluster):
         kind = cli.positive_whole_number if isinstance(one.default, int) else cli.positive_number
         parser.add_argument(
-            f"--{one.name}", type=kind, default=one.default, metavar="N", help=f"{described[one.name]} (default: %(default)s)"
+            f"--{one.name}",
+            type=kind,
+            default=one.default,
+            metavar="N",
+            help=f"{described[one.name]} (default: %(default)s)",
         )
     return parser
 
@@ -150,7 +157,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     first = min(cluster.full_at(), key=cluster.full_at().get)
     hours = f"{cluster.seconds() / 3600:.1f} hours ({cluster.seconds():.0f} s)"
     print(f"{cluster.volumes} volumes on {cluster.gpus} GPUs: {hours}\n\n{table(cluster)}\n")
-    told = f"with more GPUs, the first to be full beside them: {first}" if busiest == "GPUs" else "more GPUs would wait for it"
+    told = (
+        f"with more GPUs, the first to be full beside them: {first}"
+        if busiest == "GPUs"
+        else "more GPUs would wait for it"
+    )
     print(f"what is full now: {busiest}; {told}\n\n{batch_table(cluster)}")
     return cli.EXIT_OK
 

@@ -21,7 +21,7 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, run_main  # noqa: E402
+from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, run_main
 
 USUAL = """
 import sys
@@ -52,9 +52,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source_file_path", type=Path, metavar="FILE", help="a scan of yours instead of a made one")
     parser.add_argument(
-        "--shape", type=int, nargs=3, default=(512, 512, 300), metavar=("X", "Y", "Z"),
+        "--shape",
+        type=int,
+        nargs=3,
+        default=(512, 512, 300),
+        metavar=("X", "Y", "Z"),
         help="size of the made int16 CT (default: 512 512 300)",
-    )  # fmt: skip
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each conversion runs, at least 3 (default: 3)")
     return parser
 
@@ -91,8 +95,11 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     # the measuring process is small: the memory of a parent counts in a child until the child starts its program
     done = subprocess.run(
         [sys.executable, "-I", "-c", MEASURE, *command],
-        capture_output=True, text=True, check=True, env={**os.environ, **(environment or {})},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **(environment or {})},
+    )
     figures = json.loads(done.stdout)
     if figures["code"] != 0:
         raise RuntimeError(f"{' '.join(command)}: exit code {figures['code']}: {done.stderr}")

@@ -2,9 +2,9 @@
 
 In each round both ways segment the same slices by the first strategy and then by the second; which way comes first
 alternates, and the cache starts from an empty folder. Strategies are points and then a box; for a model that takes
-boxes alone, one box round all labels and then a box for each label. With --method sam2_memory the prompt lies on the centre
-slice, and SAM 2's memory carries it through the whole volume. A time is that of the whole segmentation: reading a slice from
-the volume, encoding it or looking it up, and predicting. Ratios are taken within a round, since other work
+boxes alone, one box round all labels and then a box for each label. With --method sam2_memory the prompt lies on the
+centre slice, and SAM 2's memory carries it through the whole volume. A time is that of the whole segmentation: reading
+a slice from the volume, encoding it or looking it up, and predicting. Ratios are taken within a round, since other work
 on the machine slows both ways alike.
 """
 
@@ -25,10 +25,10 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli, segmenters  # noqa: E402
-from pose.segmenters import models  # noqa: E402
-from pose.scans.intensity import WINDOWS, GreySlices, Intensity  # noqa: E402
-from pose.prompts.prompt import Prompt, prompts_from_mask  # noqa: E402
+from pose import cli, segmenters
+from pose.prompts.prompt import Prompt, prompts_from_mask
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity
+from pose.segmenters import models
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -164,16 +164,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         taken = sum(path.stat().st_size for path in cache.folder.iterdir())
 
     count = len(grey) if of_a_volume else len(slices)
-    print(f"{spec.name}, {arguments.method}, {spec.image_size} px on {device}, {precision}, {torch.get_num_threads()} threads of {os.cpu_count()} CPUs, "
-          f"{count} slices of {grey.shape[0]} x {grey.shape[1]}, {arguments.rounds} rounds in turns")  # fmt: skip
+    print(
+        f"{spec.name}, {arguments.method}, {spec.image_size} px on {device}, {precision}, "
+        f"{torch.get_num_threads()} threads of {os.cpu_count()} CPUs, "
+        f"{count} slices of {grey.shape[0]} x {grey.shape[1]}, {arguments.rounds} rounds in turns"
+    )
     print(f"the last round's cache: {cache.hits} hits, {cache.misses} misses, {taken / count / 1e6:.1f} MB a slice")
     both = {way: [sum(times) for times in zip(*(seconds[name, way] for name in strategies))] for way in ways}
     for name in (*strategies, "both"):
         without, with_cache = (both[way] if name == "both" else seconds[name, way] for way in ("without", "with"))
         ratios = [one / other for one, other in zip(without, with_cache)]
         place = {**dict(zip(strategies, ("first, ", "second, "))), "both": ""}[name]
-        print(f"{place}{name}: {spread(without)} s without, {spread(with_cache)} s with the cache, "
-              f"{spread(ratios)} times as fast")  # fmt: skip
+        print(
+            f"{place}{name}: {spread(without)} s without, {spread(with_cache)} s with the cache, "
+            f"{spread(ratios)} times as fast"
+        )
     print("logits are the same to the bit" if same else "LOGITS DIFFER")
     return cli.EXIT_OK if same else cli.EXIT_VOLUME_FAILED
 

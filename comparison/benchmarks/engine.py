@@ -20,9 +20,9 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks.conversion import measure  # noqa: E402
-from comparison.benchmarks.workflow import SNAKEMAKE  # noqa: E402
-from pose import cli  # noqa: E402
+from comparison.benchmarks.conversion import measure
+from comparison.benchmarks.workflow import SNAKEMAKE
+from pose import cli
 
 STEPS_OF_A_BATCH = 2
 STAND_IN = """#!/bin/sh
@@ -38,12 +38,22 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--volumes", type=cli.positive_whole_number, nargs="+", default=[1000, 10_000, 100_000], metavar="N",
+        "--volumes",
+        type=cli.positive_whole_number,
+        nargs="+",
+        default=[1000, 10_000, 100_000],
+        metavar="N",
         help="sizes of the data sets that are planned (default: 1000 10000 100000)",
-    )  # fmt: skip
-    parser.add_argument("--batch_size", type=cli.positive_whole_number, default=50, metavar="N", help="default: %(default)s")
+    )
     parser.add_argument(
-        "--jobs", type=cli.positive_whole_number, default=500, metavar="N", help="that do nothing (default: %(default)s)"
+        "--batch_size", type=cli.positive_whole_number, default=50, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=cli.positive_whole_number,
+        default=500,
+        metavar="N",
+        help="that do nothing (default: %(default)s)",
     )
     parser.add_argument("--turns", type=cli.positive_whole_number, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument(
@@ -96,7 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     if not arguments.snakemake.is_file():
         raise cli.UserError(f"--snakemake {arguments.snakemake}: no such file; scripts/setup_workflow.sh installs it")
-    print(f"planning, batches of {arguments.batch_size}, one run of each\n\n| volumes | jobs | seconds | peak memory, MB |")
+    print(
+        f"planning, batches of {arguments.batch_size}, one run of each\n\n| volumes | jobs | seconds | peak "
+        "memory, MB |"
+    )
     print("|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["POSE_PYTHON"] = f"{temporary}/{arguments.volumes[0]}/stand_in"
@@ -106,7 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = measure([*command_for(arguments.snakemake, folder, arguments.batch_size), "--dry-run"])
             jobs = STEPS_OF_A_BATCH * -(-volumes // arguments.batch_size)
             print(f"| {volumes} | {jobs} | {found['seconds']:.1f} | {found['peak_mb']:.0f} |", flush=True)
-        print("\njobs that do nothing, one at a time\n\n| jobs | seconds | the stand-in alone, s a job | engine, s a job |")
+        print(
+            "\njobs that do nothing, one at a time\n\n| jobs | seconds | the stand-in alone, s a job | engine, s a "
+            "job |"
+        )
         print("|---|---|---|---|", flush=True)
         folder = Path(temporary) / "jobs"
         batches = -(-arguments.jobs // STEPS_OF_A_BATCH)

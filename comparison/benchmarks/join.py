@@ -26,9 +26,8 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose import results  # noqa: E402
-from pose.results import in_order  # noqa: E402
+from pose import cli, results
+from pose.results import in_order
 
 STAMP = "2025-01-01_10-00-00"
 DRAWN_SLICES = 5000
@@ -39,14 +38,21 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--volumes", type=cli.positive_whole_number, nargs="+", default=[20, 200, 2000], metavar="N",
+        "--volumes",
+        type=cli.positive_whole_number,
+        nargs="+",
+        default=[20, 200, 2000],
+        metavar="N",
         help="sizes of the folders (default: 20 200 2000)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--slices", type=cli.positive_whole_number, default=200, metavar="N", help="of a volume (default: %(default)s)"
     )
     parser.add_argument(
-        "--programs", choices=("join_results.py", "paper/report.py"), nargs="+", default=["join_results.py"],
+        "--programs",
+        choices=("join_results.py", "paper/report.py"),
+        nargs="+",
+        default=["join_results.py"],
         help="what is measured (default: join_results.py)",
     )
     return parser
@@ -59,26 +65,36 @@ def write_volume_results(folder: Path, slices: int, generator: np.random.Generat
     dice = np.where(truth > 0, generator.beta(8, 1, slices), np.where(predicted > 0, 0, np.nan))
     score, seconds = generator.random((2, slices))
     table = {
-        "slice": range(slices), "jaccard": dice / (2 - dice), "dice": dice, "sam_score": score,
-        "set_image_time": seconds, "predict_image_time": seconds / 10, "process_image_time": 1.1 * seconds,
-        "ground_truth_voxels": truth, "predicted_voxels": predicted,
-        "false_positive_voxels": np.where(truth > 0, 0, predicted), "hd95_mm": 10 * generator.random(slices),
-        "needs_review": (score < 0.1).astype(int), "review_score": score,
-    }  # fmt: skip
+        "slice": range(slices),
+        "jaccard": dice / (2 - dice),
+        "dice": dice,
+        "sam_score": score,
+        "set_image_time": seconds,
+        "predict_image_time": seconds / 10,
+        "process_image_time": 1.1 * seconds,
+        "ground_truth_voxels": truth,
+        "predicted_voxels": predicted,
+        "false_positive_voxels": np.where(truth > 0, 0, predicted),
+        "hd95_mm": 10 * generator.random(slices),
+        "needs_review": (score < 0.1).astype(int),
+        "review_score": score,
+    }
     names, columns = list(table), [np.asarray(values).tolist() for values in table.values()]
     masked = int(np.count_nonzero(truth))
     results.write_results(
         folder,
         rows=[dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)],
         volume_metrics={
-            "volume_dice": generator.random(), "volume_hd95_mm": 10 * generator.random(),
-            "false_positive_voxels": int(predicted[truth == 0].sum()), "missed_slices": 0,
+            "volume_dice": generator.random(),
+            "volume_hd95_mm": 10 * generator.random(),
+            "false_positive_voxels": int(predicted[truth == 0].sum()),
+            "missed_slices": 0,
             "slices_to_review": int((score < 0.1).sum()),
         },
         prompts_json=[],
         manifest={"prompted_slices": 1, "masked_slices": masked},
         stamp=STAMP,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -100,13 +116,19 @@ def material(generator: np.random.Generator) -> Material:
         summary = (folder / f"results_{STAMP}.csv").read_text(encoding="utf-8")
     digest = "0123456789abcdef" * 4
     manifest = {
-        "timestamp": STAMP, "status": "done", "method": "sam2_memory", "prompted_slices": 1, "masked_slices": 0,
+        "timestamp": STAMP,
+        "status": "done",
+        "method": "sam2_memory",
+        "prompted_slices": 1,
+        "masked_slices": 0,
         "arguments": {f"argument_{number}": [number, None, "value"] for number in range(40)},
-        "made_from": {"inputs": {"image": digest, "masks": digest, "weights": digest},
-                      "settings": {f"argument_{number}": [number, None, "value"] for number in range(40)}},
+        "made_from": {
+            "inputs": {"image": digest, "masks": digest, "weights": digest},
+            "settings": {f"argument_{number}": [number, None, "value"] for number in range(40)},
+        },
         "image": {"path": "/data/scans/case.nii.gz", "sha256": digest, "spacing_mm": [0.8, 0.8, 2.5]},
         **results.environment_manifest(),
-    }  # fmt: skip
+    }
     return Material(header, [line.partition(",")[2] for line in lines], summary, manifest)
 
 

@@ -18,8 +18,8 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks.conversion import measure  # noqa: E402
-from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, run_main  # noqa: E402
+from comparison.benchmarks.conversion import measure
+from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, run_main
 
 STRETCH = 8  # slices for one of the phantom's
 NOISE_HU = 15.0
@@ -33,9 +33,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--side", type=int, default=512, metavar="N", help="rows and columns (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="keep all files here (default: a temporary folder)")
     parser.add_argument(
-        "--largest_peak_mb", type=float, default=LARGEST_PEAK_MB, metavar="MB",
+        "--largest_peak_mb",
+        type=float,
+        default=LARGEST_PEAK_MB,
+        metavar="MB",
         help="what each script may take (default: %(default)s)",
-    )  # fmt: skip
+    )
     return parser
 
 
@@ -75,10 +78,28 @@ def stages(folder: Path, scan: Path, mask: Path) -> Iterator[tuple[str, list[str
     for suffix, (image, masks) in inputs.items():
         for objects in ("union", "per_label"):
             results = folder / "results" / f"{objects}{suffix.replace('.', '_')}"
-            yield f"region growing, {suffix}, {objects}", [
-                "process_video.py", "--method", "region_growing", "--apply_windowing", "--swap_axes", "-b",
-                "-i", str(image), "-m", str(masks), "--objects", objects, "--labels", "1", "2", "-r", str(results),
-            ]  # fmt: skip
+            yield (
+                f"region growing, {suffix}, {objects}",
+                [
+                    "process_video.py",
+                    "--method",
+                    "region_growing",
+                    "--apply_windowing",
+                    "--swap_axes",
+                    "-b",
+                    "-i",
+                    str(image),
+                    "-m",
+                    str(masks),
+                    "--objects",
+                    objects,
+                    "--labels",
+                    "1",
+                    "2",
+                    "-r",
+                    str(results),
+                ],
+            )
     yield "join", ["join_results.py", "-r", str(folder / "results" / "union_npz")]
 
 

@@ -20,10 +20,10 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, run_main, whole_number  # noqa: E402
-from pose.scans.intensity import WINDOWS, GreySlices, Intensity  # noqa: E402
-from pose.scores.metrics import dice  # noqa: E402
-from pose.prompts.prompt import Prompt, prompts_from_mask  # noqa: E402
+from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, run_main, whole_number
+from pose.prompts.prompt import Prompt, prompts_from_mask
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity
+from pose.scores.metrics import dice
 
 GOAL_DICE = 0.995
 
@@ -38,9 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--swap_axes", action="store_true", help="swap the first two axes of NIfTI files")
     parser.add_argument(
-        "--slices", type=whole_number, default=8, metavar="N",
+        "--slices",
+        type=whole_number,
+        default=8,
+        metavar="N",
         help="how many slices, evenly spread over the object (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--rounds", type=whole_number, default=5, metavar="N", help="turns of each, at least 5 (default: %(default)s)"
     )
@@ -106,8 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import torch
 
-    from pose.segmenters.models import choose_device
     from pose.segmenters.lite_medsam import LiteMedSam
+    from pose.segmenters.models import choose_device
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

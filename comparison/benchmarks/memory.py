@@ -1,7 +1,8 @@
-"""Measure how the peak memory of SAM 2's memory grows with the number of slices: this project's and sam2's own predictor.
+"""Measure how the peak memory of SAM 2's memory grows with the number of slices: this project's and sam2's own
+predictor.
 
-Each point is a process of its own, with random weights, on slices that are made when they are asked for and masks that are
-thrown away: what is left is what the method itself holds. On CUDA the peak of the GPU's memory is printed as well.
+Each point is a process of its own, with random weights, on slices that are made when they are asked for and masks that
+are thrown away: what is left is what the method itself holds. On CUDA the peak of the GPU's memory is printed as well.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks.published_procedure import load_predictor, propagate, write_jpegs  # noqa: E402
-from comparison.benchmarks.random_weights import make_weights  # noqa: E402
-from pose import cli  # noqa: E402
-from pose.segmenters import models  # noqa: E402
-from pose import results  # noqa: E402
-from pose.prompts.prompt import Prompt  # noqa: E402
+from comparison.benchmarks.published_procedure import load_predictor, propagate, write_jpegs
+from comparison.benchmarks.random_weights import make_weights
+from pose import cli, results
+from pose.prompts.prompt import Prompt
+from pose.segmenters import models
 
 SIDE = 256
 
@@ -55,10 +55,20 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="2.1_tiny", help="a SAM 2 (default: %(default)s)")
-    parser.add_argument("--image_size", type=cli.whole_number, default=512, metavar="N", help="pixels a side (default: %(default)s)")
-    parser.add_argument("--slices", type=int, nargs="+", default=[50, 200, 800], metavar="N", help="of ours (default: 50 200 800)")
-    parser.add_argument("--published_slices", type=int, nargs="*", default=[50, 200], metavar="N",
-                        help="of sam2's own predictor (default: 50 200)")  # fmt: skip
+    parser.add_argument(
+        "--image_size", type=cli.whole_number, default=512, metavar="N", help="pixels a side (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--slices", type=int, nargs="+", default=[50, 200, 800], metavar="N", help="of ours (default: 50 200 800)"
+    )
+    parser.add_argument(
+        "--published_slices",
+        type=int,
+        nargs="*",
+        default=[50, 200],
+        metavar="N",
+        help="of sam2's own predictor (default: 50 200)",
+    )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of ours (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--point", nargs=3, metavar=("WAY", "SLICES", "WEIGHTS"), help=argparse.SUPPRESS)
@@ -74,10 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(measure(way, int(slices), Path(weights), arguments)))
         return cli.EXIT_OK
     print(f"{arguments.model}, {arguments.image_size} px, {arguments.device}, random weights; one run of each\n")
-    print("| way | slices | peak memory, MB | peak GPU memory, MB | seconds a slice |\n|---|---|---|---|---|", flush=True)
+    print(
+        "| way | slices | peak memory, MB | peak GPU memory, MB | seconds a slice |\n|---|---|---|---|---|", flush=True
+    )
     with tempfile.TemporaryDirectory() as folder:
         weights = make_weights(Path(folder) / "weights.pt", spec_of(arguments))
-        points = [("ours", count) for count in arguments.slices] + [("sam2", count) for count in arguments.published_slices]
+        points = [("ours", count) for count in arguments.slices] + [
+            ("sam2", count) for count in arguments.published_slices
+        ]
         for way, count in points:
             command = [sys.executable, __file__, *words, "--point", way, str(count), str(weights)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,5 @@
-"""Compare the metrics of pose/scores/metrics.py with independent implementations on random pairs of masks, and print a table.
+"""Compare the metrics of pose/scores/metrics.py with independent implementations on random pairs of masks, and print a
+table.
 
 Two values are equal within 1e-9, or where both are nan or both infinite. Where they differ, a rule is checked on that
 very pair that has to give the other value; how often each rule was needed is printed. Pairs are those of mask_pairs.py:
@@ -25,9 +26,8 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose.files.atomic import write_atomically  # noqa: E402
-from pose import results  # noqa: E402
+from pose import cli, results
+from pose.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     from comparison.benchmarks.mask_pairs import Pair
@@ -35,8 +35,16 @@ if TYPE_CHECKING:
 LIMIT = 1e-9
 SURFACE_DICE = {"surface_dice_1mm": 1.0, "surface_dice_2mm": 2.0}
 METRICS = ("jaccard", "dice", "hd95_mm", "largest_distance_mm", *SURFACE_DICE)
-COLUMNS = ("metric", "independent implementation", "pairs", "equal", "explained", "unexplained", "largest difference",
-           "explanation")  # fmt: skip
+COLUMNS = (
+    "metric",
+    "independent implementation",
+    "pairs",
+    "equal",
+    "explained",
+    "unexplained",
+    "largest difference",
+    "explanation",
+)
 
 SUBVOXELS = "surface-distance's definition, by MONAI"
 
@@ -141,14 +149,19 @@ def monai_surface_dice(pair: Pair, use_subvoxels: bool = False) -> Values:
 
     monai = import_monai()
     # a channel for each tolerance
-    masks = [torch.from_numpy(mask)[None, None].repeat(1, len(SURFACE_DICE), *(1 for _ in mask.shape))
-             for mask in (pair.prediction, pair.truth)]  # fmt: skip
+    masks = [
+        torch.from_numpy(mask)[None, None].repeat(1, len(SURFACE_DICE), *(1 for _ in mask.shape))
+        for mask in (pair.prediction, pair.truth)
+    ]
     with warnings.catch_warnings():
         silence_monai()
         found = monai.metrics.compute_surface_dice(
-            *masks, list(SURFACE_DICE.values()),
-            include_background=True, spacing=pair.spacing_mm, use_subvoxels=use_subvoxels,
-        )  # fmt: skip
+            *masks,
+            list(SURFACE_DICE.values()),
+            include_background=True,
+            spacing=pair.spacing_mm,
+            use_subvoxels=use_subvoxels,
+        )
     return dict(zip(SURFACE_DICE, found[0].tolist()))
 
 
@@ -310,10 +323,16 @@ def in_single_precision(metric: str, pair: Pair, ours: float) -> float:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=cli.positive_whole_number, default=1000, metavar="N",
-        help="how many pairs (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--seed", type=cli.whole_number, default=0, metavar="N",
-        help="of the pairs (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--pairs",
+        type=cli.positive_whole_number,
+        default=1000,
+        metavar="N",
+        help="how many pairs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=cli.whole_number, default=0, metavar="N", help="of the pairs (default: %(default)s)"
+    )
     parser.add_argument("-o", "--output_file_path", type=Path, metavar="FILE", help="write the table as CSV, too")
     return parser
 

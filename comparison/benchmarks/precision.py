@@ -2,8 +2,8 @@
 
 The masks are compared over all slices together, and slice by slice: on an object of a few pixels one pixel is much.
 
-Both take turns on the same slices, each prompted with the paper's points and box from its ground truth. Ratios are taken
-within a round, since other work on the machine slows both alike.
+Both take turns on the same slices, each prompted with the paper's points and box from its ground truth. Ratios are
+taken within a round, since other work on the machine slows both alike.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks.lite_medsam import load_cases  # noqa: E402
-from pose import cli, segmenters  # noqa: E402
-from pose.scores import metrics  # noqa: E402
-from pose.segmenters import models  # noqa: E402
+from comparison.benchmarks.lite_medsam import load_cases
+from pose import cli, segmenters
+from pose.scores import metrics
+from pose.segmenters import models
 
 GOAL_DICE = 0.995
 
@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec = models.find_model(arguments.model)
     checkpoint = models.checkpoint_path(spec, arguments.checkpoint_file_path)
     ways = {
-        precision: segmenters.build_slice_segmenter(spec, checkpoint, device, precision) for precision in ("fp32", "bf16")
+        precision: segmenters.build_slice_segmenter(spec, checkpoint, device, precision)
+        for precision in ("fp32", "bf16")
     }
     seconds: dict[str, list[float]] = {precision: [] for precision in ways}
     masks: dict[str, list] = {}
@@ -70,8 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seconds[precision].append((perf_counter() - start) / len(cases))
     agreement = [metrics.dice(exact, fast) for exact, fast in zip(masks["fp32"], masks["bf16"])]
     ratios = [exact / fast for exact, fast in zip(seconds["fp32"], seconds["bf16"])]
-    print(f"{spec.name} on {device}, {torch.get_num_threads()} threads of {os.cpu_count()} CPUs, {len(cases)} slices of "
-          f"{cases[0][0].shape[0]} x {cases[0][0].shape[1]}, {arguments.rounds} rounds in turns")  # fmt: skip
+    print(
+        f"{spec.name} on {device}, {torch.get_num_threads()} threads of {os.cpu_count()} CPUs, {len(cases)} slices of "
+        f"{cases[0][0].shape[0]} x {cases[0][0].shape[1]}, {arguments.rounds} rounds in turns"
+    )
     for precision, times in seconds.items():
         print(f"{precision}: {statistics.median(times):.3f} s a slice ({min(times):.3f} to {max(times):.3f})")
     print(f"bf16 is {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})")
@@ -82,8 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise cli.UserError(f"--model {spec.name}: finds nothing on any slice, in either precision")
     worst = min(defined, key=agreement.__getitem__)
     mean = statistics.fmean(agreement[index] for index in defined)
-    print(f"Dice of bf16 to fp32: {together:.5f} over all slices; mean of {len(defined)} slices {mean:.5f}, least "
-          f"{agreement[worst]:.5f} on a mask of {np.count_nonzero(masks['fp32'][worst])} pixels")  # fmt: skip
+    print(
+        f"Dice of bf16 to fp32: {together:.5f} over all slices; mean of {len(defined)} slices {mean:.5f}, least "
+        f"{agreement[worst]:.5f} on a mask of {np.count_nonzero(masks['fp32'][worst])} pixels"
+    )
     return cli.EXIT_OK if together >= GOAL_DICE else cli.EXIT_VOLUME_FAILED
 
 

@@ -28,9 +28,9 @@ from time import perf_counter, process_time, thread_time
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks import batch as batch_benchmark  # noqa: E402
-from comparison.benchmarks.measured_script import gpu_memory, with_true_masks  # noqa: E402
-from pose import cli  # noqa: E402
+from comparison.benchmarks import batch as batch_benchmark
+from comparison.benchmarks.measured_script import gpu_memory, with_true_masks
+from pose import cli
 
 # stages in turn on the main thread, each the function that does it; and those inside another stage or beside it
 STAGES = {
@@ -128,9 +128,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--volumes", type=cli.positive_whole_number, default=3, metavar="K", help="measured (default: %(default)s)"
     )
     parser.add_argument(
-        "--top", type=cli.positive_whole_number, metavar="N",
+        "--top",
+        type=cli.positive_whole_number,
+        metavar="N",
         help="watch one more volume: print the N heaviest functions of Python and, on CUDA, kernels",
-    )  # fmt: skip
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the seconds of each stage and volume")
     return parser
 

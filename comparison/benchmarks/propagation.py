@@ -1,8 +1,9 @@
 """Measure one prompt through a volume: process_video.py against the published procedure, both as whole processes.
 
-On the same volume, weights and machine, in turns: wall time and peak memory of the process from its start to its end, files
-written. process_video.py also scores every slice, draws the contact sheet and writes the masks as NIfTI; the published
-procedure here only saves its masks. Ratios are taken within a turn, since other work on the machine slows both alike.
+On the same volume, weights and machine, in turns: wall time and peak memory of the process from its start to its end,
+files written. process_video.py also scores every slice, draws the contact sheet and writes the masks as NIfTI; the
+published procedure here only saves its masks. Ratios are taken within a turn, since other work on the machine slows
+both alike.
 
 Without --checkpoint_file_path the weights are random, or with --image_weights completed by random ones: see
 comparison/benchmarks/random_weights.py.
@@ -24,11 +25,11 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks.random_weights import make_weights  # noqa: E402
-from pose import cli  # noqa: E402
-from pose.scores import metrics  # noqa: E402
-from pose.segmenters import models  # noqa: E402
-from pose.scans.volume import read_mask  # noqa: E402
+from comparison.benchmarks.random_weights import make_weights
+from pose import cli
+from pose.scans.volume import read_mask
+from pose.scores import metrics
+from pose.segmenters import models
 
 GOAL_DICE = 0.995
 
@@ -40,12 +41,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--masks_file_path", type=Path, metavar="FILE", help="its masks")
     parser.add_argument("--labels", nargs="+", default=[], metavar="LABEL", help="labels that count (default: all)")
     parser.add_argument("--swap_axes", action="store_true", help="swap the first two axes of NIfTI files")
-    parser.add_argument("--made_slices", type=cli.whole_number, default=61, metavar="N", help="of the made CT (default: %(default)s)")
+    parser.add_argument(
+        "--made_slices", type=cli.whole_number, default=61, metavar="N", help="of the made CT (default: %(default)s)"
+    )
     parser.add_argument("--model", default="2.1_tiny", help="a SAM 2 (default: %(default)s)")
     parser.add_argument("--checkpoint_file_path", type=Path, metavar="FILE", help="its weights (default: random)")
-    parser.add_argument("--image_weights", type=Path, metavar="FILE", help="weights without memory, completed by random ones")
     parser.add_argument(
-        "--image_sizes", type=cli.whole_number, nargs="+", default=[1024, 512], metavar="N",
+        "--image_weights", type=Path, metavar="FILE", help="weights without memory, completed by random ones"
+    )
+    parser.add_argument(
+        "--image_sizes",
+        type=cli.whole_number,
+        nargs="+",
+        default=[1024, 512],
+        metavar="N",
         help="pixels a side of ours; the published procedure has the model's (default: 1024 512)",
     )
     parser.add_argument("--pairs", type=cli.whole_number, default=3, metavar="N", help="turns (default: %(default)s)")
@@ -58,9 +67,11 @@ def run_process(command: Sequence[str | Path]) -> tuple[float, float]:
     with tempfile.TemporaryFile() as log:
         start = time.perf_counter()
         process = os.posix_spawn(
-            str(command[0]), [str(word) for word in command], os.environ,
+            str(command[0]),
+            [str(word) for word in command],
+            os.environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, log.fileno(), 1), (os.POSIX_SPAWN_DUP2, log.fileno(), 2)],
-        )  # fmt: skip
+        )
         _, status, usage = os.wait4(process, 0)
         seconds = time.perf_counter() - start
         if status:
@@ -70,7 +81,9 @@ def run_process(command: Sequence[str | Path]) -> tuple[float, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print a table; exit code 1 where the Dice of bfloat16 to float32 is below 0.995, or masks are empty or full."""
+    """Measure, print a table; exit code 1 where the Dice of bfloat16 to float32 is below 0.995, or masks are empty or
+    full.
+    """
     arguments = make_parser().parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         return measure(arguments, Path(folder))
@@ -121,9 +134,13 @@ def measure(arguments: argparse.Namespace, folder: Path) -> int:
 
     print(
         f"{spec.name} on {arguments.device}, {torch.get_num_threads()} threads of {os.cpu_count()} CPUs, PyTorch "
-        f"{torch.__version__}, {' x '.join(map(str, baseline.shape))} voxels, {arguments.pairs} turns; whole processes\n"
+        f"{torch.__version__}, {' x '.join(map(str, baseline.shape))} voxels, {arguments.pairs} turns; whole "
+        "processes\n"
     )
-    print("| way | seconds | MB | times as fast | share of memory | Dice to float32: volume | least of slices | Dice to published |")
+    print(
+        "| way | seconds | MB | times as fast | share of memory | Dice to float32: volume | least of slices | Dice "
+        "to published |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     worst = 1.0
     for name in ways:

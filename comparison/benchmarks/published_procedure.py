@@ -1,8 +1,8 @@
 """Segment a volume from one prompt in the published way: two folders of JPEGs, and sam2's own video predictor.
 
-The slices are saved as JPEG files at PIL's default quality, once for the half above the prompted slice and once for the half
-below; sam2's predictor reads each folder as a video, is prompted on its first frame and propagates in float32. This is what
-benchmarks compare this project with; the prompt, the grey levels and the weights are the same.
+The slices are saved as JPEG files at PIL's default quality, once for the half above the prompted slice and once for the
+half below; sam2's predictor reads each folder as a video, is prompted on its first frame and propagates in float32.
+This is what benchmarks compare this project with; the prompt, the grey levels and the weights are the same.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose.segmenters import models  # noqa: E402
-from pose.scans.intensity import WINDOWS, GreySlices, Intensity  # noqa: E402
-from pose.prompts.prompt import Prompt, prompt_slice, prompts_from_mask  # noqa: E402
-from pose.segmenters.torchvision_import import import_torchvision  # noqa: E402
-from pose.scans.volume import read_mask, read_volume  # noqa: E402
+from pose import cli
+from pose.prompts.prompt import Prompt, prompt_slice, prompts_from_mask
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity
+from pose.scans.volume import read_mask, read_volume
+from pose.segmenters import models
+from pose.segmenters.torchvision_import import import_torchvision
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,9 +1,11 @@
-"""Make weights for benchmarks of SAM 2's memory where the published ones are not at hand: random (seeded), or completed by random ones.
+"""Make weights for benchmarks of SAM 2's memory where the published ones are not at hand: random (seeded), or completed
+by random ones.
 
-With --image_weights all weights that the file has are taken from it, and only the others are random: a checkpoint without
-memory becomes one with a memory that has learnt nothing. Masks mean nothing then; time, memory and rounding are those of the
-real network. In untrained heads the three masks of the decoder have scores that differ by less than any rounding, and objects
-are as likely absent as present: two biases are raised so that one mask wins and the object is there.
+With --image_weights all weights that the file has are taken from it, and only the others are random: a checkpoint
+without memory becomes one with a memory that has learnt nothing. Masks mean nothing then; time, memory and rounding are
+those of the real network. In untrained heads the three masks of the decoder have scores that differ by less than any
+rounding, and objects are as likely absent as present: two biases are raised so that one mask wins and the object is
+there.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from pose import cli  # noqa: E402
-from pose.segmenters import models  # noqa: E402
-from pose.segmenters.torchvision_import import import_torchvision  # noqa: E402
+from pose import cli
+from pose.segmenters import models
+from pose.segmenters.torchvision_import import import_torchvision
 
 SURE_OBJECT, SURE_MASK = 5.0, 2.0
 

@@ -1,9 +1,9 @@
 """Measure what --max_memories and --stop_after save, and how far masks move from those of SAM 2's own rules.
 
-All settings take turns on the same made chest CT with the same weights, in one process; ratios are taken within a turn. With
-random weights (the default, see comparison/benchmarks/random_weights.py) the times are real and the masks are not: how much accuracy
-fewer memories cost shows only with published weights in --checkpoint_file_path. For --stop_after the object is made absent on
-every slice but the prompted one.
+All settings take turns on the same made chest CT with the same weights, in one process; ratios are taken within a turn.
+With random weights (the default, see comparison/benchmarks/random_weights.py) the times are real and the masks are not:
+how much accuracy fewer memories cost shows only with published weights in --checkpoint_file_path. For --stop_after the
+object is made absent on every slice but the prompted one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import numpy as np
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks.propagation import spread  # noqa: E402
-from comparison.benchmarks.random_weights import make_weights  # noqa: E402
-from pose import cli  # noqa: E402
-from pose.scores import metrics  # noqa: E402
-from pose.segmenters import models  # noqa: E402
-from pose.scans.intensity import WINDOWS, GreySlices, Intensity  # noqa: E402
-from pose.scans.phantom import chest_ct  # noqa: E402
-from pose.prompts.prompt import prompt_slice, prompts_from_mask  # noqa: E402
+from comparison.benchmarks.propagation import spread
+from comparison.benchmarks.random_weights import make_weights
+from pose import cli
+from pose.prompts.prompt import prompt_slice, prompts_from_mask
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity
+from pose.scans.phantom import chest_ct
+from pose.scores import metrics
+from pose.segmenters import models
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,11 +36,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="2.1_tiny", help="a SAM 2 (default: %(default)s)")
     parser.add_argument("--checkpoint_file_path", type=Path, metavar="FILE", help="its weights (default: random)")
-    parser.add_argument("--image_size", type=cli.whole_number, default=512, metavar="N", help="pixels a side (default: %(default)s)")
+    parser.add_argument(
+        "--image_size", type=cli.whole_number, default=512, metavar="N", help="pixels a side (default: %(default)s)"
+    )
     parser.add_argument("--slices", type=cli.whole_number, default=41, metavar="N", help="default: %(default)s")
     parser.add_argument("--max_memories", type=int, nargs="+", default=[4, 2, 1], metavar="N", help="default: 4 2 1")
-    parser.add_argument("--stop_after", type=cli.positive_whole_number, default=3, metavar="K", help="default: %(default)s")
-    parser.add_argument("--rounds", type=cli.positive_whole_number, default=3, metavar="N", help="turns (default: %(default)s)")
+    parser.add_argument(
+        "--stop_after", type=cli.positive_whole_number, default=3, metavar="K", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--rounds", type=cli.positive_whole_number, default=3, metavar="N", help="turns (default: %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="default: %(default)s")
     return parser

@@ -1,4 +1,5 @@
-"""Measure what going through the workflow engine costs a volume, against the scripts themselves, and what a second worker gains.
+"""Measure what going through the workflow engine costs a volume, against the scripts themselves, and what a second
+worker gains.
 
 Copies of one synthetic chest CT go from NIfTI to the report in several ways, in turns, each into a new folder:
 
@@ -24,8 +25,8 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
-from comparison.benchmarks.propagation import spread  # noqa: E402
-from pose import cli  # noqa: E402
+from comparison.benchmarks.propagation import spread
+from pose import cli
 
 SNAKEMAKE = PROJECT_ROOT / ".venv_workflow" / "bin" / "snakemake"
 FLAGS = ("--use_bounding_box", "--objects", "per_label")
@@ -34,13 +35,22 @@ FLAGS = ("--use_bounding_box", "--objects", "per_label")
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--volumes", type=cli.positive_whole_number, default=8, metavar="N", help="default: %(default)s")
     parser.add_argument(
-        "--shape", type=cli.positive_whole_number, nargs=3, default=(128, 128, 30), metavar=("ROWS", "COLUMNS", "SLICES"),
+        "--volumes", type=cli.positive_whole_number, default=8, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--shape",
+        type=cli.positive_whole_number,
+        nargs=3,
+        default=(128, 128, 30),
+        metavar=("ROWS", "COLUMNS", "SLICES"),
         help="of a volume (default: 128 128 30)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--model", default="lite_medsam", metavar="NAME", help="or region_growing, which loads none (default: %(default)s)"
+        "--model",
+        default="lite_medsam",
+        metavar="NAME",
+        help="or region_growing, which loads none (default: %(default)s)",
     )
     parser.add_argument("--turns", type=cli.positive_whole_number, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument(
@@ -71,7 +81,12 @@ def run(command: Sequence[object], folder: Path, threads: int) -> None:
     """Run a command; what it says is shown where it fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "POSE_PYTHON": sys.executable}
     done = subprocess.run(
-        list(map(str, command)), cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        list(map(str, command)),
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     if done.returncode:
         raise RuntimeError(f"{command}: exit code {done.returncode}\n{done.stdout}")
@@ -85,7 +100,11 @@ def by_scripts(data: Path, names: Sequence[str], model: str, threads: int, folde
     images, masks = ([work / f"{kind}_{name}.npz" for name in names] for kind in kinds.values())
     run([*python, PROJECT_ROOT / "nifti_to_numpy.py", "-s", "-i", *sources, "-o", *images, *masks], folder, threads)
     what = ["--window", "lung", *FLAGS, *model_flags(model)]
-    run([*python, PROJECT_ROOT / "process_video.py", "-i", *images, "-m", *masks, "-r", "results", *what], folder, threads)
+    run(
+        [*python, PROJECT_ROOT / "process_video.py", "-i", *images, "-m", *masks, "-r", "results", *what],
+        folder,
+        threads,
+    )
     run([*python, PROJECT_ROOT / "join_results.py", "-r", "results"], folder, threads)
     run([*python, PROJECT_ROOT / "paper/report.py", "-r", "results", "-o", "report.html"], folder, threads)
 
@@ -95,10 +114,15 @@ def by_engine(snakemake: Path, data: Path, model: str, cores: int, batch_size: i
     import yaml
 
     settings = {
-        "images": f"{data}/{{name}}_ct.nii.gz", "masks": f"{data}/{{name}}_lungs.nii.gz", "exclude": ["chest_phantom"],
-        "output_folder": "out", "swap_axes": True, "window": "lung", "batch_size": batch_size,
+        "images": f"{data}/{{name}}_ct.nii.gz",
+        "masks": f"{data}/{{name}}_lungs.nii.gz",
+        "exclude": ["chest_phantom"],
+        "output_folder": "out",
+        "swap_axes": True,
+        "window": "lung",
+        "batch_size": batch_size,
         "flags": [*FLAGS, *model_flags(model)],
-    }  # fmt: skip
+    }
     (folder / "dataset.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     files = ["--snakefile", PROJECT_ROOT / "scripts/Snakefile", "--configfile", "dataset.yaml"]
     profile = ["--profile", PROJECT_ROOT / "scripts/profiles/local"]

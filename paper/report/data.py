@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose import results
-from pose.scores import statistics
 from pose.cli import UserError
 from pose.results.result_set import ResultSet, read_result_set
+from pose.scores import statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,14 +25,33 @@ MOST_BINS = 12
 
 
 # What tells where files of one volume lay, and is of no use beside those of 100,000 others.
-FILE_ARGUMENTS = frozenset((
-    "image_file_path", "masks_file_path", "results_folder_path", "checkpoint_file_path", "prompt_file_path",
-    "seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path", "seed_memory", "save_seed_memory",
-))  # fmt: skip
+FILE_ARGUMENTS = frozenset(
+    (
+        "image_file_path",
+        "masks_file_path",
+        "results_folder_path",
+        "checkpoint_file_path",
+        "prompt_file_path",
+        "seed_image_file_path",
+        "seed_masks_file_path",
+        "seed_prompt_file_path",
+        "seed_memory",
+        "save_seed_memory",
+    )
+)
 SAID = (
-    "method", "model", "image_size", "device", "device_name", "threads", "instructions", "precision", "git_commit",
-    "platform", "versions",
-)  # fmt: skip
+    "method",
+    "model",
+    "image_size",
+    "device",
+    "device_name",
+    "threads",
+    "instructions",
+    "precision",
+    "git_commit",
+    "platform",
+    "versions",
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +150,8 @@ def read_results(name: str, folder: Path, include_seed_patient: bool = False) ->
     """Read a folder of results, ours or of the published layout.
 
     Raises:
-        UserError: as for :func:`pose.results.result_set.read_result_set`, or no volume but the seed patient's has a result.
+        UserError: as for :func:`pose.results.result_set.read_result_set`, or no volume but the seed patient's has a
+            result.
     """
     from tqdm import tqdm
 

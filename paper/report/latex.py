@@ -10,10 +10,25 @@ from paper.report.tables import Table
 MOST_ROWS = 40
 HEAD = "% needs \\usepackage[T1]{fontenc} and \\usepackage{textcomp,booktabs,longtable}\n"
 ESCAPED = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "∞": r"$\infty$", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "−": "$-$",
+    "∞": r"$\infty$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+}
 
 
 def escape(text: str) -> str:
@@ -33,9 +48,18 @@ def _table(table: Table) -> str:
     header, rows = _row(table.header), "\n".join(map(_row, table.rows))
     if len(table.rows) <= MOST_ROWS:
         lines = (
-            r"\begin{table}[htbp]", r"\centering", caption, f"\\begin{{tabular}}{{{columns}}}", r"\toprule", header,
-            r"\midrule", rows, r"\bottomrule", r"\end{tabular}", r"\end{table}",
-        )  # fmt: skip
+            r"\begin{table}[htbp]",
+            r"\centering",
+            caption,
+            f"\\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            header,
+            r"\midrule",
+            rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        )
         return "\n" + "\n".join(lines) + "\n"
     above = f"{caption}\\\\\n\\toprule\n{header}\n\\midrule\n\\endfirsthead\n\\toprule\n{header}\n\\midrule\n\\endhead"
     return f"\n\\begin{{longtable}}{{{columns}}}\n{above}\n\\bottomrule\n\\endfoot\n{rows}\n\\end{{longtable}}\n"

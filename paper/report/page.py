@@ -56,20 +56,32 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "-r", "--results_folder_path", type=cli.named_folder, nargs="+", required=True, metavar="[NAME=]FOLDER",
+        "-r",
+        "--results_folder_path",
+        type=cli.named_folder,
+        nargs="+",
+        required=True,
+        metavar="[NAME=]FOLDER",
         help="folders that hold a folder of results for each volume; the newest run of each is read",
     )
     parser.add_argument(
-        "-o", "--output_file_path", type=Path, metavar="FILE",
+        "-o",
+        "--output_file_path",
+        type=Path,
+        metavar="FILE",
         help="the page, .html; the tables go to the same name with .tex (default: report.html in the first folder)",
     )
     parser.add_argument("--title", default="Segmentation report", help="heading of the page (default: %(default)s)")
     parser.add_argument(
-        "--worst_slices", type=cli.whole_number, default=10, metavar="N",
+        "--worst_slices",
+        type=cli.whole_number,
+        default=10,
+        metavar="N",
         help="how many slices of each folder are shown as pictures, worst first (default: %(default)s)",
     )
     parser.add_argument(
-        "--include_seed_patient", action="store_true",
+        "--include_seed_patient",
+        action="store_true",
         help="count the volume that the seed slice of a data set came from in the statistics, too",
     )
     return parser
@@ -164,7 +176,8 @@ def worst_section(sets: Sequence[Results], count: int) -> Section:
 
 def distance_section(sets: Sequence[Results], names: str) -> Section:
     """Return Dice by the distance from the prompt, as far as prompts and the distances between slices are known."""
-    from paper.report import plots as report_plots, tables as report_tables
+    from paper.report import plots as report_plots
+    from paper.report import tables as report_tables
 
     text = []
     for one in sets:
@@ -192,9 +205,12 @@ def render(title: str, made: str, parts: Sequence[Section]) -> str:
     from paper.report.tables import digits_of, metric_name, number
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters.update(data_uri=data_uri, metric_name=metric_name)
     environment.filters["score"] = lambda value, metric: number(value, digits_of(metric))
     values: dict[str, Any] = {"title": title, "made": made, "sections": parts}
@@ -204,4 +220,3 @@ def render(title: str, made: str, parts: Sequence[Section]) -> str:
 def data_uri(png: bytes) -> str:
     """Return a PNG as an address that holds the picture itself."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-

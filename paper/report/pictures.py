@@ -13,10 +13,10 @@ import numpy as np
 
 from paper.report.data import Results
 from pose import results
-from pose.runs.case import Case, Job, load_case
 from pose.cli import UserError, existing_file
 from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, PREDICTION, TRUTH
 from pose.prompts.prompt import Prompt, read_prompts
+from pose.runs.case import Case, Job, load_case
 from pose.runs.resume import sha256_once
 from pose.scans.volume import read_mask
 
@@ -151,10 +151,13 @@ def draw_slice(case: Case, prediction: np.ndarray, prompts: Sequence[Prompt], nu
     from pose.figures import overlays
 
     figure = overlays.overlay(
-        case.grey[number], prediction=prediction[:, :, number], legend=False, spacing_mm=case.volume.spacing_mm,
+        case.grey[number],
+        prediction=prediction[:, :, number],
+        legend=False,
+        spacing_mm=case.volume.spacing_mm,
         truth=None if case.truth is None else case.truth[:, :, number],
         prompts=[prompt for prompt in prompts if prompt.slice == number],
-    )  # fmt: skip
+    )
     file = io.BytesIO()
     picture = Image.open(io.BytesIO(overlays.png_of(figure)))
     colours = Image.new("P", (1, 1))

@@ -27,9 +27,12 @@ MOST_NAMED_VOLUMES = 60
 # More than this do not show on a plot of 700 pixels, and cost minutes.
 MOST_BANDS, MOST_DOTS = 2000, 50_000
 BOX = {
-    "patch_artist": True, "manage_ticks": False, "widths": 0.62, "medianprops": {"color": "black", "linewidth": 1.4},
+    "patch_artist": True,
+    "manage_ticks": False,
+    "widths": 0.62,
+    "medianprops": {"color": "black", "linewidth": 1.4},
     "flierprops": {"marker": ".", "markersize": 3, "markerfacecolor": "#444444", "markeredgecolor": "none"},
-}  # fmt: skip
+}
 
 
 def png_of(figure: Figure) -> bytes:
@@ -58,8 +61,10 @@ def scores(sets: Sequence[Results]) -> bytes:
         axes.xaxis.grid(True, color="#DDDDDD", linewidth=0.8)
         axes.set_axisbelow(True)
         if len(sets) > 1:
-            handles = [Patch(facecolor=SERIES[number % len(SERIES)], edgecolor="black", alpha=0.75, label=one.name)
-                       for number, one in enumerate(sets)]  # fmt: skip
+            handles = [
+                Patch(facecolor=SERIES[number % len(SERIES)], edgecolor="black", alpha=0.75, label=one.name)
+                for number, one in enumerate(sets)
+            ]
             figure.legend(handles=handles, loc="outside lower center", ncols=min(len(sets), 3), frameon=False)
         return png_of(figure)
 

@@ -20,22 +20,50 @@ if TYPE_CHECKING:
 
 UNKNOWN = "–"
 NAMES = {
-    "jaccard": "Jaccard", "dice": "Dice", "sam_score": "SAM score", "object_score": "Object score",
-    "volume_jaccard": "Jaccard of the volume", "volume_dice": "Dice of the volume",
-    "volume_hd95_mm": "HD95 of the volume (mm)", "volume_surface_dice_1mm": "Surface Dice at 1 mm",
-    "volume_surface_dice_2mm": "Surface Dice at 2 mm", "false_positive_voxels": "False-positive voxels",
-    "missed_slices": "Missed slices", "slices_to_review": "Slices to review", "hd95_mm": "HD95 of the slice (mm)",
-    "set_image_time": "set image", "predict_image_time": "predict", "process_image_time": "set image and predict",
-}  # fmt: skip
+    "jaccard": "Jaccard",
+    "dice": "Dice",
+    "sam_score": "SAM score",
+    "object_score": "Object score",
+    "volume_jaccard": "Jaccard of the volume",
+    "volume_dice": "Dice of the volume",
+    "volume_hd95_mm": "HD95 of the volume (mm)",
+    "volume_surface_dice_1mm": "Surface Dice at 1 mm",
+    "volume_surface_dice_2mm": "Surface Dice at 2 mm",
+    "false_positive_voxels": "False-positive voxels",
+    "missed_slices": "Missed slices",
+    "slices_to_review": "Slices to review",
+    "hd95_mm": "HD95 of the slice (mm)",
+    "set_image_time": "set image",
+    "predict_image_time": "predict",
+    "process_image_time": "set image and predict",
+}
 TIMES = ("set_image_time", "predict_image_time", "process_image_time")
 VOLUME_COLUMNS = ("volume_dice", "volume_hd95_mm", "missed_slices", "false_positive_voxels", "slices_to_review")
 # What a run says of itself that has a place elsewhere in the report, or is of no use to a reader.
-NOT_SETTINGS = frozenset((
-    "image_file_path", "masks_file_path", "results_folder_path", "checkpoint_file_path", "prompt_file_path", "debug",
-    "dry_run", "resume", "embeddings_cache", "embeddings_cache_gb", "save_seed_memory", "seed_memory", "method",
-    "model", "device", "precision", "seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path",
-    "image_size",
-))  # fmt: skip
+NOT_SETTINGS = frozenset(
+    (
+        "image_file_path",
+        "masks_file_path",
+        "results_folder_path",
+        "checkpoint_file_path",
+        "prompt_file_path",
+        "debug",
+        "dry_run",
+        "resume",
+        "embeddings_cache",
+        "embeddings_cache_gb",
+        "save_seed_memory",
+        "seed_memory",
+        "method",
+        "model",
+        "device",
+        "precision",
+        "seed_image_file_path",
+        "seed_masks_file_path",
+        "seed_prompt_file_path",
+        "image_size",
+    )
+)
 FACTS = ("method", "model", "image_size", "device", "device_name", "threads", "instructions", "precision")
 MOST_VALUES = 4
 # More rows of volumes make a page that browsers open slowly and nobody reads.
@@ -102,8 +130,11 @@ def summary(sets: Sequence[Results]) -> Table:
     """Statistics of each metric: over the slices of all volumes, then over volumes."""
     rows = []
     for metric in _in_any(_slice_metrics(one.slices) for one in sets):
-        rows += [(one.name, metric, "slices", one.slices[metric], one.volume_of_slice)
-                 for one in sets if metric in one.slices]  # fmt: skip
+        rows += [
+            (one.name, metric, "slices", one.slices[metric], one.volume_of_slice)
+            for one in sets
+            if metric in one.slices
+        ]
     for metric in _in_any(one.volume_metrics for one in sets):
         for one in sets:
             if metric in one.volume_metrics:
@@ -122,9 +153,17 @@ def _summary_row(name: str, metric: str, over: str, values: pd.Series, low: floa
     facts, (first, median, third) = results.statistics_of(values), quartiles(values)
     interval = span(low, high, digits)
     return (
-        metric_name(metric), name, over, number(int(facts["n"])), number(facts["avg"], digits), interval,
-        number(median, digits), span(first, third, digits), number(facts["min"], digits), number(facts["max"], digits),
-    )  # fmt: skip
+        metric_name(metric),
+        name,
+        over,
+        number(int(facts["n"])),
+        number(facts["avg"], digits),
+        interval,
+        number(median, digits),
+        span(first, third, digits),
+        number(facts["min"], digits),
+        number(facts["max"], digits),
+    )
 
 
 def _slice_metrics(slices: pd.DataFrame) -> list[str]:
@@ -146,8 +185,11 @@ def per_volume(sets: Sequence[Results]) -> Table:
         everything = replace(one, left_out=())
         jaccard, dice = everything.by_volume("jaccard"), everything.by_volume("dice")
         sizes = np.bincount(everything.volume_of_slice, minlength=len(everything.images))
-        metrics = {name: one.result_set.volume_metrics[name].to_numpy()
-                   for name in shown if name in one.result_set.volume_metrics}  # fmt: skip
+        metrics = {
+            name: one.result_set.volume_metrics[name].to_numpy()
+            for name in shown
+            if name in one.result_set.volume_metrics
+        }
         left_out = set(one.left_out)
         for place in volumes_shown(dice["avg"]):
             image = everything.images[place]
@@ -186,8 +228,11 @@ def by_distance(sets: Sequence[Results]) -> Table:
     """Dice in bins of the distance from the nearest prompted slice; no rows where no distance is known."""
     tables = {one.name: one.distances for one in sets}
     edges = distance_edges(max((table["distance_mm"].max() for table in tables.values() if len(table)), default=0.0))
-    groups = [(name, edge, group) for name, table in tables.items()
-              for edge, group in table.groupby(np.searchsorted(edges, table["distance_mm"] - 1e-9))]  # fmt: skip
+    groups = [
+        (name, edge, group)
+        for name, table in tables.items()
+        for edge, group in table.groupby(np.searchsorted(edges, table["distance_mm"] - 1e-9))
+    ]
     intervals = mean_intervals([(group["dice"], group["volume"]) for _, _, group in groups])
     rows = []
     for (name, edge, group), ends in zip(groups, intervals, strict=True):
@@ -242,10 +287,16 @@ def saved(sets: Sequence[Results]) -> Table:
 
 def failures(sets: Sequence[Results]) -> Table:
     """The volumes without a result, up to :data:`MOST_VOLUMES` of a folder; no rows where none failed."""
-    rows = [(image, one.name, reason) for one in sets
-            for image, reason in islice(one.result_set.failures.items(), MOST_VOLUMES)]  # fmt: skip
-    more = [(f"and {number(more)} more", one.name, "") for one in sets
-            if (more := len(one.result_set.failures) - MOST_VOLUMES) > 0]  # fmt: skip
+    rows = [
+        (image, one.name, reason)
+        for one in sets
+        for image, reason in islice(one.result_set.failures.items(), MOST_VOLUMES)
+    ]
+    more = [
+        (f"and {number(more)} more", one.name, "")
+        for one in sets
+        if (more := len(one.result_set.failures) - MOST_VOLUMES) > 0
+    ]
     return Table("failures", "Volumes that failed", ("Volume", "Results", "Reason"), (*rows, *more), 3)
 
 
@@ -254,8 +305,11 @@ def settings(sets: Sequence[Results]) -> Table:
     rows = [(name.replace("_", " "), lambda manifest, name=name: manifest.get(name)) for name in FACTS]
     rows.append(("weights (SHA-256)", lambda manifest: inside(manifest, "checkpoint", "sha256")))
     flags = _in_any(inside(manifest, "arguments") or {} for one in sets for manifest in one.all_said)
-    rows += [(f"--{name}", lambda manifest, name=name: _flag(inside(manifest, "arguments", name)))
-             for name in flags if name not in NOT_SETTINGS]  # fmt: skip
+    rows += [
+        (f"--{name}", lambda manifest, name=name: _flag(inside(manifest, "arguments", name)))
+        for name in flags
+        if name not in NOT_SETTINGS
+    ]
     return _facts_table("settings", "Settings of the runs", "Setting", sets, rows)
 
 
@@ -277,9 +331,13 @@ def versions(sets: Sequence[Results]) -> Table:
 
 
 def _facts_table(
-    name: str, caption: str, first: str, sets: Sequence[Results], rows: Sequence[tuple[str, Fact]],
+    name: str,
+    caption: str,
+    first: str,
+    sets: Sequence[Results],
+    rows: Sequence[tuple[str, Fact]],
     keep_all: bool = False,
-) -> Table:  # fmt: skip
+) -> Table:
     cells = [(label, *(_joined(one, get) for one in sets)) for label, get in rows]
     kept = [row for row in cells if keep_all or any(cell != UNKNOWN for cell in row[1:])]
     return Table(name, caption, (first, *(one.name for one in sets)), tuple(kept), 1 + len(sets))

@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, PREDICTION
 from pose.figures.overlays import choose_slices
-from pose.prompts.prompt import Prompt
 from pose.figures.upright import Turn
+from pose.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     from pose.scans.intensity import GreyStack
@@ -33,9 +33,15 @@ FONT_PIXELS = 13
 
 
 def predictions_gif(
-    grey: GreyStack | Sequence[np.ndarray], labels: np.ndarray, slices: Sequence[int] | None = None, *,
-    prompts: Sequence[Prompt] = (), filled: bool = True, turn: Turn = Turn(), spacing_mm: Sequence[float] | None = None,
-) -> bytes:  # fmt: skip
+    grey: GreyStack | Sequence[np.ndarray],
+    labels: np.ndarray,
+    slices: Sequence[int] | None = None,
+    *,
+    prompts: Sequence[Prompt] = (),
+    filled: bool = True,
+    turn: Turn = Turn(),
+    spacing_mm: Sequence[float] | None = None,
+) -> bytes:
     """Return a GIF of the slices on which something is predicted, and one more at either end.
 
     Of many slices, 60 are shown, evenly spaced, prompted ones among them. The longer side has 320 pixels and there are
@@ -59,9 +65,14 @@ def predictions_gif(
         frames = _frames(grey, labels, shown, prompts, filled, turn, size, levels)
         file = io.BytesIO()
         next(frames).save(
-            file, format="GIF", save_all=True, append_images=frames, duration=1000 // FRAMES_A_SECOND, loop=0,
+            file,
+            format="GIF",
+            save_all=True,
+            append_images=frames,
+            duration=1000 // FRAMES_A_SECOND,
+            loop=0,
             optimize=False,
-        )  # fmt: skip
+        )
         if file.tell() <= MOST_BYTES:
             break
     return file.getvalue()
@@ -76,9 +87,15 @@ def _size(shape: tuple[int, int], spacing_mm: Sequence[float] | None, side: int)
 
 
 def _frames(
-    grey: GreyStack | Sequence[np.ndarray], labels: np.ndarray, shown: Sequence[int], prompts: Sequence[Prompt],
-    filled: bool, turn: Turn, size: tuple[int, int], levels: int,
-) -> Iterator[Image.Image]:  # fmt: skip
+    grey: GreyStack | Sequence[np.ndarray],
+    labels: np.ndarray,
+    shown: Sequence[int],
+    prompts: Sequence[Prompt],
+    filled: bool,
+    turn: Turn,
+    size: tuple[int, int],
+    levels: int,
+) -> Iterator[Image.Image]:
     palette = _palette(levels)
     colour = {name: 2 * levels + index for index, name in enumerate(LINES)}
     for index in shown:

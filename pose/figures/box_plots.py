@@ -67,18 +67,30 @@ def draw_boxes(
         outliers = np.asarray(box["outliers"])
         failed = np.zeros(outliers.shape, bool) if failure_value is None else outliers == failure_value
         drawn = {
-            "med": box["median"], "q1": box["q1"], "q3": box["q3"],
-            "whislo": box["whisker_low"], "whishi": box["whisker_high"], "fliers": outliers[~failed],
-        }  # fmt: skip
+            "med": box["median"],
+            "q1": box["q1"],
+            "q3": box["q3"],
+            "whislo": box["whisker_low"],
+            "whishi": box["whisker_high"],
+            "fliers": outliers[~failed],
+        }
         axes.bxp(
-            [drawn], positions=[place], widths=0.55, patch_artist=True,
+            [drawn],
+            positions=[place],
+            widths=0.55,
+            patch_artist=True,
             boxprops={"facecolor": colour, "alpha": 0.55, "edgecolor": "#222222", "linewidth": 0.8},
             medianprops={"color": "black", "linewidth": 1.4},
-            whiskerprops={"color": "#222222", "linewidth": 0.8}, capprops={"color": "#222222", "linewidth": 0.8},
+            whiskerprops={"color": "#222222", "linewidth": 0.8},
+            capprops={"color": "#222222", "linewidth": 0.8},
             flierprops={
-                "marker": "o", "markersize": 2.2, "markerfacecolor": colour, "markeredgewidth": 0, "alpha": 0.6,
+                "marker": "o",
+                "markersize": 2.2,
+                "markerfacecolor": colour,
+                "markeredgewidth": 0,
+                "alpha": 0.6,
             },
-        )  # fmt: skip
+        )
         # a step aside, so that marks on the same value are seen to be many
         aside = np.linspace(-0.25, 0.25, failed.sum()) if failed.sum() > 1 else np.zeros(failed.sum())
         axes.plot(place + aside, outliers[failed], "x", color=FAILURE_COLOUR, markersize=4, markeredgewidth=1.0)

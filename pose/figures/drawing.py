@@ -31,16 +31,30 @@ PROMPTED = "#CC79A7"
 FILL_ALPHA = 0.28
 POINTS = {"positive point": ("*", 14.0, POSITIVE), "negative point": ("X", 9.0, NEGATIVE)}
 STYLE = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0, "text.usetex": False,
-    "text.color": "black", "figure.facecolor": "white", "axes.linewidth": 0.8, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.edgecolor": "#444444", "axes.grid": False,
-}  # fmt: skip
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "text.usetex": False,
+    "text.color": "black",
+    "figure.facecolor": "white",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#444444",
+    "axes.grid": False,
+}
 
 
 def draw_slice(
-    axes: Axes, grey: np.ndarray, prediction: np.ndarray | None, truth: np.ndarray | None, prompts: Sequence[Prompt],
-    size: tuple[int, int], tile: bool = False, smooth: bool = False,
-) -> None:  # fmt: skip
+    axes: Axes,
+    grey: np.ndarray,
+    prediction: np.ndarray | None,
+    truth: np.ndarray | None,
+    prompts: Sequence[Prompt],
+    size: tuple[int, int],
+    tile: bool = False,
+    smooth: bool = False,
+) -> None:
     """Fill the axes with a slice, what was found on it, what is true and what was asked.
 
     Args:
@@ -102,19 +116,34 @@ def _draw_prompt(axes: Axes, prompt: Prompt, scale: float, numbered: bool) -> No
         anchor = (prompt.positive_points[0][1], prompt.positive_points[0][0])
     if numbered and anchor is not None:
         axes.annotate(
-            str(prompt.object_id), anchor, xytext=(7, -7), textcoords="offset points", fontsize=10, color="white",
-            va="top", zorder=7, path_effects=[withStroke(linewidth=2.4, foreground="black")],
-        )  # fmt: skip
+            str(prompt.object_id),
+            anchor,
+            xytext=(7, -7),
+            textcoords="offset points",
+            fontsize=10,
+            color="white",
+            va="top",
+            zorder=7,
+            path_effects=[withStroke(linewidth=2.4, foreground="black")],
+        )
 
 
 def _point_handle(kind: str, scale: float = 1.0, at: tuple[Sequence[float], Sequence[float]] = ((), ())) -> Line2D:
     """Markers for points: colour and shape both tell positive from negative, a white and a black edge lift them off."""
     marker, size, colour = POINTS[kind]
     return Line2D(
-        *at, linestyle="none", marker=marker, markersize=size * scale, markerfacecolor=colour, markeredgecolor="white",
-        markeredgewidth=0.5 + 0.5 * scale, label=kind, clip_on=False, zorder=6,
+        *at,
+        linestyle="none",
+        marker=marker,
+        markersize=size * scale,
+        markerfacecolor=colour,
+        markeredgecolor="white",
+        markeredgewidth=0.5 + 0.5 * scale,
+        label=kind,
+        clip_on=False,
+        zorder=6,
         path_effects=[withStroke(linewidth=1.2 + 1.6 * scale, foreground="black"), Normal()],
-    )  # fmt: skip
+    )
 
 
 def _draw_boundary(axes: Axes, mask: np.ndarray, colour: str, linewidth: float, order: int) -> None:
@@ -152,9 +181,14 @@ def label_tile(axes: Axes, index: int, dice: np.ndarray | None, marked: bool) ->
 
 
 def draw_curve(
-    axes: Axes, predicted: np.ndarray, true: np.ndarray | None = None, dice: np.ndarray | None = None, *,
-    false: np.ndarray, marked: Sequence[int],
-) -> None:  # fmt: skip
+    axes: Axes,
+    predicted: np.ndarray,
+    true: np.ndarray | None = None,
+    dice: np.ndarray | None = None,
+    *,
+    false: np.ndarray,
+    marked: Sequence[int],
+) -> None:
     """Draw the Dice of each slice, or its voxels where there is none.
 
     Args:

@@ -21,8 +21,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
-from pose.files.atomic import write_atomically
 from pose.figures.drawing import STYLE, draw_curve, draw_slice, label_tile, legend_handles
+from pose.files.atomic import write_atomically
 from pose.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -38,11 +38,17 @@ CURVE_HEIGHT, CURVE_LEFT, CURVE_ABOVE, CURVE_BELOW = 170, 66, 22, 46
 # More prompted slices than this, and one in three, are counted in words: a forest of lines would hide the curve.
 MOST_MARKED_SLICES = 12
 
+
 def overlay(
-    grey: np.ndarray, *, prediction: np.ndarray | None = None, truth: np.ndarray | None = None,
-    prompts: Sequence[Prompt] = (), title: str | None = None, legend: bool = True,
+    grey: np.ndarray,
+    *,
+    prediction: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+    prompts: Sequence[Prompt] = (),
+    title: str | None = None,
+    legend: bool = True,
     spacing_mm: Sequence[float] | None = None,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw a slice with what was found on it, what is true, and what was asked.
 
     Args:
@@ -75,10 +81,16 @@ def overlay(
 
 
 def print_figure(
-    grey: np.ndarray, size: int, *, prediction: np.ndarray | None = None, truth: np.ndarray | None = None,
-    prompts: Sequence[Prompt] = (), spacing_mm: Sequence[float] | None = None,
-) -> Figure:  # fmt: skip
-    """Draw a slice for print: a square of ``size`` pixels without frame, title or legend, grey levels enlarged smoothly.
+    grey: np.ndarray,
+    size: int,
+    *,
+    prediction: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+    prompts: Sequence[Prompt] = (),
+    spacing_mm: Sequence[float] | None = None,
+) -> Figure:
+    """Draw a slice for print: a square of ``size`` pixels without frame, title or legend, grey levels enlarged
+    smoothly.
 
     A slice that is no square lies in the middle of a black one. The other arguments are those of :func:`overlay`.
     """
@@ -100,10 +112,16 @@ def save_overlay(path: Path | str, grey: np.ndarray, **drawing: Any) -> None:
 
 
 def contact_sheet_figure(
-    grey: GreyStack | Sequence[np.ndarray], prediction: np.ndarray, truth: np.ndarray | None = None,
-    dice_per_slice: Sequence[float | None] | None = None, *, prompts: Sequence[Prompt] = (), title: str | None = None,
-    max_tiles: int = 24, spacing_mm: Sequence[float] | None = None,
-) -> Figure:  # fmt: skip
+    grey: GreyStack | Sequence[np.ndarray],
+    prediction: np.ndarray,
+    truth: np.ndarray | None = None,
+    dice_per_slice: Sequence[float | None] | None = None,
+    *,
+    prompts: Sequence[Prompt] = (),
+    title: str | None = None,
+    max_tiles: int = 24,
+    spacing_mm: Sequence[float] | None = None,
+) -> Figure:
     """Draw a volume at a glance: a grid of slices with contours, and below it a curve over all slices.
 
     The curve is the Dice of each slice where it is given, and the number of voxels otherwise. Slices on which something
@@ -281,9 +299,18 @@ def _legend_height(figure: Figure, handles: Sequence[Line2D | Patch]) -> int:
     renderer = figure.canvas.get_renderer()
     for columns in range(len(handles), 0, -1):
         legend = figure.legend(
-            handles=handles, loc="lower center", ncols=columns, framealpha=1.0, facecolor="#3A3A3A", edgecolor="none",
-            labelcolor="white", fontsize=9.5, handlelength=1.6, columnspacing=1.3, borderaxespad=0.0,
-        )  # fmt: skip
+            handles=handles,
+            loc="lower center",
+            ncols=columns,
+            framealpha=1.0,
+            facecolor="#3A3A3A",
+            edgecolor="none",
+            labelcolor="white",
+            fontsize=9.5,
+            handlelength=1.6,
+            columnspacing=1.3,
+            borderaxespad=0.0,
+        )
         extent = legend.get_window_extent(renderer)
         if extent.width <= figure.bbox.width - 2 * MARGIN or columns == 1:
             break

@@ -10,8 +10,8 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pose.files.atomic import failure_named, write_all_atomically
 from pose.figures.drawing import STYLE
+from pose.files.atomic import failure_named, write_all_atomically
 
 # Okabe and Ito's colours, for as many series; the first two are those of a prediction and of the truth.
 SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")

@@ -78,8 +78,8 @@ def reserved_stamp(folder: Path, stamp: str) -> Iterator[str]:
     """Yield ``stamp``, or the first second after it that no file in ``folder`` has, and keep it until the block ends.
 
     Two processes that write to one folder within the same second get different stamps. The folder is made if need be,
-    and what killed processes left in it is removed. Where the block raises, files of the stamp do not stay without their
-    manifest.
+    and what killed processes left in it is removed. Where the block raises, files of the stamp do not stay without
+    their manifest.
 
     Raises:
         UserError: nothing can be written to the folder; a :class:`DiskFullError` where there is no room.

@@ -1,4 +1,6 @@
-"""Locks that end with the process that holds them, however it ends: one run at a time in the results folder of a volume."""
+"""Locks that end with the process that holds them, however it ends: one run at a time in the results folder of a
+volume.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def folder_lock(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def _taken(path: Path) -> int | None:
-    """Return the descriptor of the file at ``path``, made if need be, with its lock; None where another process has it."""
+    """Return the descriptor of the file at ``path``, made if need be, with its lock; None where another
+    process has it.
+    """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -89,7 +93,9 @@ def _taken(path: Path) -> int | None:
         try:
             taken = try_lock(descriptor)
         except OSError as error:
-            logger.warning("%s: no locks here (%s): do not start two runs with these results at once", path, error.strerror)
+            logger.warning(
+                "%s: no locks here (%s): do not start two runs with these results at once", path, error.strerror
+            )
             return descriptor
         if taken and os.fstat(descriptor).st_nlink:
             return descriptor

@@ -15,11 +15,25 @@ from pose.cli import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-COUNT_COLUMNS = frozenset((
-    "slice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "missed_slices", "slices", "n",
-    "needs_review", "slices_to_review", "prompted_slices", "masked_slices", "seed_patient", "failed", "failed_volumes",
-    "volumes",
-))  # fmt: skip
+COUNT_COLUMNS = frozenset(
+    (
+        "slice",
+        "ground_truth_voxels",
+        "predicted_voxels",
+        "false_positive_voxels",
+        "missed_slices",
+        "slices",
+        "n",
+        "needs_review",
+        "slices_to_review",
+        "prompted_slices",
+        "masked_slices",
+        "seed_patient",
+        "failed",
+        "failed_volumes",
+        "volumes",
+    )
+)
 
 
 def as_text(table: pd.DataFrame) -> str:

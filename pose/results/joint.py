@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pose.results import files
 from pose.files.atomic import temporary_beside
+from pose.results import files
 from pose.results.in_order import InOrder
 from pose.results.joint_block import LINE_END, JoinedBlock, Plan, cell, join_block
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
 from pose.results.result_set import metrics_table
-from pose.scores.statistics import describe, describe_known, unit_sums
 from pose.results.volume_block import blocks_of
 from pose.results.volume_list import Listing
+from pose.scores.statistics import describe, describe_known, unit_sums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,13 +87,16 @@ def write_joint_raw_data(path: Path, listing: Listing, left_out: Iterable[str], 
         overall = spool.described(workers)
     images = [one.image for one in listing.volumes]
     return Joint(
-        images, np.array([image not in left_out for image in images]), listing.failures, listing.prompts,
+        images,
+        np.array([image not in left_out for image in images]),
+        listing.failures,
+        listing.prompts,
         np.concatenate([block.sizes for block in blocks]),
         {metric: _together([block.described[metric] for block in blocks]) for metric in plan.metrics},
         overall,
         {metric: tuple(map(np.concatenate, zip(*(block.sums[metric] for block in blocks)))) for metric in plan.metrics},
         metrics_table(images, [values for block in blocks for values in block.volume_metrics]),
-    )  # fmt: skip
+    )
 
 
 def _slice_metrics(columns: Sequence[str]) -> list[str]:

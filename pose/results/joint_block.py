@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.scores.statistics import describe_each, unit_sums
 from pose.files.tables import COUNT_COLUMNS
 from pose.results.volume_block import Block, read_block
 from pose.results.volume_list import ListedVolume
+from pose.scores.statistics import describe_each, unit_sums
 
 LINE_END = os.linesep.encode("ascii")  # as pandas ends the lines of the other tables
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose.results import files
-from pose.files.atomic import failure_named, write_atomically
 from pose.cli import UserError, add_output_argument, named_folder
+from pose.files.atomic import failure_named, write_atomically
+from pose.results import files
 from pose.results.result_set import ResultSet, read_result_set
 
 if TYPE_CHECKING:
@@ -117,14 +117,23 @@ def check_subsets(subsets: Sequence[Subset], series: Sequence[Series]) -> None:
 def add_series_arguments(parser: argparse.ArgumentParser, subsets: bool = True) -> None:
     """Add which results are compared, and where tables and plots go."""
     parser.add_argument(
-        "-r", "--results_folder_path", type=named_folder, nargs="+", required=True, metavar="NAME=FOLDER",
+        "-r",
+        "--results_folder_path",
+        type=named_folder,
+        nargs="+",
+        required=True,
+        metavar="NAME=FOLDER",
         help="folders that hold a folder of results for each volume, ours or of the published code, with the name they "
         "are shown by (default: the folder's own); folders of the same name are taken together",
     )
     add_output_argument(parser)
     if subsets:
         parser.add_argument(
-            "--subsets", type=subset, nargs="+", default=[ALL], metavar="PREFIX",
+            "--subsets",
+            type=subset,
+            nargs="+",
+            default=[ALL],
+            metavar="PREFIX",
             help="all, and prefixes of image names: coronacases, radiopaedia, or NAME=PREFIX such as montgomery=MCUCXR "
             "(default: all)",
         )

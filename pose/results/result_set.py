@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pose.files.tables import COUNT_COLUMNS
 from pose.results import files
 from pose.results.in_order import processes
 from pose.results.prompts_saved import VolumePrompts
-from pose.files.tables import COUNT_COLUMNS
 from pose.results.volume_block import Block, blocks_of, read_block
 from pose.results.volume_list import ListedVolume, list_volumes, processes_for, volume_folders
 
@@ -84,9 +84,12 @@ def _joined(columns: Sequence[str], images: Sequence[str], blocks: list[Block]) 
     sizes = np.concatenate([block.sizes for block in blocks])
     parts = {"image": pd.Series(np.repeat(np.array(images, object), sizes), dtype=object)}
     for name in columns:
-        values = np.concatenate([
-            block.columns.pop(name) if name in block.columns else np.full(block.sizes.sum(), np.nan) for block in blocks
-        ])  # fmt: skip
+        values = np.concatenate(
+            [
+                block.columns.pop(name) if name in block.columns else np.full(block.sizes.sum(), np.nan)
+                for block in blocks
+            ]
+        )
         parts[name] = _counts(values) if name in COUNT_COLUMNS else values
     return pd.DataFrame(parts, copy=False)
 

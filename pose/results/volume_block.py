@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.results import files
 from pose.cli import UserError
-from pose.results.in_order import pieces_of
 from pose.files.tables import COUNT_COLUMNS
+from pose.results import files
+from pose.results.in_order import pieces_of
 from pose.results.volume_list import SLICE_COLUMNS, ListedVolume, plain_header, read_start
 
 # A block of volumes is cut at so many bytes of raw_data: its arrays fit the cache of a core.
@@ -93,7 +93,13 @@ def read_block(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
         UserError: a file is not what a run writes.
     """
     raw_data = [
-        _open(number, folder / one.image / one.listed.newest["raw_data"], one.size + 1, one.plain, "run" in one.listed.newest)
+        _open(
+            number,
+            folder / one.image / one.listed.newest["raw_data"],
+            one.size + 1,
+            one.plain,
+            "run" in one.listed.newest,
+        )
         for number, one in enumerate(volumes)
     ]
     parts = list(_read_parts(raw_data, _RAW_DATA))
@@ -154,10 +160,16 @@ def _read_together(files: Sequence[_File], kind: _Kind) -> _Part | None:
     try:
         # round_trip: the number that the digits stand for, to the last bit
         table = pd.read_csv(
-            io.BytesIO(body), header=None, names=header, index_col=False, encoding="ascii", float_precision="round_trip",
-            dtype={name: np.float64 if name in numbers else object for name in header}, keep_default_na=False,
+            io.BytesIO(body),
+            header=None,
+            names=header,
+            index_col=False,
+            encoding="ascii",
+            float_precision="round_trip",
+            dtype={name: np.float64 if name in numbers else object for name in header},
+            keep_default_na=False,
             na_values=dict.fromkeys(numbers, ""),
-        )  # fmt: skip
+        )
     except ValueError:
         return None
     columns = {name: table[name].to_numpy() for name in header}
@@ -205,9 +217,7 @@ def _read_carefully(file: _File, kind: _Kind) -> _Part:
     if repeated.any():
         raise UserError(f"{file.path}: {key} {table[key][repeated].iloc[0]} comes twice")
     columns = {
-        name: table[name].to_numpy(object)
-        if name in kind.words
-        else table[name].to_numpy(np.float64, na_value=np.nan)
+        name: table[name].to_numpy(object) if name in kind.words else table[name].to_numpy(np.float64, na_value=np.nan)
         for name in table
     }
     return _Part([file], np.array([len(table)]), columns, plain=False)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pose.results import files
 from pose.cli import UserError
+from pose.results import files
 from pose.results.in_order import InOrder, pieces_of
 from pose.results.prompts_saved import VolumePrompts, read_volume_prompts
 

@@ -15,10 +15,10 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from pose import results
-from pose.files.atomic import DiskFullError, remove_leftovers
-from pose.runs.case import Job
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
+from pose.files.atomic import DiskFullError, remove_leftovers
 from pose.files.locks import FolderBusyError, folder_lock
+from pose.runs.case import Job
 from pose.runs.resume import is_done
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ class Process(Protocol):
     """Segments one volume and writes its results."""
 
     def __call__(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
-        """Return the files written, by kind; ``less_memory`` asks for what needs less of it on the device, and more time."""
+        """Return the files written, by kind; ``less_memory`` asks for what needs less of it on the device, and more
+        time.
+        """
 
 
 @contextmanager
@@ -45,9 +47,12 @@ def for_all_volumes() -> Iterator[None]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], process: Process, made_from: Callable[[Job], dict[str, Any]], resume: bool = False,
+    jobs: Sequence[Job],
+    process: Process,
+    made_from: Callable[[Job], dict[str, Any]],
+    resume: bool = False,
     record_failures: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """Process one volume after another; one that fails does not stop the rest, and leaves a manifest that says so.
 
     A volume on which another run is at work is put off to the end, and then waited for.
@@ -117,7 +122,12 @@ class _Batch:
     """The volumes of a run, and what became of them."""
 
     def __init__(
-        self, count: int, process: Process, made_from: Callable[[Job], dict[str, Any]], resume: bool, record_failures: bool
+        self,
+        count: int,
+        process: Process,
+        made_from: Callable[[Job], dict[str, Any]],
+        resume: bool,
+        record_failures: bool,
     ):
         self.seconds: list[float] = []
         self.skipped = 0
@@ -168,7 +178,9 @@ class _Batch:
         left = ""
         if self.seconds:
             minutes = sum(self.seconds) / len(self.seconds) * (self._count - number + 1) / 60
-            left = f", {minutes:.0f} min left if the others take as long" if minutes >= 1 else ", less than a minute left"
+            left = (
+                f", {minutes:.0f} min left if the others take as long" if minutes >= 1 else ", less than a minute left"
+            )
         logger.info("volume %d of %d: %s%s", number, self._count, job.name, left)
 
     def _with_second_try(self, job: Job, made_from: dict[str, Any]) -> dict[str, Path]:

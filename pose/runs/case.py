@@ -1,4 +1,6 @@
-"""One volume of the command line: its files, ground truth and grey slices, where its results go, and prompts given for it."""
+"""One volume of the command line: its files, ground truth and grey slices, where its results go, and prompts given for
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from pose.cli import UserError
-from pose.scans.intensity import GreySlices, intensity_from_arguments
 from pose.prompts.prompt import Prompt, check_prompts, prompt_from_arguments, prompts_from_mask, read_prompts
+from pose.scans.intensity import GreySlices, intensity_from_arguments
 from pose.scans.volume import Volume, read_mask, read_volume, stem_of
 
 logger = logging.getLogger(__name__)
@@ -21,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One volume of the command line: its files, the prompts for it if they come from a file, and where its results go."""
+    """One volume of the command line: its files, the prompts for it if they come from a file, and where its
+    results go.
+    """
 
     image_path: Path
     masks_path: Path | None
@@ -72,7 +76,8 @@ class Case:
         """
         if self.truth is None:
             raise UserError(
-                f"{self.job.image_path}: no prompt; give --masks_file_path, --prompt_file_path, or --slice with --point or --box"
+                f"{self.job.image_path}: no prompt; give --masks_file_path, --prompt_file_path, or --slice with "
+                "--point or --box"
             )
         return self.truth
 
@@ -108,14 +113,14 @@ def plan_jobs(arguments: argparse.Namespace, results_name: str) -> list[Job]:
         if folder in jobs:
             raise UserError(f"{image}: has the same name as {jobs[folder].image_path}; both would write to {folder}")
         prompts_path = prompts[index] if len(prompts) > 1 else prompts[0]
-        jobs[folder] = Job(
-            image, masks[index] if masks else None, folder, root.parent / "debug" / name, prompts_path
-        )
+        jobs[folder] = Job(image, masks[index] if masks else None, folder, root.parent / "debug" / name, prompts_path)
     return list(jobs.values())
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a folder of results can be called so, one that is found again: a hidden one is left out of tables."""
+    """Tell whether a folder of results can be called so, one that is found again: a hidden one is left out of
+    tables.
+    """
     return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
 
 
@@ -188,7 +193,8 @@ def usable_prompts(prompts: Sequence[Prompt], kinds: frozenset[str], model: str)
         if not any(there and kind in kinds for kind, there in given.items()):
             advice = "; add --use_bounding_box, or give --box" if "points" not in kinds else ""
             raise UserError(
-                f"slice {prompt.slice}, object {prompt.object_id}: {model} takes {' and '.join(sorted(kinds))} only, the "
+                f"slice {prompt.slice}, object {prompt.object_id}: {model} takes {' and '.join(sorted(kinds))} "
+                "only, the "
                 f"prompt has none{advice}"
             )
         if "points" in unused:

@@ -121,8 +121,12 @@ def crop_volume(how: str, grey: GreyStack, prompts: Sequence[Prompt] = ()) -> Cr
     top, left, bottom, right = crop.box
     logger.info(
         "the model sees rows %d to %d and columns %d to %d, %.0f %% of the frame",
-        top, bottom, left, right, 100 * crop.share,
-    )  # fmt: skip
+        top,
+        bottom,
+        left,
+        right,
+        100 * crop.share,
+    )
     return crop
 
 

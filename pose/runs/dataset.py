@@ -110,10 +110,19 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     if "images" not in given:
         raise UserError("images: missing; where the scans are, such as data/{name}_ct.nii.gz")
     readers = {
-        "images": _pattern, "masks": _pattern, "prompts": _pattern, "exclude": _words, "convert": _truth,
-        "swap_axes": _truth, "window": _windows, "flags": _flags, "seed": _seed, "batch_size": _count, "threads": _count,
+        "images": _pattern,
+        "masks": _pattern,
+        "prompts": _pattern,
+        "exclude": _words,
+        "convert": _truth,
+        "swap_axes": _truth,
+        "window": _windows,
+        "flags": _flags,
+        "seed": _seed,
+        "batch_size": _count,
+        "threads": _count,
         "gpu": _count,
-    }  # fmt: skip
+    }
     settings = Settings(**{key: readers.get(key, _text)(key, value) for key, value in given.items()})
     least = {"batch_size": 1, "threads": 1}
     for key, number in least.items():
@@ -122,11 +131,15 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     if settings.script not in SCRIPTS:
         raise UserError(f"script: {settings.script} is none of {', '.join(SCRIPTS)}")
     if settings.convert and not settings.images.lower().endswith(NIFTI):
-        raise UserError(f"images: {settings.images} is no NIfTI, of which working data could be made; set convert: false")
+        raise UserError(
+            f"images: {settings.images} is no NIfTI, of which working data could be made; set convert: false"
+        )
     if settings.seed and settings.script != "process_video":
         raise UserError(f"seed: {settings.script} has no use for a seed; it is for process_video")
     if settings.seed and settings.prompts:
-        raise UserError(f"prompts: {settings.prompts}: not together with a seed, whose prompt serves the whole data set")
+        raise UserError(
+            f"prompts: {settings.prompts}: not together with a seed, whose prompt serves the whole data set"
+        )
     return settings
 
 
@@ -134,7 +147,8 @@ def find_volumes(settings: Settings) -> list[Volume]:
     """Return the volumes whose images are there, in the order of their names; batches are not given out yet.
 
     Raises:
-        UserError: there is none, a name is none for a folder, or files that belong to images are missing: all are named.
+        UserError: there is none, a name is none for a folder, or files that belong to images are missing: all are
+            named.
     """
     looking = re.compile(
         "(?P<name>[^/]+)".join(map(re.escape, settings.images.split(NAME, 1))).replace(re.escape(NAME), "(?P=name)")

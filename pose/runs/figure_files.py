@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pose.files.atomic import failure_named
 from pose.cli import UserError
-from pose.prompts.prompt import Prompt
 from pose.figures.upright import Turn, turn_by, upright
+from pose.files.atomic import failure_named
+from pose.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     from pose.runs.case import Case
@@ -161,13 +161,20 @@ def gif_of(
     from pose.figures.animation import predictions_gif
 
     return predictions_gif(
-        case.grey, labels, slices, prompts=prompts, filled=arguments.gif == "filled", turn=turn_of(case, arguments),
+        case.grey,
+        labels,
+        slices,
+        prompts=prompts,
+        filled=arguments.gif == "filled",
+        turn=turn_of(case, arguments),
         spacing_mm=case.volume.spacing_mm,
-    )  # fmt: skip
+    )
 
 
 def turn_of(case: Case, arguments: argparse.Namespace) -> Turn:
-    """Return how pictures are turned: as the command line says or, where it does not, upright by the scan's geometry."""
+    """Return how pictures are turned: as the command line says or, where it does not, upright by the scan's
+    geometry.
+    """
     if arguments.rotate is None and arguments.flip is None:
         return upright(case.volume)
     return turn_by(arguments.rotate or 0, arguments.flip or "none")

@@ -16,8 +16,8 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 def claim_gpu(folder: Path | None = None) -> str | None:
     """Let this process see one GPU, the first on which the fewest others claim to be; call it before torch is imported.
 
-    The claim is a lock that ends with the process. Where a scheduler has chosen already, or there is but one, nothing is
-    done.
+    The claim is a lock that ends with the process. Where a scheduler has chosen already, or there is but one, nothing
+    is done.
 
     Args:
         folder: where the locks are, the same for all processes of the machine (default: that of temporary files).
@@ -41,7 +41,9 @@ def claim_gpu(folder: Path | None = None) -> str | None:
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use: those that ``CUDA_VISIBLE_DEVICES`` names, or all that nvidia-smi does."""
+    """Return the GPUs that this process may use: those that ``CUDA_VISIBLE_DEVICES`` names, or all that nvidia-smi
+    does.
+    """
     if VISIBLE in os.environ:
         return [one for one in os.environ[VISIBLE].split(",") if one]
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]

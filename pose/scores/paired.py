@@ -51,9 +51,7 @@ class Pairs:
         return self.table[finite]
 
 
-def pair_up(
-    first: pd.DataFrame, second: pd.DataFrame, key: list[str], metric: str, names: tuple[str, str]
-) -> Pairs:
+def pair_up(first: pd.DataFrame, second: pd.DataFrame, key: list[str], metric: str, names: tuple[str, str]) -> Pairs:
     """Pair the rows of two tables that have the same ``key``, image and slice or image alone; none is ever shifted.
 
     Args:
@@ -107,12 +105,17 @@ def paired_test(first: np.ndarray, second: np.ndarray) -> dict[str, float | int 
     difference = second - first
     n = difference.size
     found: dict[str, float | int | str] = {
-        "n": n, "identical": int(np.count_nonzero(difference == 0)),
-        **{f"mean_{name}": values.mean() if n else math.nan for name, values in
-           (("first", first), ("second", second), ("difference", difference))},
-        **dict.fromkeys(("t", "t_p", "wilcoxon", "wilcoxon_p"), math.nan), "wilcoxon_method": "",
-        "cohen_dz": math.nan, "rank_biserial": math.nan,
-    }  # fmt: skip
+        "n": n,
+        "identical": int(np.count_nonzero(difference == 0)),
+        **{
+            f"mean_{name}": values.mean() if n else math.nan
+            for name, values in (("first", first), ("second", second), ("difference", difference))
+        },
+        **dict.fromkeys(("t", "t_p", "wilcoxon", "wilcoxon_p"), math.nan),
+        "wilcoxon_method": "",
+        "cohen_dz": math.nan,
+        "rank_biserial": math.nan,
+    }
     if n < 2 or not difference.any():
         return found
     return {**found, **_t_test(difference), **_signed_rank_test(difference[difference != 0])}
@@ -142,9 +145,11 @@ def _signed_rank_test(difference: np.ndarray) -> dict[str, float | str]:
     ranks = stats.rankdata(size)
     rank_biserial = (ranks * np.sign(difference)).sum() / ranks.sum()
     return {
-        "wilcoxon": float(test.statistic), "wilcoxon_p": float(test.pvalue), "wilcoxon_method": name,
+        "wilcoxon": float(test.statistic),
+        "wilcoxon_p": float(test.pvalue),
+        "wilcoxon_method": name,
         "rank_biserial": float(rank_biserial),
-    }  # fmt: skip
+    }
 
 
 def difference_intervals(pairs: pd.DataFrame, units: np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float]:

@@ -117,9 +117,7 @@ def _quantiles_of_ordered(table: np.ndarray, places: np.ndarray) -> np.ndarray:
         return np.where(low == high, low, low + (high - low) * (places % 1))
 
 
-def bootstrap_means(
-    sums: np.ndarray, counts: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED
-) -> np.ndarray:
+def bootstrap_means(sums: np.ndarray, counts: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
     """Return the mean over all slices of each of ``resamples`` draws of as many units as there are, with replacement.
 
     The units are what is independent: volumes, each of which brings all its slices along. With one value for a

@@ -145,9 +145,7 @@ def _lowered_from_afar(squared: np.ndarray, source: Surface, target: Surface, sp
     return squared
 
 
-def _lower(
-    squared: np.ndarray, source: Surface, span: tuple[int, int], gaps: np.ndarray, in_plane: np.ndarray
-) -> None:
+def _lower(squared: np.ndarray, source: Surface, span: tuple[int, int], gaps: np.ndarray, in_plane: np.ndarray) -> None:
     """Lower the squared distances of the slices of ``span`` by a target slice, ``gaps`` (squared) away from each."""
     starts = source.starts[span[0] : span[1] + 1]
     part = slice(starts[0], starts[-1])

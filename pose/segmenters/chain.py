@@ -12,7 +12,6 @@ import numpy as np
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.scans.intensity import GreyStack
-from pose.segmenters.protocols import Prediction, SlicePredictions, SliceSegmenter
 from pose.segmenters.grey_levels import LOG_ODDS_LIMIT, GreyLevels, learn_grey_levels
 from pose.segmenters.mask_parts import (
     box_around,
@@ -24,6 +23,7 @@ from pose.segmenters.mask_parts import (
     stretched_box,
     widened,
 )
+from pose.segmenters.protocols import Prediction, SlicePredictions, SliceSegmenter
 
 SMALLEST_REACH = 4  # pixels
 PROMPTED_REACH = 3  # pixels that grey levels may add round the network's mask on a prompted slice
@@ -51,7 +51,8 @@ class ChainSettings:
     """How a chain decides.
 
     Attributes:
-        reach: how far a mask may move from slice to slice, as a share of the square root of its area; at least 4 pixels.
+        reach: how far a mask may move from slice to slice, as a share of the square root of its area; at least 4
+            pixels.
         separation: the share of pixels (0.5 to 1) that grey levels alone must put on the right side, on the prompted
             slice, for the boxes to follow them.
         inertia: mean log-odds that the pixels gained by moving a side of the box must have, where grey levels alone do
@@ -90,20 +91,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each of :class:`ChainSettings`."""
     default = ChainSettings()
     group = parser.add_argument_group("chain", "how --method chain carries an object; the rules stand below")
-    group.add_argument("--chain_reach", type=float, default=default.reach, metavar="SHARE",
-        help="how far a mask may move a slice, as a share of the root of its area (default: %(default)s)")  # fmt: skip
-    group.add_argument("--chain_separation", type=float, default=default.separation, metavar="SHARE",
-        help="share of pixels that grey levels must tell apart to give the boxes (default: %(default)s)")  # fmt: skip
-    group.add_argument("--chain_inertia", type=float, default=default.inertia, metavar="LOG_ODDS",
-        help="evidence that moving a side of a box needs where they do not (default: %(default)s)")  # fmt: skip
-    group.add_argument("--chain_margin", type=int, default=default.margin, metavar="PIXELS",
-        help="widen every box on each side before the network sees it (default: %(default)s)")  # fmt: skip
-    group.add_argument("--chain_evidence_weight", type=float, default=default.evidence_weight, metavar="WEIGHT",
-        help="weight of grey levels against the network, 0 for none (default: %(default)s)")  # fmt: skip
-    group.add_argument("--chain_end_evidence", type=float, default=default.end_evidence, metavar="LOG_ODDS",
-        help="mean evidence of a mask below which the object has ended (default: %(default)s)")  # fmt: skip
-    group.add_argument("--chain_smallest_area", type=int, default=default.smallest_area, metavar="PIXELS",
-        help="area below which the object has ended (default: %(default)s)")  # fmt: skip
+    group.add_argument(
+        "--chain_reach",
+        type=float,
+        default=default.reach,
+        metavar="SHARE",
+        help="how far a mask may move a slice, as a share of the root of its area (default: %(default)s)",
+    )
+    group.add_argument(
+        "--chain_separation",
+        type=float,
+        default=default.separation,
+        metavar="SHARE",
+        help="share of pixels that grey levels must tell apart to give the boxes (default: %(default)s)",
+    )
+    group.add_argument(
+        "--chain_inertia",
+        type=float,
+        default=default.inertia,
+        metavar="LOG_ODDS",
+        help="evidence that moving a side of a box needs where they do not (default: %(default)s)",
+    )
+    group.add_argument(
+        "--chain_margin",
+        type=int,
+        default=default.margin,
+        metavar="PIXELS",
+        help="widen every box on each side before the network sees it (default: %(default)s)",
+    )
+    group.add_argument(
+        "--chain_evidence_weight",
+        type=float,
+        default=default.evidence_weight,
+        metavar="WEIGHT",
+        help="weight of grey levels against the network, 0 for none (default: %(default)s)",
+    )
+    group.add_argument(
+        "--chain_end_evidence",
+        type=float,
+        default=default.end_evidence,
+        metavar="LOG_ODDS",
+        help="mean evidence of a mask below which the object has ended (default: %(default)s)",
+    )
+    group.add_argument(
+        "--chain_smallest_area",
+        type=int,
+        default=default.smallest_area,
+        metavar="PIXELS",
+        help="area below which the object has ended (default: %(default)s)",
+    )
 
 
 def describe_rules() -> str:

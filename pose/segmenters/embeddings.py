@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
 from pose.cli import UserError
+from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
 
 # part of every name: raise it where slices are prepared or tensors are stored in another way
 FORMAT_VERSION = 1
@@ -129,8 +129,10 @@ class EmbeddingsCache:
             self._may_write = False
             logger.warning(
                 "--embeddings_cache %s: a slice takes %.3g GB, nothing is kept within %.3g GB",
-                self.folder, len(content) / 1e9, self.limit_bytes / 1e9,
-            )  # fmt: skip
+                self.folder,
+                len(content) / 1e9,
+                self.limit_bytes / 1e9,
+            )
             return
         try:
             write_atomically(path, lambda part: part.write_bytes(content))

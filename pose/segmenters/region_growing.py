@@ -12,8 +12,8 @@ import numpy as np
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.scans.intensity import GreyStack
-from pose.segmenters.protocols import Prediction, SlicePredictions
 from pose.segmenters.connected import PackedMask, connected_to_seeds
+from pose.segmenters.protocols import Prediction, SlicePredictions
 
 BOX_SURROUNDINGS = 5  # pixels round a box that show what the object is not
 
@@ -52,12 +52,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each of :class:`RegionGrowingSettings`."""
     default = RegionGrowingSettings()
     group = parser.add_argument_group("region growing", "how --method region_growing finds an object")
-    group.add_argument("--growing_levels", type=int, nargs=2, metavar=("FIRST", "LAST"),
-        help="grey levels of the object, 0 to 255 (default: learnt from the prompted slice)")  # fmt: skip
-    group.add_argument("--growing_opening", type=int, default=default.opening, metavar="PIXELS",
-        help="cut bridges up to about twice as wide (default: %(default)s)")  # fmt: skip
-    group.add_argument("--growing_largest_hole", type=float, default=default.largest_hole, metavar="SHARE",
-        help="fill holes of a slice up to this share of the object's area (default: %(default)s)")  # fmt: skip
+    group.add_argument(
+        "--growing_levels",
+        type=int,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="grey levels of the object, 0 to 255 (default: learnt from the prompted slice)",
+    )
+    group.add_argument(
+        "--growing_opening",
+        type=int,
+        default=default.opening,
+        metavar="PIXELS",
+        help="cut bridges up to about twice as wide (default: %(default)s)",
+    )
+    group.add_argument(
+        "--growing_largest_hole",
+        type=float,
+        default=default.largest_hole,
+        metavar="SHARE",
+        help="fill holes of a slice up to this share of the object's area (default: %(default)s)",
+    )
     group.add_argument("--growing_outside_air", action="store_true", help="let the air outside the body be an object")
 
 

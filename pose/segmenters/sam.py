@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pose.segmenters.models import ModelSpec, fill_weights, load_weights
 from pose.prompts.prompt import Prompt
-from pose.segmenters.protocols import Prediction
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
+from pose.segmenters.models import ModelSpec, fill_weights, load_weights
+from pose.segmenters.protocols import Prediction
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
 from pose.segmenters.torchvision_import import import_torchvision
 

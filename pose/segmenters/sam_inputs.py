@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def point_arrays(prompt: Prompt) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return (n, 2) float32 points as (x, y) and their (n,) int32 labels, 1 inside the object and 0 outside; or None, None."""
+    """Return (n, 2) float32 points as (x, y) and their (n,) int32 labels, 1 inside the object and 0 outside; or None,
+    None.
+    """
     points = [*prompt.positive_points, *prompt.negative_points]
     if not points:
         return None, None
@@ -62,8 +64,8 @@ def mask_logits(mask: np.ndarray, size: int, keep_aspect: bool) -> np.ndarray:
 def predict_with(predictor, prompt: Prompt, mask_input: np.ndarray | None, multimask_output: bool) -> Prediction:
     """Call ``predict`` of SAM's or SAM 2's image predictor; both have the same signature.
 
-    A prompt that is a mask alone gives the mask as logits together with the box round it: SAM hardly follows logits alone.
-    With ``multimask_output`` the best of three masks by score is returned, as in the paper.
+    A prompt that is a mask alone gives the mask as logits together with the box round it: SAM hardly follows logits
+    alone. With ``multimask_output`` the best of three masks by score is returned, as in the paper.
     """
     coordinates, labels = point_arrays(prompt)
     box = box_array(prompt)

@@ -1,4 +1,6 @@
-"""Slice by slice: every slice is segmented from prompts of its own, and one place that knows which model is which class."""
+"""Slice by slice: every slice is segmented from prompts of its own, and one place that knows which model is which
+class.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +55,7 @@ def segment_slices(
 
 
 def build_slice_segmenter(
-    spec: ModelSpec,
-    checkpoint: Path,
-    device: torch.device,
-    precision: str,
-    embeddings: EmbeddingsCache | None = None,
+    spec: ModelSpec, checkpoint: Path, device: torch.device, precision: str, embeddings: EmbeddingsCache | None = None
 ) -> SliceSegmenter:
     """Load the model that ``spec`` names, with the weights in ``checkpoint``, onto ``device``.
 

@@ -1,4 +1,6 @@
-"""Importing torchvision, which sam2, segment-anything and timm need, also where it does not fit the torch that is there."""
+"""Importing torchvision, which sam2, segment-anything and timm need, also where it does not fit the torch that is
+there.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def import_torchvision() -> None:
 
 
 def _non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
-    """Greedy non-maximum suppression: indices of the boxes kept, best score first; boxes are (n, 4) as x0, y0, x1, y1."""
+    """Greedy non-maximum suppression: indices of the boxes kept, best score first; boxes are (n, 4) as x0, y0,
+    x1, y1.
+    """
     import torch
 
     order = scores.argsort(descending=True)

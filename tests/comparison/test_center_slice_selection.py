@@ -34,8 +34,20 @@ def test_choices_and_curve(folder, capsys):
     out = folder / "out"
     assert run("-r", folder / "SAM", folder / "old", "--bins", 2, "--output_folder_path", out) == 0
     choices = pd.read_csv(out / "center_slice_selection_volumes.csv")
-    names = ["results", "image", "masked_slices", "best_slice", "best_place", "best_value", "centre_slice",
-             "centre_place", "centre_value", "largest_slice", "largest_place", "largest_value"]  # fmt: skip
+    names = [
+        "results",
+        "image",
+        "masked_slices",
+        "best_slice",
+        "best_place",
+        "best_value",
+        "centre_slice",
+        "centre_place",
+        "centre_value",
+        "largest_slice",
+        "largest_place",
+        "largest_value",
+    ]
     assert choices.columns.tolist() == names
     rows = choices.astype(object).where(choices.notna(), None).to_numpy().tolist()
     # of slices 3 and 5 of equal Dice, equally far from the middle, the first; of b's largest slices the first
@@ -44,8 +56,11 @@ def test_choices_and_curve(folder, capsys):
     assert rows[2] == ["old", "image_a", 3, 3, 1.0, pytest.approx(6 / 7), 2, 0.5, 0.4, None, None, None]
     curve = pd.read_csv(out / "center_slice_selection.csv")
     assert curve[["results", "place_from", "place_to", "slices", "volumes"]].to_numpy().tolist() == [
-        ["SAM", 0.0, 0.5, 4, 2], ["SAM", 0.5, 1.0, 5, 2], ["old", 0.0, 0.5, 1, 1], ["old", 0.5, 1.0, 2, 1],
-    ]  # fmt: skip
+        ["SAM", 0.0, 0.5, 4, 2],
+        ["SAM", 0.5, 1.0, 5, 2],
+        ["old", 0.0, 0.5, 1, 1],
+        ["old", 0.5, 1.0, 2, 1],
+    ]
     assert curve.loc[1, ["q1", "median", "q3", "mean"]].tolist() == pytest.approx([0.6, 0.7, 0.8, 0.68])
     printed = capsys.readouterr().out
     assert "SAM: volumes left out with fewer than 3 masked slices: 1" in printed

@@ -22,8 +22,12 @@ def run(*arguments) -> int:
 @pytest.fixture
 def folder(tmp_path):
     inf = float("inf")
-    write_run(tmp_path / "SAM" / "coronacases_001", [None, 0.0, 0.8, 0.9, 0.9],
-              columns={"hd95_mm": [None, inf, 2, 1, 3]}, volume_metrics={"volume_dice": 0.85})  # fmt: skip
+    write_run(
+        tmp_path / "SAM" / "coronacases_001",
+        [None, 0.0, 0.8, 0.9, 0.9],
+        columns={"hd95_mm": [None, inf, 2, 1, 3]},
+        volume_metrics={"volume_dice": 0.85},
+    )
     write_run(tmp_path / "SAM" / "radiopaedia_1", [0.6, 0.7], volume_metrics={"volume_dice": 0.65})
     write_run(tmp_path / "SAM 2" / "coronacases_001", [None, 0.5, 0.9, 0.95, None], volume_metrics={"volume_dice": 0.9})
     results.write_failure(tmp_path / "SAM 2" / "radiopaedia_1", "out of memory", {})
@@ -32,8 +36,22 @@ def folder(tmp_path):
 
 def test_every_slice_counts_and_failures_are_told(folder, capsys):
     out = folder / "out"
-    assert run("-r", folder / "SAM", folder / "SAM 2", "--subsets", "all", "radiopaedia",
-               "--metrics", "dice", "volume_dice", "--output_folder_path", out) == 0  # fmt: skip
+    assert (
+        run(
+            "-r",
+            folder / "SAM",
+            folder / "SAM 2",
+            "--subsets",
+            "all",
+            "radiopaedia",
+            "--metrics",
+            "dice",
+            "volume_dice",
+            "--output_folder_path",
+            out,
+        )
+        == 0
+    )
     table = pd.read_csv(out / "comparison_boxplot.csv")
     counts = ["metric", "subset", "results", "volumes", "failed_volumes", "undefined", "zero", "infinite", "n"]
     assert table[counts].to_numpy().tolist() == [
@@ -88,8 +106,10 @@ def test_mistakes(folder, capsys, arguments, message):
 def test_the_published_results(real_data, tmp_path):
     published = real_data / "published_results" / "2-coronacases"
     volumes = [f"coronacases_{number:03d}" for number in range(1, 11)]
-    assert run("-r", f"SAM={published}", "--subsets", "all", "coronacases", *volumes,
-               "--output_folder_path", tmp_path) == 0  # fmt: skip
+    assert (
+        run("-r", f"SAM={published}", "--subsets", "all", "coronacases", *volumes, "--output_folder_path", tmp_path)
+        == 0
+    )
     table = pd.read_csv(tmp_path / "comparison_boxplot.csv").set_index(["metric", "subset"])
     stated = {"min": "min", "max": "max", "avg": "mean", "std": "std"}
     joint_results = pd.read_csv(next(published.glob("joint_results_*.csv"))).set_index("image")

@@ -23,12 +23,20 @@ def run(*arguments) -> int:
 @pytest.fixture
 def folder(tmp_path):
     """Two volumes of 5 and 4 mm a slice; on slice 0 of the first is a false positive."""
-    write_run(tmp_path / "SAM" / "a", [0.0, None, 0.6, 0.8, 1.0, 0.9], prompted=[4], spacing_mm=[1, 1, 5.0],
-              columns={"ground_truth_voxels": [0, 0, 9, 9, 9, 9]})  # fmt: skip
+    write_run(
+        tmp_path / "SAM" / "a",
+        [0.0, None, 0.6, 0.8, 1.0, 0.9],
+        prompted=[4],
+        spacing_mm=[1, 1, 5.0],
+        columns={"ground_truth_voxels": [0, 0, 9, 9, 9, 9]},
+    )
     write_run(tmp_path / "SAM" / "b", [0.9, 0.7, 0.5], prompted=[0, 0], spacing_mm=[1, 1, 4])
-    write_run(tmp_path / "SAM" / "seeded", [0.9, 0.7], spacing_mm=[1, 1, 4], manifest={
-        "seed": {"seed_patient": False, "seeds": [{"slice_sha256": "0" * 64}]},
-    })  # fmt: skip
+    write_run(
+        tmp_path / "SAM" / "seeded",
+        [0.9, 0.7],
+        spacing_mm=[1, 1, 4],
+        manifest={"seed": {"seed_patient": False, "seeds": [{"slice_sha256": "0" * 64}]}},
+    )
     write_run(tmp_path / "SAM" / "slicewise", [0.9, 0.7], prompted=[0, 1], spacing_mm=[1, 1, 4])
     write_run(tmp_path / "SAM" / "no_truth", [None, None], prompted=[0], spacing_mm=[1, 1, 4])
     return tmp_path
@@ -48,13 +56,20 @@ def test_bins_with_and_without_the_sign(folder, capsys):
     assert pooled.loc[2, ["mean_low", "mean_high"]].isna().all()
     signed = pd.read_csv(out / "error_by_distance_signed.csv")
     assert signed[names].to_numpy().tolist() == [
-        [-20, -10, 1, 1, 1], [-10, 0, 2, 1, 0], [0, 0, 2, 2, 0], [0, 10, 3, 2, 0],
-    ]  # fmt: skip
+        [-20, -10, 1, 1, 1],
+        [-10, 0, 2, 1, 0],
+        [0, 0, 2, 2, 0],
+        [0, 10, 3, 2, 0],
+    ]
     assert signed["mean"].tolist() == pytest.approx([0, 0.7, 0.95, 0.7])
     volumes = pd.read_csv(out / "error_by_distance_volumes.csv")
     assert volumes[["image", "to_mm", "slices"]].to_numpy().tolist() == [
-        ["a", 0, 1], ["a", 10, 3], ["a", 20, 1], ["b", 0, 1], ["b", 10, 2],
-    ]  # fmt: skip
+        ["a", 0, 1],
+        ["a", 10, 3],
+        ["a", 20, 1],
+        ["b", 0, 1],
+        ["b", 10, 2],
+    ]
     assert volumes["mean"].tolist() == pytest.approx([1.0, 2.3 / 3, 0.0, 0.9, 0.6])
     printed = capsys.readouterr().out
     for reason, image in (
@@ -125,8 +140,19 @@ def test_the_largest_slice_by_its_voxels(tmp_path):
     paths = write_run(tmp_path / "r" / "a", [0.0, 0.5, 0.6], columns={"ground_truth_voxels": [0, 4, 9]})
     paths["sam_prompts"].unlink()
     for where, mean in (("largest", [0.25, 0.6]), ("centre", [0.25, 0.6])):
-        assert run("-r", tmp_path / "r", "--prompted_slice", where, "--slice_spacing_mm", 1,
-                   "--output_folder_path", tmp_path / "out") == 0  # fmt: skip
+        assert (
+            run(
+                "-r",
+                tmp_path / "r",
+                "--prompted_slice",
+                where,
+                "--slice_spacing_mm",
+                1,
+                "--output_folder_path",
+                tmp_path / "out",
+            )
+            == 0
+        )
         assert pd.read_csv(tmp_path / "out" / "error_by_distance_signed.csv")["mean"].tolist() == mean
 
 
@@ -149,8 +175,12 @@ def test_files_that_say_something_else(tmp_path, capsys, spacing, prompts, messa
 
 def test_a_run_of_process_video(tmp_path):
     image, masks = write_two_blocks(tmp_path)
-    assert run_main(process_video.main, ["-i", str(image), "-m", str(masks), "--swap_axes", "-w", "--method",
-                    "region_growing"]) == 0  # fmt: skip
+    assert (
+        run_main(
+            process_video.main, ["-i", str(image), "-m", str(masks), "--swap_axes", "-w", "--method", "region_growing"]
+        )
+        == 0
+    )
     assert run("-r", tmp_path / "results_video", "--bin_mm", 3, "--output_folder_path", tmp_path / "out") == 0
     signed = pd.read_csv(tmp_path / "out" / "error_by_distance_signed.csv")
     # slices 2 to 5 of 3 mm, the prompt on 4
@@ -160,8 +190,10 @@ def test_a_run_of_process_video(tmp_path):
 
 def test_the_published_results(real_data, tmp_path):
     published = real_data / "published_results" / "2-coronacases"
-    assert run("-r", published, "--prompted_slice", "centre", "--slice_spacing_mm", 1,
-               "--output_folder_path", tmp_path) == 0  # fmt: skip
+    assert (
+        run("-r", published, "--prompted_slice", "centre", "--slice_spacing_mm", 1, "--output_folder_path", tmp_path)
+        == 0
+    )
     with next(published.glob("joint_raw_data_*.csv")).open() as file:
         scored = [(row["image"], int(row["slice"]), float(row["dice"])) for row in csv.DictReader(file) if row["dice"]]
     slices: dict[str, list[int]] = {}

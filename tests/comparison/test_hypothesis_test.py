@@ -23,13 +23,17 @@ def write_set(folder, volumes, volume_metrics=None):
             folder / image,
             rows=[{"slice": index, "jaccard": value, "dice": value} for index, value in enumerate(values)],
             volume_metrics=volume_metrics and volume_metrics[image],
-            prompts_json={}, manifest={}, stamp="2026-11-23_10-20-30",
-        )  # fmt: skip
+            prompts_json={},
+            manifest={},
+            stamp="2026-11-23_10-20-30",
+        )
     return folder
 
 
 def simulated(generator, volumes, effect, shift=0.0):
-    """Return two sets of volumes of 20 slices: the second is higher by ``effect``, and by chance differs with volumes."""
+    """Return two sets of volumes of 20 slices: the second is higher by ``effect``, and by chance differs with
+    volumes.
+    """
     base = {f"case_{number:02}": generator.uniform(0.5, 0.8, 20) for number in range(volumes)}
     other = {
         image: values + effect + generator.normal(0, shift or 1e-4) + generator.normal(0, 0.01, 20)
@@ -42,7 +46,9 @@ def run(tmp_path, *flags):
     first, second = tmp_path / "first", tmp_path / "second"
     command = ["-r", f"SAM={first}", f"SAM 2={second}", "-o", str(tmp_path / "out"), "--resamples", "500", *flags]
     assert hypothesis_test.main(command) == 0
-    return pd.read_csv(tmp_path / "out" / "hypothesis_test.csv"), pd.read_csv(tmp_path / "out" / "hypothesis_test_left_out.csv")
+    return pd.read_csv(tmp_path / "out" / "hypothesis_test.csv"), pd.read_csv(
+        tmp_path / "out" / "hypothesis_test_left_out.csv"
+    )
 
 
 def test_a_known_difference_as_scipy_finds_it(tmp_path, capsys):
@@ -64,7 +70,9 @@ def test_a_known_difference_as_scipy_finds_it(tmp_path, capsys):
     assert len(left_out) == 0
     out = capsys.readouterr().out
     assert "all, dice: SAM 2 is higher than SAM by 0.0" in out
-    assert "Over volumes the difference is significant at 0.05 (t-test p < 0.001, Wilcoxon p < 0.001 (exact), after" in out
+    assert (
+        "Over volumes the difference is significant at 0.05 (t-test p < 0.001, Wilcoxon p < 0.001 (exact), after" in out
+    )
     with Image.open(tmp_path / "out" / "hypothesis_test.png") as picture:
         assert picture.size[0] == int(160 / 25.4 * 200)
     assert (tmp_path / "out" / "hypothesis_test.pdf").is_file()
@@ -107,15 +115,23 @@ def test_rows_without_a_partner_or_a_value(tmp_path, capsys):
 
 def test_metrics_of_whole_volumes_and_holm_over_data_sets(tmp_path):
     generator = np.random.default_rng(3)
-    metrics = [{f"{kind}_{n}": {"volume_dice": generator.random(), "volume_hd95_mm": math.inf if n == 0 else n}
-                for kind in ("corona", "radio") for n in range(7)} for _ in range(2)]  # fmt: skip
+    metrics = [
+        {
+            f"{kind}_{n}": {"volume_dice": generator.random(), "volume_hd95_mm": math.inf if n == 0 else n}
+            for kind in ("corona", "radio")
+            for n in range(7)
+        }
+        for _ in range(2)
+    ]
     for name, values in zip(("first", "second"), metrics, strict=True):
         write_set(tmp_path / name, {image: [0.5] for image in values}, values)
     table, left_out = run(tmp_path, "--metrics", "volume_dice", "volume_hd95_mm", "--images", "corona*", "radio*")
     assert table[["data_set", "metric", "level", "n", "infinite"]].values.tolist() == [
-        ["corona", "volume_dice", "volume", 7, 0], ["corona", "volume_hd95_mm", "volume", 6, 1],
-        ["radio", "volume_dice", "volume", 7, 0], ["radio", "volume_hd95_mm", "volume", 6, 1],
-    ]  # fmt: skip
+        ["corona", "volume_dice", "volume", 7, 0],
+        ["corona", "volume_hd95_mm", "volume", 6, 1],
+        ["radio", "volume_dice", "volume", 7, 0],
+        ["radio", "volume_hd95_mm", "volume", 6, 1],
+    ]
     p = sorted(table["t_p"].dropna())
     assert sorted(table["t_p_holm"].dropna()) == pytest.approx([min(1, 2 * p[0]), max(min(1, 2 * p[0]), p[1])])
     assert left_out["why"].tolist() == ["infinite", "infinite"] and left_out["slice"].isna().all()

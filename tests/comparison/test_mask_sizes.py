@@ -34,10 +34,12 @@ def test_sizes_of_masked_slices(tmp_path):
     table = run(tmp_path, "-r", str(tmp_path / "r"))["mask_sizes"]
     columns = ["image", "mask", "n", "voxels_min", "voxels_median", "voxels_max", "mm2_median"]
     assert table[columns].values.tolist() == [
-        ["a", "ground truth", 2, 10, 15, 20, 45], ["b", "ground truth", 1, 40, 40, 40, 120],
+        ["a", "ground truth", 2, 10, 15, 20, 45],
+        ["b", "ground truth", 1, 40, 40, 40, 120],
         ["all", "ground truth", 3, 10, 20, 40, 60],
-        ["a", "prediction", 2, 5, 17.5, 30, 52.5], ["all", "prediction", 2, 5, 17.5, 30, 52.5],
-    ]  # fmt: skip
+        ["a", "prediction", 2, 5, 17.5, 30, 52.5],
+        ["all", "prediction", 2, 5, 17.5, 30, 52.5],
+    ]
     with Image.open(tmp_path / "out" / "mask_sizes.png") as picture:
         assert picture.size == (int(160 / 25.4 * 200), int(70 / 25.4 * 200))
 
@@ -50,8 +52,9 @@ def test_the_metric_by_size(tmp_path):
     table = run(tmp_path, "-r", f"named={tmp_path / 'r'}")["mask_sizes_metric"]
     assert table["tenth"].tolist() == ["all", *map(str, range(1, 11))]
     assert table[["voxels_from", "voxels_to", "n"]].values.tolist() == [
-        [1, 100, 100], *([10 * tenth + 1, 10 * tenth + 10, 10] for tenth in range(10))
-    ]  # fmt: skip
+        [1, 100, 100],
+        *([10 * tenth + 1, 10 * tenth + 10, 10] for tenth in range(10)),
+    ]
     assert table.loc[0, "spearman"] == pytest.approx(stats.spearmanr(truth, dice).statistic)
     assert table.loc[0, "median"] == pytest.approx(np.median(dice))
     assert table.loc[3, "median"] == pytest.approx(np.median(dice[(truth > 20) & (truth <= 30)]))
@@ -61,8 +64,9 @@ def test_unknown_spacing_and_no_ground_truth(tmp_path):
     write_run(tmp_path / "r" / "a", [None, None], [10, 30], [None, None], spacing_mm=None)
     tables = run(tmp_path, "-r", str(tmp_path / "r"))
     assert tables["mask_sizes"][["image", "mask", "voxels_avg"]].values.tolist() == [
-        ["a", "prediction", 20], ["all", "prediction", 20],
-    ]  # fmt: skip
+        ["a", "prediction", 20],
+        ["all", "prediction", 20],
+    ]
     assert not [name for name in tables["mask_sizes"] if name.startswith("mm2")]
     assert len(tables["mask_sizes_metric"]) == 0
 
@@ -73,7 +77,13 @@ def test_mask_files(tmp_path):
     tables = run(tmp_path, "-m", str(mask))
     assert list(tables) == ["mask_sizes"]
     row = tables["mask_sizes"].iloc[0]
-    assert row[["image", "data_set", "n", "voxels_avg", "mm2_avg"]].tolist() == ["case_mask", "mask files", 4, 364, 1092]
+    assert row[["image", "data_set", "n", "voxels_avg", "mm2_avg"]].tolist() == [
+        "case_mask",
+        "mask files",
+        4,
+        364,
+        1092,
+    ]
     row = run(tmp_path, "-m", str(mask), "--labels", "2")["mask_sizes"].iloc[0]
     assert row[["n", "voxels_avg"]].tolist() == [4, 224]
 

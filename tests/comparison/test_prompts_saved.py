@@ -36,10 +36,16 @@ def test_what_is_known_of_masked_slices(tmp_path):
     write_run(folder / "a", [0.5], {"prompted_slices": 2, "masked_slices": 40})
     write_run(folder / "b", [0.5, 0.0, None], {"prompted_slices": 1}, ground_truth_voxels=[7, 0, 0])
     volumes, total = run(tmp_path, "-r", str(folder))
-    assert volumes.values.tolist() == [["results", "a", 40, "manifest", 2, 0], ["results", "b", 1, "ground_truth_voxels", 1, 0]]
+    assert volumes.values.tolist() == [
+        ["results", "a", 40, "manifest", 2, 0],
+        ["results", "b", 1, "ground_truth_voxels", 1, 0],
+    ]
     assert total[["way", "volumes", "prompts", "masked_slices"]].values.tolist() == [
-        ["each masked slice", 2, 41, 41], ["each volume", 2, 2, 41], ["the data set", 2, 1, 41], ["as given", 2, 3, 41],
-    ]  # fmt: skip
+        ["each masked slice", 2, 41, 41],
+        ["each volume", 2, 2, 41],
+        ["the data set", 2, 1, 41],
+        ["as given", 2, 3, 41],
+    ]
     assert total["saved_percent"].tolist() == pytest.approx([0, 100 * 39 / 41, 100 * 40 / 41, 100 * 38 / 41])
 
 

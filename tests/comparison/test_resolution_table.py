@@ -9,8 +9,8 @@ import pytest
 
 from comparison import resolution_table
 from pose import cli, segmenters
-from pose.segmenters import models
 from pose.scans.volume import Volume
+from pose.segmenters import models
 from tests.cases import DarkInBox, write_two_blocks
 from tests.networks import TINY
 
@@ -31,16 +31,39 @@ def test_a_line_for_each_size_and_crop_of_each_scan(tmp_path, monkeypatch, capsy
         segmenters, "build_slice_segmenter", lambda spec, *_: (sizes.append(spec.image_size), DarkInBox())[1]
     )
     (first, first_masks), (second, second_masks) = (write_two_blocks(tmp_path, name) for name in ("a", "b"))
-    assert resolution_table.main([
-        "-i", str(first), str(second), "-m", str(first_masks), str(second_masks), "--swap_axes", "--window", "lung",
-        "--slice_step", "2", "--image_sizes", "64", "96", "--checkpoint_file_path", str(first), "-r", str(tmp_path / "r"),
-    ]) == 0  # fmt: skip
+    assert (
+        resolution_table.main(
+            [
+                "-i",
+                str(first),
+                str(second),
+                "-m",
+                str(first_masks),
+                str(second_masks),
+                "--swap_axes",
+                "--window",
+                "lung",
+                "--slice_step",
+                "2",
+                "--image_sizes",
+                "64",
+                "96",
+                "--checkpoint_file_path",
+                str(first),
+                "-r",
+                str(tmp_path / "r"),
+            ]
+        )
+        == 0
+    )
     assert sizes == [64, 64, 96, 96]
     table = capsys.readouterr().out.split("\n| scan")[1].splitlines()[2:]
     assert [re.sub(r"\d\.\d\d \|", "s |", row.replace("1.000", "1")) for row in table] == [
         f"| {name} | {size} | {crop} | 1 | 1 | 1 | s | 100 % |"
-        for name in ("a", "b", "mean of 2") for size in (64, 96) for crop in ("none", "body")
-    ]  # fmt: skip
+        for name in ("a", "b", "mean of 2")
+        for size in (64, 96)
+        for crop in ("none", "body")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,15 @@ SECOND = [(None, 0.0), (1.0, 0.99)]
 
 def write_run(folder, dice_and_scores):
     rows = [
-        {"slice": index, "jaccard": dice, "dice": dice, "review_score": score,
-         "needs_review": None if score is None else int(score < 0.82)}
+        {
+            "slice": index,
+            "jaccard": dice,
+            "dice": dice,
+            "review_score": score,
+            "needs_review": None if score is None else int(score < 0.82),
+        }
         for index, (dice, score) in enumerate(dice_and_scores)
-    ]  # fmt: skip
+    ]
     return results.write_results(folder, rows=rows, prompts_json={}, manifest={})
 
 

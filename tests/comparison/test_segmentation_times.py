@@ -78,8 +78,13 @@ def test_results_that_do_not_tell(tmp_path, capsys, warm_up, expected):
 
 def test_repetitions_count_and_their_warm_ups_do_not(tmp_path):
     times = [(4, 1, 0.5, 0.1, 0.6), (4, 0, 9.0, 9.0, 18.0), (4, 2, 0.3, 0.2, 0.5)]
-    write_run(tmp_path / "results" / "a", [0.9], times=times, manifest={**KNOWN, "timing": {"repeat": 2}},
-              columns={name: [1.0] for name in segmentation_times.TIMES})  # fmt: skip
+    write_run(
+        tmp_path / "results" / "a",
+        [0.9],
+        times=times,
+        manifest={**KNOWN, "timing": {"repeat": 2}},
+        columns={name: [1.0] for name in segmentation_times.TIMES},
+    )
     table = table_of(tmp_path)
     assert table["procedure"].unique().tolist() == ["each slice repeated 2 times"]
     assert table[["n", "warm_ups_left_out"]].to_numpy().tolist() == [[2, 1]] * 3

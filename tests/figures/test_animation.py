@@ -11,8 +11,8 @@ from PIL import Image, ImageSequence
 
 from pose.figures import animation
 from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, PREDICTION
-from pose.prompts.prompt import Prompt
 from pose.figures.upright import Turn
+from pose.prompts.prompt import Prompt
 
 
 def volume(slices: int = 12, side: int = 160):
@@ -25,7 +25,9 @@ def volume(slices: int = 12, side: int = 160):
 
 
 def frames_of(gif: bytes) -> list[np.ndarray]:
-    return [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(Image.open(io.BytesIO(gif)))]
+    return [
+        np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(Image.open(io.BytesIO(gif)))
+    ]
 
 
 def colour(name: str) -> np.ndarray:

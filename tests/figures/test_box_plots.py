@@ -13,9 +13,16 @@ def test_statistics_by_hand():
     box = box_statistics([0.0, 0.8, 0.84, 0.86, 0.9])
     # quartiles 0.8 and 0.86: whiskers reach as far as 0.71 and 0.95
     expected = {
-        "n": 5, "mean": 0.68, "min": 0.0, "whisker_low": 0.8, "q1": 0.8, "median": 0.84, "q3": 0.86,
-        "whisker_high": 0.9, "max": 0.9,
-    }  # fmt: skip
+        "n": 5,
+        "mean": 0.68,
+        "min": 0.0,
+        "whisker_low": 0.8,
+        "q1": 0.8,
+        "median": 0.84,
+        "q3": 0.86,
+        "whisker_high": 0.9,
+        "max": 0.9,
+    }
     assert {name: box[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     assert box["std"] == pytest.approx(np.std([0.0, 0.8, 0.84, 0.86, 0.9], ddof=1))
     assert box["outliers"].tolist() == [0.0]

@@ -13,8 +13,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from pose.figures import drawing, overlays
 from pose.cli import UserError
+from pose.figures import drawing, overlays
 from pose.prompts.prompt import Prompt
 from pose.scans.volume import read_volume
 

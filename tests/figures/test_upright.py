@@ -7,8 +7,8 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from pose.prompts.prompt import Prompt
 from pose.figures.upright import Turn, turn_by, upright
+from pose.prompts.prompt import Prompt
 from pose.scans.volume import Volume
 
 SHAPE_XYZ = (5, 7, 3)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pose.cli import UserError
 from pose.files.atomic import (
     DiskFullError,
     remove_leftovers,
@@ -22,7 +23,6 @@ from pose.files.atomic import (
     write_all_atomically,
     write_atomically,
 )
-from pose.cli import UserError
 
 STAMP = "2026-11-23_10-20-30"
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from pose.files import tables
 from pose.cli import UserError
+from pose.files import tables
 
 
 class TestReadTable:

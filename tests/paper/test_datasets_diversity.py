@@ -47,8 +47,11 @@ def test_table_and_plot_of_both_data_sets(tmp_path, readings, capsys):
     # the patient of two rows counts once, with what either of them tells
     assert patients[patients["name"] == "13"][["sex", "age"]].values.tolist() == [["female", 61.0]]
     assert {path.name for path in output.iterdir()} == {
-        "datasets_diversity.csv", "datasets_diversity_patients.csv", "datasets_diversity.pdf", "datasets_diversity.png",
-    }  # fmt: skip
+        "datasets_diversity.csv",
+        "datasets_diversity_patients.csv",
+        "datasets_diversity.pdf",
+        "datasets_diversity.png",
+    }
     assert "COVID-19" in capsys.readouterr().out
 
 
@@ -64,7 +67,8 @@ def test_what_is_no_age_or_sex_is_said(caplog):
     datasets_diversity.age_of("old", "a.txt")
     datasets_diversity.sex_of("X", "b.txt")
     assert [record.getMessage() for record in caplog.records] == [
-        "a.txt: age 'old' is taken as unknown", "b.txt: sex 'X' is taken as unknown"
+        "a.txt: age 'old' is taken as unknown",
+        "b.txt: sex 'X' is taken as unknown",
     ]
 
 
@@ -72,7 +76,9 @@ def test_columns_are_found_by_name_or_named(tmp_path):
     path = tmp_path / "metadata.csv"
     path.write_text("Geschlecht,Patient Age\nw,50\n")
     columns = dict.fromkeys(datasets_diversity.COLUMN_NAMES)
-    with pytest.raises(UserError, match=r"metadata.csv: has no column called sex, .*--sex_column, one of Geschlecht, Pat"):
+    with pytest.raises(
+        UserError, match=r"metadata.csv: has no column called sex, .*--sex_column, one of Geschlecht, Pat"
+    ):
         datasets_diversity.read_metadata(path, columns)
     found = datasets_diversity.read_metadata(path, {**columns, "sex": "Geschlecht"})
     assert [(one.name, one.sex, one.age) for one in found] == [("line 2", "female", 50)]

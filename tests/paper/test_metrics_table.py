@@ -24,16 +24,24 @@ def folders(tmp_path):
         write_run(first / f"image_{name}", dices, {"prompted_slices": len(dices), "masked_slices": len(dices)})
     for name, dices, patient in (("coronacases_001", [0.9, 0.9], True), ("coronacases_002", [0.6], False)):
         seed = {"seeds": [{"slice_sha256": "a" * 64}], "seed_patient": patient}
-        write_run(
-            second / f"image_{name}", dices, {"prompted_slices": 0, "masked_slices": 4, "seed": seed}
-        )
+        write_run(second / f"image_{name}", dices, {"prompted_slices": 0, "masked_slices": 4, "seed": seed})
     results.write_failure(second / "image_radiopaedia_1", "too large", {})
     return f"every slice={first}", f"seed={second}"
 
 
 def test_table_of_data_sets(tmp_path, folders, capsys):
     output = tmp_path / "out"
-    arguments = ["-r", *folders, "--data_sets", "coronacases", "--per_volume", "-o", str(output), "--name", "one_prompt"]
+    arguments = [
+        "-r",
+        *folders,
+        "--data_sets",
+        "coronacases",
+        "--per_volume",
+        "-o",
+        str(output),
+        "--name",
+        "one_prompt",
+    ]
     assert metrics_table.main(arguments) == 0
     table = pd.read_csv(output / "one_prompt.csv").set_index(["data_set", "metric", "results"])
     columns = ["min", "max", "avg", "n", "volumes", "failed", "prompts_used", "prompts_saved_percent"]
@@ -53,10 +61,7 @@ def test_table_of_data_sets(tmp_path, folders, capsys):
 
 
 def test_latex(tmp_path):
-    rows = [
-        {"results": "A & B", "std": float("nan"), "n": 2},
-        {"results": "C", "std": 0.1, "n": 3},
-    ]
+    rows = [{"results": "A & B", "std": float("nan"), "n": 2}, {"results": "C", "std": 0.1, "n": 3}]
     alike = {"data_set": "all", "metric": "sam_score", "min": 0.25, "max": 1.0, "avg": 0.5}
     metrics_table.write_latex(tmp_path / "table.tex", pd.DataFrame([{**alike, **row} for row in rows]))
     assert (tmp_path / "table.tex").read_text().splitlines()[2:] == [

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pose.segmenters.models import REPOSITORY_FOLDER
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
+from pose.segmenters.models import REPOSITORY_FOLDER
 from tests.networks import TINY, save_random_weights
 
 SCRIPTS = sorted((REPOSITORY_FOLDER / "paper").glob("[!s]*.sh")) + [REPOSITORY_FOLDER / "paper/single_prompt.sh"]
@@ -69,14 +69,24 @@ def working_data(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("figure", "pictures", "rows"),
     [
-        ("figure_1", [f"{name}_{what}" for name in ("coronacases_001", "radiopaedia_10_85902_3")
-                      for what in ("prediction", "prompt")], None),
+        (
+            "figure_1",
+            [
+                f"{name}_{what}"
+                for name in ("coronacases_001", "radiopaedia_10_85902_3")
+                for what in ("prediction", "prompt")
+            ],
+            None,
+        ),
         ("figure_2", ["inside", "outside"], None),
         ("figure_4", ["centre", "displaced"], ["centre", "displaced"]),
-        ("figure_5", ["1_points", "2_negative_point", "3_contours", "4_box"],
-         ["1_points", "2_negative_point", "3_contours", "4_box"]),
+        (
+            "figure_5",
+            ["1_points", "2_negative_point", "3_contours", "4_box"],
+            ["1_points", "2_negative_point", "3_contours", "4_box"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_figures(project, working_data, tmp_path, figure, pictures, rows):
     flags = ["--rows", "-3"] if figure == "figure_4" else []
     done = run_script(project, f"{figure}.sh", working_data, tmp_path, "--model", TINY.name, *flags)

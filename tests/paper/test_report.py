@@ -34,22 +34,39 @@ from tests.cases import write_two_blocks
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECTIONS = (
-    "What was read", "Scores", "Box plots", "Every volume", "Worst slices", "Dice by distance", "Times",
-    "Prompts saved", "Failures", "Settings", "Versions",
-)  # fmt: skip
+    "What was read",
+    "Scores",
+    "Box plots",
+    "Every volume",
+    "Worst slices",
+    "Dice by distance",
+    "Times",
+    "Prompts saved",
+    "Failures",
+    "Settings",
+    "Versions",
+)
 
 
 def write_volume(folder, dice, prompts=(), spacing=2.5, volume_dice=None, **manifest):
     rows = [
-        {"slice": index, "dice": value, "jaccard": None if value is None else value / (2 - value),
-         "ground_truth_voxels": 10 * index, "process_image_time": 0.5}
+        {
+            "slice": index,
+            "dice": value,
+            "jaccard": None if value is None else value / (2 - value),
+            "ground_truth_voxels": 10 * index,
+            "process_image_time": 0.5,
+        }
         for index, value in enumerate(dice)
-    ]  # fmt: skip
+    ]
     record = {"image": {"spacing_mm": [1.0, 1.0, spacing]}, "arguments": {}, "total_seconds": 4.0, **manifest}
     return results.write_results(
-        folder, rows=rows, volume_metrics={"volume_dice": volume_dice},
-        prompts_json={"prompts": [{"slice": index} for index in prompts]}, manifest=record,
-    )  # fmt: skip
+        folder,
+        rows=rows,
+        volume_metrics={"volume_dice": volume_dice},
+        prompts_json={"prompts": [{"slice": index} for index in prompts]},
+        manifest=record,
+    )
 
 
 @pytest.fixture
@@ -91,10 +108,16 @@ def test_quartiles_with_infinite_and_missing_values():
     assert all(math.isnan(value) for value in quartiles(pd.Series([None], dtype="float64")))
 
 
-@pytest.mark.parametrize(("largest", "edges"), [
-    (0.0, [0.0]), (120.0, [10.0 * step for step in range(13)]), (121.0, [20.0 * step for step in range(8)]),
-    (7.5, [float(step) for step in range(9)]), (0.3, [pytest.approx(0.05 * step) for step in range(7)]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("largest", "edges"),
+    [
+        (0.0, [0.0]),
+        (120.0, [10.0 * step for step in range(13)]),
+        (121.0, [20.0 * step for step in range(8)]),
+        (7.5, [float(step) for step in range(9)]),
+        (0.3, [pytest.approx(0.05 * step) for step in range(7)]),
+    ],
+)
 def test_bins_of_distance(largest, edges):
     assert distance_edges(largest) == edges
 
@@ -108,13 +131,20 @@ def test_a_spacing_that_is_not_known(spacing):
 def test_distances_from_the_nearest_prompt(hand_made):
     table = read_results("hand", hand_made).distances
     assert table[["image", "slice", "distance_mm"]].values.tolist() == [
-        ["a", 1, 0.0], ["a", 2, 2.5], ["a", 3, 5.0], ["b", 0, 0.0], ["b", 1, 10.0], ["b", 2, 0.0],
-    ]  # fmt: skip
+        ["a", 1, 0.0],
+        ["a", 2, 2.5],
+        ["a", 3, 5.0],
+        ["b", 0, 0.0],
+        ["b", 1, 10.0],
+        ["b", 2, 0.0],
+    ]
     binned = rows_of(report_tables.by_distance([read_results("hand", hand_made)]))
     assert [(row["Distance (mm)"], row["Slices"], row["Volumes"], row["Mean Dice"]) for row in binned] == [
-        ("prompted slice", "3", "2", "0.4667"), ("2 to 3", "1", "1", "0.8000"), ("4 to 5", "1", "1", "0.0000"),
+        ("prompted slice", "3", "2", "0.4667"),
+        ("2 to 3", "1", "1", "0.8000"),
+        ("4 to 5", "1", "1", "0.0000"),
         ("9 to 10", "1", "1", "0.6000"),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_tables_by_hand(hand_made):
@@ -125,16 +155,29 @@ def test_the_tables_by_hand(hand_made):
     dice, whole = summary["Dice"], summary["Dice of the volume"]
     # volumes' means are 1.7 / 3 and 1.1 / 3, of three slices each: the ends are those of either drawn twice
     assert [dice[name] for name in ("n", "Mean", "95 % interval", "Median", "Least", "Most")] == [
-        "6", "0.4667", "0.3667 to 0.5667", "0.5500", "0.0000", "0.9000"]  # fmt: skip
+        "6",
+        "0.4667",
+        "0.3667 to 0.5667",
+        "0.5500",
+        "0.0000",
+        "0.9000",
+    ]
     assert [whole[name] for name in ("Over", "n", "Mean", "95 % interval")] == [
-        "volumes", "2", "0.7000", "0.6000 to 0.8000"]  # fmt: skip
+        "volumes",
+        "2",
+        "0.7000",
+        "0.6000 to 0.8000",
+    ]
     volumes = rows_of(report_tables.per_volume(sets))
     assert [(row["Volume"], row["Slices"], row["Mean Dice"], row["Dice of the volume"]) for row in volumes] == [
-        ("a", "4", "0.5667", "0.8000"), ("b", "3", "0.3667", "0.6000")]  # fmt: skip
+        ("a", "4", "0.5667", "0.8000"),
+        ("b", "3", "0.3667", "0.6000"),
+    ]
     times = rows_of(report_tables.times(sets))
     assert [(row["What"], row["n"], row["Mean"], row["Sum"]) for row in times] == [
-        ("set image and predict, a slice", "7", "0.5000", "3.5"), ("a volume, in all", "2", "4.0000", "8.0"),
-    ]  # fmt: skip
+        ("set image and predict, a slice", "7", "0.5000", "3.5"),
+        ("a volume, in all", "2", "4.0000", "8.0"),
+    ]
     assert report_tables.saved(sets).rows == (("hand", "2", "3", "6", "50.00"),)
     assert report_tables.failures(sets).rows == (("c", "hand", "c.npy: <script>alert('& too large')</script>"),)
     assert dict(report_tables.settings(sets).rows) == {"model": "tiny (1); large (1)"}
@@ -147,7 +190,10 @@ def test_settings_are_flags_that_were_given(tmp_path):
     write_volume(tmp_path / "a", [0.5], arguments=flags)
     write_volume(tmp_path / "b", [0.5], arguments={**flags, "labels": [1, 2]})
     assert report_tables.settings([read_results("r", tmp_path)]).rows == (
-        ("--window", "40 400"), ("--swap_axes", "given"), ("--labels", "1 2 (1); not given (1)"))  # fmt: skip
+        ("--window", "40 400"),
+        ("--swap_axes", "given"),
+        ("--labels", "1 2 (1); not given (1)"),
+    )
 
 
 def test_the_worst_slices_and_their_order(hand_made):
@@ -156,7 +202,9 @@ def test_the_worst_slices_and_their_order(hand_made):
     assert worst_slices(one, 4)[["image", "slice"]].values.tolist() == [["a", 3], ["b", 2], ["b", 0], ["b", 1]]
     pictures = pictures_of_worst(one, 2)
     assert [(picture.image, picture.slice, picture.value, picture.png) for picture in pictures] == [
-        ("a", 3, 0.0, None), ("b", 2, 0.0, None)]  # fmt: skip
+        ("a", 3, 0.0, None),
+        ("b", 2, 0.0, None),
+    ]
     assert pictures[0].word == "No picture: the run left no masks, or no manifest"
 
 
@@ -186,8 +234,18 @@ def test_latex_escapes_and_aligns():
     )
     short = latex([Table("t", "A & b", ("Name", "n"), (("a_b", "1"),))])
     assert short.splitlines()[2:] == [
-        r"\begin{table}[htbp]", r"\centering", r"\caption{A \& b}\label{tab:t}", r"\begin{tabular}{lr}", r"\toprule",
-        r"Name & n \\", r"\midrule", r"a\_b & 1 \\", r"\bottomrule", r"\end{tabular}", r"\end{table}"]  # fmt: skip
+        r"\begin{table}[htbp]",
+        r"\centering",
+        r"\caption{A \& b}\label{tab:t}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"Name & n \\",
+        r"\midrule",
+        r"a\_b & 1 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
     long = latex([Table("t", "c", ("Name", "n"), tuple(("a", str(row)) for row in range(41)))])
     assert long.count(r" \\" + "\n") == 43 and r"\begin{longtable}{lr}" in long and r"\end{longtable}" in long
     assert "tabular" not in latex([Table("t", "c", ("Name",), ())])
@@ -227,8 +285,10 @@ class Page(HTMLParser):
 
 
 def pictures_in(page):
-    return [Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2], validate=True)))
-            for image in page.all("img")]  # fmt: skip
+    return [
+        Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2], validate=True)))
+        for image in page.all("img")
+    ]
 
 
 def check_structure(text):
@@ -263,8 +323,19 @@ def test_the_page_stands_alone_and_says_what_the_tables_say(hand_made, tmp_path,
     page = check_structure(text)
     assert "A <title>" in page.text and "<script>alert" not in text
     assert len(page.all("img")) == 3 and set(page.tables) == {
-        f"table-{name}" for name in ("overview", "summary", "volumes", "distance", "times", "prompts", "failures",
-                                     "settings", "versions")}  # fmt: skip
+        f"table-{name}"
+        for name in (
+            "overview",
+            "summary",
+            "volumes",
+            "distance",
+            "times",
+            "prompts",
+            "failures",
+            "settings",
+            "versions",
+        )
+    }
     sets = [read_results("<b>", hand_made), read_results("hand", hand_made)]
     for table in (report_tables.summary(sets), report_tables.failures(sets)):
         assert page.tables[f"table-{table.name}"] == [list(table.header), *map(list, table.rows)]
@@ -273,12 +344,15 @@ def test_the_page_stands_alone_and_says_what_the_tables_say(hand_made, tmp_path,
     assert sorted(item.name for item in path.parent.iterdir()) == ["page.html", "page.tex"]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["{0}", "{0}"], "two folders are named hand; give names: NAME=FOLDER"),
-    (["{0}", "-o", "page.pdf"], "page.pdf: must end in .html"),
-    (["{0}/nowhere"], "nowhere: no such folder"),
-    (["{0}", "-o", "{0}/a/run.html/x.html"], "run.html: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{0}", "{0}"], "two folders are named hand; give names: NAME=FOLDER"),
+        (["{0}", "-o", "page.pdf"], "page.pdf: must end in .html"),
+        (["{0}/nowhere"], "nowhere: no such folder"),
+        (["{0}", "-o", "{0}/a/run.html/x.html"], "run.html: "),
+    ],
+)
 def test_mistakes_are_one_line_and_leave_nothing(hand_made, arguments, message, capsys):
     (hand_made / "a" / "run.html").write_text("")
     before = sorted(hand_made.rglob("*"))
@@ -355,10 +429,13 @@ def test_many_volumes_are_shown_in_part(tmp_path, monkeypatch):
     page = check_structure((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert [row[0] for row in page.tables["table-volumes"]] == ["Volume", "c", "d"]
     assert [row[0] for row in page.tables["table-failures"]] == ["Volume", "x", "y", "and 1 more"]
-    assert page.text.count(
-        "Of the 4 volumes of r, these are the 2 with the least mean Dice, worst first; joint_results_*.csv, which "
-        "join_results.py writes, has all of them."
-    ) == 1  # fmt: skip
+    assert (
+        page.text.count(
+            "Of the 4 volumes of r, these are the 2 with the least mean Dice, worst first; joint_results_*.csv, which "
+            "join_results.py writes, has all of them."
+        )
+        == 1
+    )
     assert page.tables["table-overview"][1][2] == "4"
 
 
@@ -436,8 +513,16 @@ def shown_by_browser(program, page, width, folder):
     framed.write_text(FRAME.format(width=width, page=html.escape(page)), encoding="utf-8")
     # a browser refuses to run as root unless it may do without its sandbox
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    command = [program, "--headless", *sandbox, "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
-               "--virtual-time-budget=10000", "--dump-dom", framed.as_uri()]  # fmt: skip
+    command = [
+        program,
+        "--headless",
+        *sandbox,
+        "--disable-gpu",
+        f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=10000",
+        "--dump-dom",
+        framed.as_uri(),
+    ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     facts = re.search(r'<pre id="facts">(.*?)</pre>', run.stdout, re.DOTALL)
     return json.loads(html.unescape(facts[1]))

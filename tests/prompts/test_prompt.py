@@ -76,7 +76,9 @@ def test_displaced_negative_point_keeps_the_rules():
     # the middle of the ring is outside it, four rows below is in it
     assert prompts_from_mask(RING, 0)[0].negative_points == ((6, 6),)
     assert prompts_from_mask(RING, 0, displace_negative_point=4)[0].negative_points == ()
-    moved = "mask, slice 46: --displace_negative_point 4 moves the negative point to row 8, the slice has the rows 0 to 7"
+    moved = (
+        "mask, slice 46: --displace_negative_point 4 moves the negative point to row 8, the slice has the rows 0 to 7"
+    )
     with refused(moved):
         prompts_from_mask(TWO_LUNGS, 46, displace_negative_point=4)
 
@@ -90,13 +92,7 @@ def test_per_label_takes_the_labels_numbers_and_own_boxes():
 
 
 def test_per_label_has_no_negative_point_in_another_label():
-    labels = drawing(
-        "11111",
-        "1...1",
-        "1.2.1",
-        "1...1",
-        "11111",
-    )
+    labels = drawing("11111", "1...1", "1.2.1", "1...1", "11111")
     # a ring one pixel wide: every pixel is one deep, (0, 2) is the topmost of the four nearest to the centre (2, 2)
     ring, dot = prompts_from_mask(labels, 0, objects="per_label")
     assert ring == Prompt(0, 1, ((0, 2),))
@@ -106,12 +102,7 @@ def test_per_label_has_no_negative_point_in_another_label():
 
 
 def test_per_component_counts_from_left_to_right_across_labels():
-    labels = drawing(
-        "....7.",
-        "5..3..",
-        "5.....",
-        "....3.",
-    )
+    labels = drawing("....7.", "5..3..", "5.....", "....3.")
     # 7 and 3 touch at a corner and are one component, whose centre (0.5, 3.5) is rounded to (1, 4), which is outside;
     # of its two pixels, equally near, the topmost counts; the lower right pixel lies further to the right
     assert prompts_from_mask(labels, 9, objects="per_component", use_bounding_box=True) == [
@@ -122,12 +113,7 @@ def test_per_component_counts_from_left_to_right_across_labels():
 
 
 def test_contours_give_a_point_for_each_component_of_each_label():
-    labels = drawing(
-        "11...2",
-        "11...2",
-        "......",
-        "...1..",
-    )
+    labels = drawing("11...2", "11...2", "......", "...1..")
     # label 1: a block with its centre at (0.5, 0.5), and a pixel; label 2: a column with its centre at (0.5, 5)
     assert prompts_from_mask(labels, 0, use_masks_contours=True) == [Prompt(0, 1, ((1, 1), (3, 3), (1, 5)), ((2, 3),))]
     assert prompts_from_mask(labels, 0, objects="per_label", use_masks_contours=True) == [
@@ -493,11 +479,7 @@ def test_json_has_the_documented_form():
                 ],
                 "box": {"row_min": 0, "column_min": 1, "row_max": 7, "column_max": 8},
             },
-            {
-                "slice": 47,
-                "object_id": 1,
-                "box": {"row_min": 0, "column_min": 0, "row_max": 1, "column_max": 1},
-            },
+            {"slice": 47, "object_id": 1, "box": {"row_min": 0, "column_min": 0, "row_max": 1, "column_max": 1}},
         ],
     }
 
@@ -633,10 +615,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
         ({"prompts": {}}, "prompts must be a list of at least one prompt, got {}"),
         ({}, "the file has no 'prompts'"),
         (7, "the file must be an object with prompts, format, version, image, shape, swap_axes, got 7"),
-        (
-            one(),
-            "the file has the unknown key 'slice', known are prompts, format, version, image, shape, swap_axes",
-        ),
+        (one(), "the file has the unknown key 'slice', known are prompts, format, version, image, shape, swap_axes"),
         ({"format": "sam", "prompts": [one()]}, "format must be 'pose_prompts', got 'sam'"),
         ({"version": 2, "prompts": [one()]}, "version must be 1, got 2"),
         ({"version": True, "prompts": [one()]}, "version must be 1, got True"),

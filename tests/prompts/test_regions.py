@@ -28,8 +28,8 @@ def test_a_centre_of_mass_in_the_region_stays_even_where_it_is_thin():
 def test_a_centre_in_the_hole_of_a_thick_ring_moves_well_into_the_ring():
     inside = np.ones((13, 13), dtype=bool)
     inside[4:9, 4:9] = False
-    # (3, 6) is nearer, but lies at the edge of the hole; (2, 6), (6, 2), (6, 10), (10, 6) are equally near. Were the rim
-    # of the slice no edge, the corners would be the deepest, and only the two outer rows deep enough.
+    # (3, 6) is nearer, but lies at the edge of the hole; (2, 6), (6, 2), (6, 10), (10, 6) are equally near. Were the
+    # rim of the slice no edge, the corners would be the deepest, and only the two outer rows deep enough.
     assert Region.of(inside).point() == (2, 6)
     assert Region.of(inside).point(move_inside=False) == (6, 6)
 
@@ -43,13 +43,7 @@ def test_a_centre_beside_a_thin_part_moves_into_the_thick_part():
 
 
 def test_components_touch_at_corners_and_come_from_left_to_right_then_from_top_to_bottom():
-    inside = drawing(
-        "....#.#",
-        ".....#.",
-        "#......",
-        "......#",
-        "#......",
-    )
+    inside = drawing("....#.#", ".....#.", "#......", "......#", "#......")
     found = [part.box for part in Region.of(inside).components()]
     assert found == [(2, 0, 2, 0), (4, 0, 4, 0), (0, 4, 1, 6), (3, 6, 3, 6)]
 
@@ -72,9 +66,7 @@ def test_large_slices_do_not_overflow():
 
 
 @settings(deadline=None, max_examples=100)
-@given(
-    rows=st.integers(1, 12), columns=st.integers(1, 12), density=st.floats(0.1, 1), seed=st.integers(0, 2**32 - 1)
-)
+@given(rows=st.integers(1, 12), columns=st.integers(1, 12), density=st.floats(0.1, 1), seed=st.integers(0, 2**32 - 1))
 def test_the_moved_point_is_the_nearest_of_the_deep_ones(rows, columns, density, seed):
     inside = np.random.default_rng(seed).random((rows, columns)) < density
     if not inside.any():

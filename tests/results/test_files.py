@@ -14,16 +14,27 @@ import numpy as np
 import pytest
 
 from pose import results
-from pose.results import files
-from pose.files.atomic import reserved_stamp, timestamp
 from pose.cli import UserError
+from pose.files.atomic import reserved_stamp, timestamp
+from pose.results import files
 
 STAMP = "2026-11-23_10-20-30"
 FIXED_COLUMNS = [
-    "slice", "jaccard", "dice", "sam_score", "set_image_time", "predict_image_time", "process_image_time",
-    "object_score", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm",
-    "needs_review", "review_score",
-]  # fmt: skip
+    "slice",
+    "jaccard",
+    "dice",
+    "sam_score",
+    "set_image_time",
+    "predict_image_time",
+    "process_image_time",
+    "object_score",
+    "ground_truth_voxels",
+    "predicted_voxels",
+    "false_positive_voxels",
+    "hd95_mm",
+    "needs_review",
+    "review_score",
+]
 
 
 def row(slice_index, **values):
@@ -61,8 +72,13 @@ class TestRawData:
             ]
         )
         assert list(table.columns) == [
-            *FIXED_COLUMNS, "jaccard_label_1", "dice_label_1", "jaccard_label_2", "dice_label_2", "dice_label_10",
-        ]  # fmt: skip
+            *FIXED_COLUMNS,
+            "jaccard_label_1",
+            "dice_label_1",
+            "jaccard_label_2",
+            "dice_label_2",
+            "dice_label_10",
+        ]
         assert table["slice"].tolist() == [3, 7]
         assert table["dice_label_10"].isna().tolist() == [True, False]
 
@@ -84,8 +100,10 @@ class TestRawData:
         table = results.raw_data_table([{"slice": 0, "predicted_voxels": 5, "sam_score": 0.5}, {"slice": 1}])
         results.write_table(tmp_path / "raw.csv", table)
         assert (tmp_path / "raw.csv").read_text().splitlines() == [
-            ",".join(FIXED_COLUMNS), "0,,,0.5,,,,,,5,,,,", "1,,,,,,,,,,,,,",
-        ]  # fmt: skip
+            ",".join(FIXED_COLUMNS),
+            "0,,,0.5,,,,,,5,,,,",
+            "1,,,,,,,,,,,,,",
+        ]
 
     def test_no_rows(self):
         assert list(results.raw_data_table([]).columns) == FIXED_COLUMNS
@@ -118,9 +136,15 @@ class TestSummarise:
         summary = results.summarise(raw_data, {"volume_dice": 0.75, "missed_slices": 0})
         assert list(summary.columns) == ["metric", "min", "max", "avg", "std", "n"]
         assert summary["metric"].tolist() == [
-            "jaccard", "dice", "sam_score", "process_image_time", "jaccard_label_1", "dice_label_1",
-            "volume_dice", "missed_slices",
-        ]  # fmt: skip
+            "jaccard",
+            "dice",
+            "sam_score",
+            "process_image_time",
+            "jaccard_label_1",
+            "dice_label_1",
+            "volume_dice",
+            "missed_slices",
+        ]
 
     def test_object_score_has_a_row_where_there_is_one(self):
         summary = results.summarise(results.raw_data_table([row(0, object_score=3.0), row(1)])).set_index("metric")

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from pose.results import in_order
 from pose.cli import UserError
+from pose.results import in_order
 
 
 def doubled_later(number):

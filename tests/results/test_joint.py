@@ -10,8 +10,8 @@ import pytest
 
 import join_results
 from pose import results
-from pose.results import in_order, volume_block, volume_list
 from pose.cli import UserError
+from pose.results import in_order, volume_block, volume_list
 from pose.results.result_set import read_result_set
 from tests import odd_results, plain_join
 
@@ -82,15 +82,18 @@ def test_a_result_set_is_what_the_plain_reader_reads(folder):
         assert found.run_files(image) == results.newest_run(folder / image)
 
 
-@pytest.mark.parametrize(("line", "message"), [
-    ("3,0.5,0.25,0.5x", "line 5: sam_score '0.5x' is not a number"),
-    ("3,0.5,0.25", "line 5: 3 cells under 4 columns"),
-    ("2,0.5,0.25,0.5", "slice 2 comes twice"),
-    ("3.5,0.5,0.25,0.5", "line 5: slice '3.5' is not a whole number"),
-    ("3,0.5,0.25,0.5\n4,,,0.5,", "line 6: 5 cells under 4 columns"),
-    ("3,0.5,0.25,0..5", "line 5: sam_score '0..5' is not a number"),
-    ("3,0.5,-,0.5", "line 5: dice '-' is not a number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("3,0.5,0.25,0.5x", "line 5: sam_score '0.5x' is not a number"),
+        ("3,0.5,0.25", "line 5: 3 cells under 4 columns"),
+        ("2,0.5,0.25,0.5", "slice 2 comes twice"),
+        ("3.5,0.5,0.25,0.5", "line 5: slice '3.5' is not a whole number"),
+        ("3,0.5,0.25,0.5\n4,,,0.5,", "line 6: 5 cells under 4 columns"),
+        ("3,0.5,0.25,0..5", "line 5: sam_score '0..5' is not a number"),
+        ("3,0.5,-,0.5", "line 5: dice '-' is not a number"),
+    ],
+)
 def test_one_bad_line_among_many_volumes_is_named(tmp_path, line, message):
     good = ["slice,jaccard,dice,sam_score", *(f"{number},0.25,0.5,0.75" for number in range(3))]
     for number in range(30):
@@ -102,11 +105,14 @@ def test_one_bad_line_among_many_volumes_is_named(tmp_path, line, message):
     assert list(tmp_path.glob("*.csv")) == list(tmp_path.glob(".*")) == []
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("metric,avg\nvolume_dice,high\n", "line 2: avg 'high' is not a number"),
-    ("metric,avg\nvolume_dice,1\nvolume_dice,1\n", "metric volume_dice comes twice"),
-    ("metric,mean\n", "has no column 'avg'; its columns are metric, mean"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("metric,avg\nvolume_dice,high\n", "line 2: avg 'high' is not a number"),
+        ("metric,avg\nvolume_dice,1\nvolume_dice,1\n", "metric volume_dice comes twice"),
+        ("metric,mean\n", "has no column 'avg'; its columns are metric, mean"),
+    ],
+)
 def test_one_bad_summary_among_many_is_named(tmp_path, text, message):
     for number in range(9):
         summary = text if number == 4 else "metric,avg\nvolume_dice,0.5\n"

@@ -12,9 +12,9 @@ import pytest
 
 from pose import results
 from pose.cli import UserError
-from pose.segmenters.models import REPOSITORY_FOLDER
-from pose.results.result_series import ALL, Subset, check_subsets, read_series, subset, write_outputs
 from pose.files.tables import as_text
+from pose.results.result_series import ALL, Subset, check_subsets, read_series, subset, write_outputs
+from pose.segmenters.models import REPOSITORY_FOLDER
 from tests.result_runs import write_published_run, write_run
 
 
@@ -78,8 +78,10 @@ def test_outputs_and_text(tmp_path):
     assert drawn == [tmp_path / "new" / "t.csv", tmp_path / "new" / "p.png"]
     assert drawn[0].read_text() == "name,n,value\na,1,0.5\nb,,\n"
     assert [line.split() for line in as_text(table).splitlines()] == [
-        ["n", "value"], ["a", "1", "0.5000"], ["b", "-", "-"],
-    ]  # fmt: skip
+        ["n", "value"],
+        ["a", "1", "0.5000"],
+        ["b", "-", "-"],
+    ]
 
 
 def test_a_folder_that_cannot_be(tmp_path):
@@ -89,15 +91,14 @@ def test_a_folder_that_cannot_be(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "script",
-    ["create_comparison_boxplot", "segmentation_times", "center_slice_selection", "error_by_distance"],
+    "script", ["create_comparison_boxplot", "segmentation_times", "center_slice_selection", "error_by_distance"]
 )
 def test_help_of_the_scripts_imports_nothing_heavy(script):
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
-        "try: runpy.run_path('comparison/%s.py', run_name='__main__')\n"
+        f"try: runpy.run_path('comparison/{script}.py', run_name='__main__')\n"
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'pandas', 'matplotlib', 'scipy', 'nibabel')"
         " if m in sys.modules])"
-    ) % script
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
     assert done.stdout.strip().splitlines()[-1] == "0 []", done.stderr

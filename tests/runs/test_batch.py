@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pose.runs import batch
-from pose import cli
-from pose import results
-from pose.files.atomic import DiskFullError
-from pose.runs.case import Job
+from pose import cli, results
 from pose.cli import UserError
+from pose.files.atomic import DiskFullError
 from pose.files.locks import folder_lock
+from pose.runs import batch
+from pose.runs.case import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,7 +72,9 @@ def test_resume_skips_what_is_done_and_nothing_else(tmp_path, capsys):
     assert batch.run_jobs(jobs_in(tmp_path, "abc"), work, made_from, resume=True) == 0
     assert work.asked == [("c", False)] and "2 of 3 volumes were done already" in capsys.readouterr().out
     work = Work()
-    batch.run_jobs(jobs_in(tmp_path, "ab"), work, lambda job: {**made_from(job), "settings": {"window": job.name == "b"}}, True)
+    batch.run_jobs(
+        jobs_in(tmp_path, "ab"), work, lambda job: {**made_from(job), "settings": {"window": job.name == "b"}}, True
+    )
     assert work.asked == [("a", False), ("b", False)]
     work = Work()
     batch.run_jobs(jobs_in(tmp_path, "ab"), work, made_from)
@@ -214,7 +215,9 @@ def test_check_jobs(tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
 def test_a_signal_ends_a_process_cleanly(tmp_path, number, code, word):
     program = """
 import sys, time

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pose.prompts.prompt import Prompt
 from pose.runs.crop import (
     OUTSIDE_LOGIT,
     Crop,
@@ -20,9 +21,8 @@ from pose.runs.crop import (
     moved_into,
 )
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity
-from pose.prompts.prompt import Prompt
-from pose.segmenters import Prediction, SlicePredictions, segment_slices
 from pose.scans.volume import read_mask, read_volume
+from pose.segmenters import Prediction, SlicePredictions, segment_slices
 
 AIR, LUNG, TISSUE = 68, 94, 245
 ROWS, COLUMNS, SLICES = 12, 17, 3
@@ -291,8 +291,11 @@ def test_a_prompt_outside_the_body_widens_the_box():
     assert crop_volume("body", grey).box == CHEST_BOX
     assert crop_volume("body", grey, [Prompt(0, 1, ((100, 100),), ((2, 3),))]).box == (2, 3, 154, 184)
     assert crop_volume("body", grey, [Prompt(1, box=(60, 60, 199, 90)), Prompt(2, box=(60, 60, 70, 239))]).box == (
-        45, 35, 199, 239,
-    )  # fmt: skip
+        45,
+        35,
+        199,
+        239,
+    )
 
 
 def test_what_the_model_sees_is_said_and_described(caplog):
@@ -302,8 +305,11 @@ def test_what_the_model_sees_is_said_and_described(caplog):
     assert crop.describe() == {"row_min": 45, "column_min": 35, "row_max": 154, "column_max": 184}
     assert crop.share == 110 * 150 / (200 * 240)
     assert crop_volume("none", Slices(chest())).describe() == {
-        "row_min": 0, "column_min": 0, "row_max": 199, "column_max": 239,
-    }  # fmt: skip
+        "row_min": 0,
+        "column_min": 0,
+        "row_max": 199,
+        "column_max": 239,
+    }
 
 
 def test_mistakes_of_the_caller_are_refused():

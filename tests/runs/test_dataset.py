@@ -33,28 +33,45 @@ def touch(*paths: str) -> None:
 def test_the_example_is_read_and_says_what_it_says() -> None:
     settings = read_settings(yaml.safe_load((ROOT / "scripts" / "dataset.yaml").read_text()))
     assert settings == Settings(
-        images="datasets/phantom/{name}_ct.nii.gz", masks="datasets/phantom/{name}_lungs.nii.gz", swap_axes=True,
-        output_folder="working_data/phantom_workflow", model="lite_medsam", window=(("*", "lung"),),
-        flags=("--use_bounding_box", "--objects", "per_label"), batch_size=10,
-    )  # fmt: skip
+        images="datasets/phantom/{name}_ct.nii.gz",
+        masks="datasets/phantom/{name}_lungs.nii.gz",
+        swap_axes=True,
+        output_folder="working_data/phantom_workflow",
+        model="lite_medsam",
+        window=(("*", "lung"),),
+        flags=("--use_bounding_box", "--objects", "per_label"),
+        batch_size=10,
+    )
     assert settings.process_arguments() == [
-        "--swap_axes", "--model", "lite_medsam", "--use_bounding_box", "--objects", "per_label",
-    ]  # fmt: skip
+        "--swap_axes",
+        "--model",
+        "lite_medsam",
+        "--use_bounding_box",
+        "--objects",
+        "per_label",
+    ]
 
 
 def test_every_setting_of_the_example_that_is_commented_out_is_one() -> None:
     lines = (ROOT / "scripts" / "dataset.yaml").read_text().splitlines()
-    text = "\n".join(line.removeprefix("# ") for line in lines if line.split(":")[0].removeprefix("# ").strip().isidentifier())
+    text = "\n".join(
+        line.removeprefix("# ") for line in lines if line.split(":")[0].removeprefix("# ").strip().isidentifier()
+    )
     config = yaml.safe_load(text)
     settings = read_settings({key: value for key, value in config.items() if key != "prompts"})
     assert settings.method == "region_growing" and settings.exclude == ("*_scout",)
     assert settings.window == (("coronacases_*", "lung"), ("*", ""))
     assert settings.seed["slice"] == "centre"
     assert settings.seed_arguments() == [
-        "--seed_image_file_path", "datasets/phantom/chest_phantom_ct.nii.gz",
-        "--seed_masks_file_path", "datasets/phantom/chest_phantom_lungs.nii.gz",
-        "--seed_slice", "centre", "--seed_window", "lung",
-    ]  # fmt: skip
+        "--seed_image_file_path",
+        "datasets/phantom/chest_phantom_ct.nii.gz",
+        "--seed_masks_file_path",
+        "datasets/phantom/chest_phantom_lungs.nii.gz",
+        "--seed_slice",
+        "centre",
+        "--seed_window",
+        "lung",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,17 +88,29 @@ def test_every_setting_of_the_example_that_is_commented_out_is_one() -> None:
         ({"images": IMAGES, "gpu": -1}, "gpu: a whole number is expected, got -1"),
         ({"images": IMAGES, "threads": True}, "threads: a whole number is expected, got True"),
         ({"images": IMAGES, "convert": "no thanks"}, "convert: true or false is expected"),
-        ({"images": IMAGES, "script": "process_sound"}, "script: process_sound is none of process_video, process_image"),
+        (
+            {"images": IMAGES, "script": "process_sound"},
+            "script: process_sound is none of process_video, process_image",
+        ),
         ({"images": IMAGES, "flags": "--window 'lung"}, "flags: --window 'lung: No closing quotation"),
         ({"images": IMAGES, "exclude": "a"}, "exclude: a list is expected, got 'a'"),
         ({"images": IMAGES, "window": {"*": {}}}, "window: *: a word is expected"),
         ({"images": IMAGES, "seed": "a.nii"}, "seed: image, masks, slice, prompts, window are expected"),
         ({"images": IMAGES, "seed": {"images": "a"}}, "seed: images: no such setting of a seed"),
-        ({"images": IMAGES, "seed": {"image": "a"}}, "seed: an image is needed, and either masks or prompts; got image"),
-        ({"images": IMAGES, "script": "process_image", "seed": {"image": "a", "masks": "b"}}, "seed: process_image has no use"),
-        ({"images": IMAGES, "prompts": "{name}.json", "seed": {"image": "a", "masks": "b"}}, "prompts: {name}.json: not together"),
+        (
+            {"images": IMAGES, "seed": {"image": "a"}},
+            "seed: an image is needed, and either masks or prompts; got image",
+        ),
+        (
+            {"images": IMAGES, "script": "process_image", "seed": {"image": "a", "masks": "b"}},
+            "seed: process_image has no use",
+        ),
+        (
+            {"images": IMAGES, "prompts": "{name}.json", "seed": {"image": "a", "masks": "b"}},
+            "prompts: {name}.json: not together",
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_named(config: dict, says: str) -> None:
     with pytest.raises(UserError) as caught:
         read_settings(config)
@@ -89,20 +118,29 @@ def test_mistakes_are_named(config: dict, says: str) -> None:
 
 
 def test_names_come_from_files_or_folders_and_twice_the_same() -> None:
-    touch("data/anna/anna_ct.nii.gz", "data/bert/bert_ct.nii.gz", "data/bert/anna_ct.nii.gz", "data/.c/.c_ct.nii.gz", "x[1]/a.nii")
+    touch(
+        "data/anna/anna_ct.nii.gz",
+        "data/bert/bert_ct.nii.gz",
+        "data/bert/anna_ct.nii.gz",
+        "data/.c/.c_ct.nii.gz",
+        "x[1]/a.nii",
+    )
     volumes = find_volumes(read_settings({"images": "data/{name}/{name}_ct.nii.gz"}))
-    assert volumes == [
-        Volume("anna", "data/anna/anna_ct.nii.gz"), Volume("bert", "data/bert/bert_ct.nii.gz"),
-    ]  # fmt: skip
+    assert volumes == [Volume("anna", "data/anna/anna_ct.nii.gz"), Volume("bert", "data/bert/bert_ct.nii.gz")]
     assert [one.name for one in find_volumes(read_settings({"images": "./x[1]//{name}.nii"}))] == ["a"]
 
 
 def test_masks_prompts_windows_and_what_is_left_out() -> None:
     touch(*(f"d/{name}_{what}" for name in ("a1", "a2", "b1") for what in ("ct.nii", "m.nii", "p.json")))
-    settings = read_settings({
-        "images": "d/{name}_ct.nii", "masks": "d/{name}_m.nii", "prompts": "d/{name}_p.json", "exclude": ["a2"],
-        "window": {"a*": [40, 400], "*": None},
-    })  # fmt: skip
+    settings = read_settings(
+        {
+            "images": "d/{name}_ct.nii",
+            "masks": "d/{name}_m.nii",
+            "prompts": "d/{name}_p.json",
+            "exclude": ["a2"],
+            "window": {"a*": [40, 400], "*": None},
+        }
+    )
     assert find_volumes(settings) == [
         Volume("a1", "d/a1_ct.nii", "d/a1_m.nii", "d/a1_p.json", "40 400"),
         Volume("b1", "d/b1_ct.nii", "d/b1_m.nii", "d/b1_p.json", ""),
@@ -111,9 +149,9 @@ def test_masks_prompts_windows_and_what_is_left_out() -> None:
 
 def test_all_that_is_missing_is_named_at_once() -> None:
     touch("d/a_ct.nii", "d/b_ct.nii", "d/b_m.nii")
-    settings = read_settings({
-        "images": "d/{name}_ct.nii", "masks": "d/{name}_m.nii", "prompts": "d/{name}.json", "window": {"a": "lung"},
-    })  # fmt: skip
+    settings = read_settings(
+        {"images": "d/{name}_ct.nii", "masks": "d/{name}_m.nii", "prompts": "d/{name}.json", "window": {"a": "lung"}}
+    )
     with pytest.raises(UserError) as caught:
         find_volumes(settings)
     assert str(caught.value) == (
@@ -183,5 +221,10 @@ def test_the_list_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_the_engine_needs_none_of_the_project_s_packages() -> None:
     """Snakemake may live in an environment that has no numpy."""
-    program = "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; import pose.runs.dataset, pose.files.atomic"
-    subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}"], check=True)
+    program = (
+        "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]; import pose.runs.dataset, "
+        "pose.files.atomic"
+    )
+    subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}"], check=True
+    )

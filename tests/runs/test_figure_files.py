@@ -10,12 +10,12 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from pose import cli
-from pose.runs import figure_files
-from pose.figures import overlays
-from pose.runs.case import Case, Job
 from pose.cli import UserError
+from pose.figures import overlays
 from pose.figures.drawing import BOX, NEGATIVE, POSITIVE, PREDICTION, TRUTH
 from pose.prompts.prompt import Prompt
+from pose.runs import figure_files
+from pose.runs.case import Case, Job
 from pose.scans.volume import Volume
 from tests.cases import AFFINE
 
@@ -71,7 +71,11 @@ def test_what_is_drawn_is_what_was_asked_for(tmp_path, case, prediction):
     }
     prompt = {POSITIVE, NEGATIVE, BOX}
     assert colours == {
-        "prompt": prompt, "prediction": {PREDICTION}, "truth": {TRUTH}, "none": set(), "default": {*prompt, PREDICTION}
+        "prompt": prompt,
+        "prediction": {PREDICTION},
+        "truth": {TRUTH},
+        "none": set(),
+        "default": {*prompt, PREDICTION},
     }
     assert {pixels(path).shape for path in files.values()} == {(770, 770, 3)}
 

@@ -13,7 +13,10 @@ import pytest
 from pose.runs import gpus
 
 ROOT = Path(__file__).resolve().parents[2]
-CLAIM = "import sys; from pathlib import Path; from pose.runs.gpus import claim_gpu; print(claim_gpu(Path(sys.argv[1])), flush=True); input()"
+CLAIM = (
+    "import sys; from pathlib import Path; from pose.runs.gpus import claim_gpu; "
+    "print(claim_gpu(Path(sys.argv[1])), flush=True); input()"
+)
 
 
 def fake_nvidia_smi(folder: Path, says: str, code: int = 0) -> dict[str, str]:
@@ -28,9 +31,13 @@ def fake_nvidia_smi(folder: Path, says: str, code: int = 0) -> dict[str, str]:
 
 def claim(folder: Path, environment: dict[str, str]) -> subprocess.Popen:
     process = subprocess.Popen(
-        [sys.executable, "-c", CLAIM, str(folder)], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-c", CLAIM, str(folder)],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     return process
 
 
@@ -55,7 +62,9 @@ def test_each_process_has_one_of_its_own_until_there_are_more_than_gpus(tmp_path
 
 
 @pytest.mark.parametrize(("visible", "found"), [("2", ["2"]), ("", []), ("0,1", ["0", "1"]), ("GPU-ab", ["GPU-ab"])])
-def test_the_variable_of_a_scheduler_comes_first(monkeypatch: pytest.MonkeyPatch, visible: str, found: list[str]) -> None:
+def test_the_variable_of_a_scheduler_comes_first(
+    monkeypatch: pytest.MonkeyPatch, visible: str, found: list[str]
+) -> None:
     monkeypatch.setenv(gpus.VISIBLE, visible)
     assert gpus.visible_gpus() == found
 

@@ -12,10 +12,10 @@ import pytest
 
 import process_image
 import process_video
-from pose.runs import resume
 from pose import results
-from pose.runs.case import plan_jobs
 from pose.cli import UserError
+from pose.runs import resume
+from pose.runs.case import plan_jobs
 from pose.segmenters.models import find_model
 from tests.cases import write_two_blocks
 
@@ -112,7 +112,11 @@ def test_a_file_that_changes_within_a_process_is_read_again(tmp_path):
 
 
 class TestIsDone:
-    WANTED = {"inputs": {"image": "a"}, "settings": {"window": None, "labels": [1]}, "code": {"pose": "c", "packages": {}}}
+    WANTED = {
+        "inputs": {"image": "a"},
+        "settings": {"window": None, "labels": [1]},
+        "code": {"pose": "c", "packages": {}},
+    }
 
     def write(self, folder: Path, **manifest) -> dict[str, Path]:
         record = {"status": "done", "made_from": self.WANTED, **manifest}

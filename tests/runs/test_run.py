@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pose.runs.case import usable_prompts
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
+from pose.runs.case import usable_prompts
 from pose.runs.run import label_map, mean_of
 from pose.segmenters import Prediction
 

@@ -68,13 +68,31 @@ def manifest_of(folder: Path) -> dict:
 
 def test_one_prompt_segments_every_patient_and_marks_its_own(patients, model, tmp_path):
     image, masks = patients["a"]
-    assert run(*flags_of(patients, "abc"), *model, "--seed_image_file_path", image, "--seed_masks_file_path", masks,
-               "--seed_slice", 3, "-r", tmp_path / "out", "--objects", "per_label") == 0  # fmt: skip
+    assert (
+        run(
+            *flags_of(patients, "abc"),
+            *model,
+            "--seed_image_file_path",
+            image,
+            "--seed_masks_file_path",
+            masks,
+            "--seed_slice",
+            3,
+            "-r",
+            tmp_path / "out",
+            "--objects",
+            "per_label",
+        )
+        == 0
+    )
     for name, own, masked in (("a", True, 4), ("b", False, 4), ("c", False, 6)):
         manifest = manifest_of(tmp_path / "out" / name)
         assert (manifest["prompts"], manifest["prompted_slices"], manifest["masked_slices"]) == (0, 0, masked)
         assert manifest["seed"]["seed_patient"] is own
-        assert (manifest["prompts_used"], manifest["prompts_saved_percent"]) == (1, pytest.approx(100 * (1 - 1 / masked)))
+        assert (manifest["prompts_used"], manifest["prompts_saved_percent"]) == (
+            1,
+            pytest.approx(100 * (1 - 1 / masked)),
+        )
         seed = manifest["seed"]["seeds"][0]
         assert (seed["image"], seed["slice"]) == (str(image), 3)
         assert [entry["object_id"] for entry in seed["prompts"]] == [1, 2]
@@ -86,7 +104,12 @@ def test_the_seed_patient_is_known_in_another_format(patients, model, tmp_path):
     image, masks = patients["a"]
     same = tmp_path / "same.npz"
     assert nifti_to_numpy.main(["--input_file_path", str(image), "--output_file_path", str(same)]) == 0
-    assert run("-i", same, *model, "--seed_image_file_path", image, "--seed_masks_file_path", masks, "-r", tmp_path / "out") == 0
+    assert (
+        run(
+            "-i", same, *model, "--seed_image_file_path", image, "--seed_masks_file_path", masks, "-r", tmp_path / "out"
+        )
+        == 0
+    )
     assert manifest_of(tmp_path / "out" / "same")["seed"]["seed_patient"] is True
 
 
@@ -116,8 +139,12 @@ def test_a_seed_memory_stands_for_image_and_prompt(patients, model, tmp_path):
     image.unlink()
     assert run(*flags_of(patients, "bc"), *model, "--seed_memory", memory, "-r", tmp_path / "with_memory") == 0
     for name in "bc":
-        np.testing.assert_array_equal(masks_of(tmp_path / "with_memory" / name), masks_of(tmp_path / "with_image" / name))
-        with_memory, with_image = (manifest_of(tmp_path / kind / name)["seed"] for kind in ("with_memory", "with_image"))
+        np.testing.assert_array_equal(
+            masks_of(tmp_path / "with_memory" / name), masks_of(tmp_path / "with_image" / name)
+        )
+        with_memory, with_image = (
+            manifest_of(tmp_path / kind / name)["seed"] for kind in ("with_memory", "with_image")
+        )
         assert with_memory["seeds"] == with_image["seeds"] and with_memory["seed_memory"] == str(memory)
 
 
@@ -131,7 +158,11 @@ def test_a_memory_says_how_its_slices_were_shown_and_numbered(patients, model, t
     assert f"--objects union: {memory} was made with --objects per_label" in capsys.readouterr().err
     assert run(*given, "--objects", "per_label", "--window", "liver", "--swap_axes") == 0
     warned = [line for line in caplog.messages if "masks may be poor" in line]
-    assert [line.split("was made with ")[1].split(" ")[0] for line in warned] == ["apply_windowing", "window", "swap_axes"]
+    assert [line.split("was made with ")[1].split(" ")[0] for line in warned] == [
+        "apply_windowing",
+        "window",
+        "swap_axes",
+    ]
 
 
 def test_a_seed_is_shown_in_a_window_of_its_own(patients, model, tmp_path, caplog):
@@ -158,8 +189,19 @@ def test_a_seed_is_shown_in_a_window_of_its_own(patients, model, tmp_path, caplo
 def test_the_seed_patient_is_known_with_its_axes_swapped(patients, model, tmp_path):
     image, masks = patients["a"]
     memory = tmp_path / "lungs.safetensors"
-    assert run(*model, "--swap_axes", "--seed_image_file_path", image, "--seed_masks_file_path", masks,
-               "--save_seed_memory", memory) == 0  # fmt: skip
+    assert (
+        run(
+            *model,
+            "--swap_axes",
+            "--seed_image_file_path",
+            image,
+            "--seed_masks_file_path",
+            masks,
+            "--save_seed_memory",
+            memory,
+        )
+        == 0
+    )
     assert run("-i", image, *model, "--seed_memory", memory, "-r", tmp_path / "out") == 0
     assert manifest_of(tmp_path / "out" / "a")["seed"]["seed_patient"] is True
 
@@ -173,8 +215,24 @@ def test_a_mistake_in_the_seeds_is_told_once_for_all_volumes(patients, model, tm
 
 def test_several_seeds_condition_together(patients, model, tmp_path):
     images, masks = zip(patients["a"], patients["b"])
-    assert run(*flags_of(patients, "c"), *model, "--seed_image_file_path", *images[:1], patients["b"][0],
-               "--seed_masks_file_path", *masks[:1], patients["b"][1], "--seed_slice", 3, 2, "-r", tmp_path / "two") == 0  # fmt: skip
+    assert (
+        run(
+            *flags_of(patients, "c"),
+            *model,
+            "--seed_image_file_path",
+            *images[:1],
+            patients["b"][0],
+            "--seed_masks_file_path",
+            *masks[:1],
+            patients["b"][1],
+            "--seed_slice",
+            3,
+            2,
+            "-r",
+            tmp_path / "two",
+        )
+        == 0
+    )
     seeds = manifest_of(tmp_path / "two" / "c")["seed"]["seeds"]
     assert [(Path(seed["image"]).name, seed["slice"]) for seed in seeds] == [("a.nii.gz", 3), ("b.nii.gz", 2)]
     one = ["--seed_image_file_path", patients["a"][0], "--seed_masks_file_path", patients["a"][1], "--seed_slice"]
@@ -187,9 +245,24 @@ def test_several_seeds_condition_together(patients, model, tmp_path):
 
 def test_a_prompt_file_is_the_seeds_prompt(patients, model, tmp_path):
     prompt = tmp_path / "prompt.json"
-    prompt.write_text('{"prompts": [{"slice": 3, "box": {"row_min": 4, "column_min": 6, "row_max": 13, "column_max": 19}}]}')
-    assert run(*flags_of(patients, "b"), *model, "--seed_image_file_path", patients["a"][0],
-               "--seed_prompt_file_path", prompt, "-r", tmp_path / "out", "--start_slice", 1) == 0  # fmt: skip
+    prompt.write_text(
+        '{"prompts": [{"slice": 3, "box": {"row_min": 4, "column_min": 6, "row_max": 13, "column_max": 19}}]}'
+    )
+    assert (
+        run(
+            *flags_of(patients, "b"),
+            *model,
+            "--seed_image_file_path",
+            patients["a"][0],
+            "--seed_prompt_file_path",
+            prompt,
+            "-r",
+            tmp_path / "out",
+            "--start_slice",
+            1,
+        )
+        == 0
+    )
     seed = manifest_of(tmp_path / "out" / "b")["seed"]["seeds"][0]
     assert seed["prompts"][0]["box"] == {"row_min": 4, "column_min": 6, "row_max": 13, "column_max": 19}
 
@@ -197,7 +270,9 @@ def test_a_prompt_file_is_the_seeds_prompt(patients, model, tmp_path):
 def test_a_memory_of_other_weights_or_another_size_is_refused(patients, model, tmp_path, monkeypatch, capsys):
     image, masks = patients["a"]
     memory = tmp_path / "lungs.safetensors"
-    assert run(*model, "--seed_image_file_path", image, "--seed_masks_file_path", masks, "--save_seed_memory", memory) == 0
+    assert (
+        run(*model, "--seed_image_file_path", image, "--seed_masks_file_path", masks, "--save_seed_memory", memory) == 0
+    )
     other = save_random_weights(tmp_path / "other.pt", spec=replace(TINY, image_size=128), seed=1)
     given = [*flags_of(patients, "b"), "-b", "--device", "cpu", "--seed_memory", memory, "--checkpoint_file_path"]
     assert run(*given, other) == 2
@@ -237,7 +312,10 @@ MASKS = ["--seed_masks_file_path", "A_MASK"]
         ([*SEED, *MASKS, "--start_slice", "6"], "--start_slice 6 is not among its slices 0 to 5"),
         (["--start_slice", "2"], "--start_slice 2: without seeds"),
         ([*SEED, *MASKS, "--prompt_slice", "0"], "--prompt_slice 0: volumes have no prompt of their own beside seeds"),
-        ([*SEED, *MASKS, "-s", "1", "--point", "2", "2"], "--point: not together with seeds, the prompt of a data set is its seed's alone"),
+        (
+            [*SEED, *MASKS, "-s", "1", "--point", "2", "2"],
+            "--point: not together with seeds, the prompt of a data set is its seed's alone",
+        ),
         (["--method", "chain", "--stop_after", "3"], "--stop_after 3: chain with tiny_random has no such memory"),
     ],
 )

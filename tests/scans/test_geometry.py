@@ -64,11 +64,16 @@ def test_what_differs(affine: np.ndarray, expected: list[tuple[str, str, str]]) 
 @pytest.mark.parametrize(
     ("affine", "expected"),
     [
-        (CT, True), (turned(45), True), (changed(at00=np.nan), False), (changed(at03=np.inf), False),
-        (changed(at11=0.0), False), (changed(at01=-0.7, at11=0.0), False), (np.ones((4, 4)), False),
+        (CT, True),
+        (turned(45), True),
+        (changed(at00=np.nan), False),
+        (changed(at03=np.inf), False),
+        (changed(at11=0.0), False),
+        (changed(at01=-0.7, at11=0.0), False),
+        (np.ones((4, 4)), False),
         (np.diag([1e-4, 1e-4, 1e-4, 1]), True),
     ],
-)  # fmt: skip
+)
 def test_affines_that_are_a_geometry(affine: np.ndarray, expected: bool) -> None:
     assert is_geometry(affine) is expected
 

@@ -1,4 +1,6 @@
-"""pose/scans/intensity.py: known voxel values become known grey levels, whatever their dtype and the way they were read."""
+"""pose/scans/intensity.py: known voxel values become known grey levels, whatever their dtype and the way they were
+read.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from pose.scans import intensity as intensity_module
 from pose.cli import UserError
+from pose.scans import intensity as intensity_module
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity, intensity_from_arguments, window_from_arguments
 from pose.scans.volume import Volume, read_volume, write_volume
 
@@ -67,10 +69,17 @@ def test_window_bounds_that_are_no_whole_numbers() -> None:
     assert greys(column(-1, 0, 80, 81), Intensity(window=(40.0, 81.0))) == [0, 2, 253, 255]
 
 
-@pytest.mark.parametrize(("name", "low", "high"), [
-    ("lung", -1400, 100), ("mediastinum", -125, 225), ("soft_tissue", -160, 240), ("liver", -45, 105),
-    ("brain", 0, 80), ("bone", -500, 1300),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("lung", -1400, 100),
+        ("mediastinum", -125, 225),
+        ("soft_tissue", -160, 240),
+        ("liver", -45, 105),
+        ("brain", 0, 80),
+        ("bone", -500, 1300),
+    ],
+)
 def test_named_windows(name: str, low: float, high: float) -> None:
     assert GreySlices(column(0), Intensity(window=window_from_arguments([name]))).limits == (low, high)
 

@@ -135,6 +135,7 @@ def test_lungs_change_shape_through_the_slices(small):
     assert filled[0] >= 1 and filled[-1] <= 28
     np.testing.assert_array_equal(filled, np.arange(filled[0], filled[-1] + 1))
     assert area[filled[0]] < 0.4 * area[largest] and area[filled[-1]] < 0.25 * area[largest]
+
     # At the base the lung is a crescent round the diaphragm, higher up it is a compact shape.
     def fullness(index: int) -> float:
         piece = labels[:, :, index] == RIGHT_LUNG
@@ -191,7 +192,7 @@ def test_script_writes_files_that_come_rows_first_and_upright(tmp_path):
     folder = tmp_path / "new" / "folder"
     done = run_script(
         "--output_folder_path", str(folder), "--seed", "2", "--shape", "64", "72", "12", "--name", "thorax"
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     paths = [folder / "thorax_ct.nii.gz", folder / "thorax_lungs.nii.gz"]
     assert done.stdout.split() == [str(path) for path in paths]

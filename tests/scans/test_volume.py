@@ -1,4 +1,6 @@
-"""pose/scans/volume.py and pose/scans/nifti.py: every format in and out, geometry, the swap of axes, and what is refused."""
+"""pose/scans/volume.py and pose/scans/nifti.py: every format in and out, geometry, the swap of axes, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -253,7 +255,9 @@ def test_many_small_members_of_a_gzip_file_are_read_in_no_time(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.npz", "scan.npy"])
-@pytest.mark.parametrize("content", [b"", b"no volume, but long enough text " * 20, gzip.compress(b"text" * 100, mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"no volume, but long enough text " * 20, gzip.compress(b"text" * 100, mtime=0)]
+)
 def test_foreign_content_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert str(tmp_path / name) in error_of(tmp_path / name)
@@ -337,9 +341,12 @@ def test_npy_is_plain_numpy_with_a_readable_geometry(tmp_path: Path) -> None:
     write_volume(tmp_path / "scan.npy", Volume(counted(), SHEARED, (1.0, 2.0, 3.0)))
     np.testing.assert_array_equal(np.load(tmp_path / "scan.npy", allow_pickle=False), counted())
     assert json.loads((tmp_path / "scan.json").read_text()) == {
-        "shape": [3, 4, 5], "affine": SHEARED.tolist(), "spacing_mm": [1.0, 2.0, 3.0], "swap_axes": False,
+        "shape": [3, 4, 5],
+        "affine": SHEARED.tolist(),
+        "spacing_mm": [1.0, 2.0, 3.0],
+        "swap_axes": False,
         "crc32": zlib.crc32(counted().tobytes(order="F")),
-    }  # fmt: skip
+    }
     assert sorted(os.listdir(tmp_path)) == ["scan.json", "scan.npy"]
 
 
@@ -370,11 +377,18 @@ def test_several_unnamed_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("affine", np.eye(3)), ("affine", np.full((4, 4), np.nan)), ("affine", "text"), ("spacing_mm", [1.0, 2.0]),
-        ("spacing_mm", [1.0, 0.0, 1.0]), ("swap_axes", 3), ("swap_axes", np.zeros(17)),
-        ("affine", np.diag([1.0, 0, 1, 1])), ("affine", np.diag([1e10, 1, 1, 1])), ("affine", np.ones((4, 4))),
+        ("affine", np.eye(3)),
+        ("affine", np.full((4, 4), np.nan)),
+        ("affine", "text"),
+        ("spacing_mm", [1.0, 2.0]),
+        ("spacing_mm", [1.0, 0.0, 1.0]),
+        ("swap_axes", 3),
+        ("swap_axes", np.zeros(17)),
+        ("affine", np.diag([1.0, 0, 1, 1])),
+        ("affine", np.diag([1e10, 1, 1, 1])),
+        ("affine", np.ones((4, 4))),
     ],
-)  # fmt: skip
+)
 def test_facts_that_are_no_geometry(tmp_path: Path, key: str, value: object) -> None:
     np.savez(tmp_path / "scan.npz", voxels=counted(), **{key: value})
     assert f"scan.npz: {key} is" in error_of(tmp_path / "scan.npz")
@@ -544,11 +558,13 @@ def test_masks_of_many_objects_and_without_geometry(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "dtype"),
     [
-        (np.array([0.0, 1.0, 2.0]), np.uint8), (np.array([0, 1, 300], np.int32), np.uint16),
-        (np.array([0, 1, 255], np.int64), np.uint8), (np.array([False, True, True]), np.uint8),
+        (np.array([0.0, 1.0, 2.0]), np.uint8),
+        (np.array([0, 1, 300], np.int32), np.uint16),
+        (np.array([0, 1, 255], np.int64), np.uint8),
+        (np.array([False, True, True]), np.uint8),
         (np.array([0, 0, 0], np.uint8), np.uint8),
     ],
-)  # fmt: skip
+)
 def test_labels_take_the_smallest_unsigned_dtype(tmp_path: Path, labels: np.ndarray, dtype: type) -> None:
     np.save(tmp_path / "mask.npy", labels.reshape(3, 1, 1))
     mask = read_mask(tmp_path / "mask.npy")
@@ -559,11 +575,13 @@ def test_labels_take_the_smallest_unsigned_dtype(tmp_path: Path, labels: np.ndar
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([0, 0.5, 1], "value 0.5;"), ([0, -1, 1], "values from -1 to 1;"),
+        ([0, 0.5, 1], "value 0.5;"),
+        ([0, -1, 1], "values from -1 to 1;"),
         ([0, np.nan, 1], "1 voxels are NaN or infinite;"),
-        ([-np.inf, np.inf, 1], "2 voxels are NaN or infinite;"), ([0, -0.25, 1], "values from -0.25 to 1.0;"),
+        ([-np.inf, np.inf, 1], "2 voxels are NaN or infinite;"),
+        ([0, -0.25, 1], "values from -0.25 to 1.0;"),
     ],
-)  # fmt: skip
+)
 def test_values_that_are_no_labels(tmp_path: Path, values: list[float], message: str) -> None:
     np.save(tmp_path / "mask.npy", np.array(values).reshape(3, 1, 1))
     with pytest.raises(UserError, match=rf"mask.npy: {message} the labels of a mask are whole numbers"):

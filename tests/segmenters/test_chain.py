@@ -372,9 +372,9 @@ def test_settings_from_the_command_line():
 
 def test_lite_medsam_carried_over_slices_of_a_real_scan(real_data):
     from pose.scans.intensity import WINDOWS, GreySlices, Intensity
-    from pose.segmenters.models import checkpoint_path, find_model
-    from pose.segmenters.lite_medsam import LiteMedSam
     from pose.scans.volume import read_mask, read_volume
+    from pose.segmenters.lite_medsam import LiteMedSam
+    from pose.segmenters.models import checkpoint_path, find_model
 
     volume = read_volume(real_data / "ct_lung_small/ct64.nii.gz", swap_axes=True)
     truth = read_mask(real_data / "ct_lung_small/ct64_lungs.nii.gz", like=volume).voxels[:, :, 39:44]

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 import process_image
 import process_video
 from pose import cli
-from pose.segmenters import models
-from pose.files.atomic import temporary_beside
 from pose.cli import UserError
-from pose.segmenters.models import ModelSpec
+from pose.files.atomic import temporary_beside
 from pose.prompts.prompt import Prompt
+from pose.segmenters import models
 from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.lite_medsam import LiteMedSam
+from pose.segmenters.models import ModelSpec
 from pose.segmenters.sam2.image import Sam2Image
 from tests.cases import write_two_blocks
 from tests.networks import TINY, save_random_weights
@@ -51,9 +51,7 @@ TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int6
 
 @settings(max_examples=40, deadline=None)
 @given(
-    shape=st.lists(st.integers(1, 4), max_size=4),
-    dtype=st.sampled_from(TYPES),
-    order=st.randoms(use_true_random=False),
+    shape=st.lists(st.integers(1, 4), max_size=4), dtype=st.sampled_from(TYPES), order=st.randoms(use_true_random=False)
 )
 def test_tensors_come_back_bit_by_bit_in_their_layout(tmp_path_factory, shape, dtype, order):
     axes = list(range(len(shape)))

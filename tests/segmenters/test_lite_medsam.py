@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pose.cli import UserError
-from pose.scans.intensity import WINDOWS, GreySlices, Intensity
-from pose.scores.metrics import dice, jaccard
-from pose.segmenters.models import checkpoint_path, find_model
 from pose.prompts.prompt import Prompt, prompts_from_mask
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity
+from pose.scans.volume import read_volume
+from pose.scores.metrics import dice, jaccard
 from pose.segmenters.lite_medsam import (
     LiteMedSam,
     TiledEncoder,
@@ -23,7 +23,7 @@ from pose.segmenters.lite_medsam import (
     load_model,
     resized_shape,
 )
-from pose.scans.volume import read_volume
+from pose.segmenters.models import checkpoint_path, find_model
 
 PACKAGED_SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 

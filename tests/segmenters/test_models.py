@@ -10,11 +10,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pose.segmenters import models
 from pose.cli import UserError
+from pose.segmenters import models
 
-NAMES = ["vit_b", "vit_l", "vit_h", "tiny", "small", "base_plus", "large",
-         "2.1_tiny", "2.1_small", "2.1_base_plus", "2.1_large", "lite_medsam"]  # fmt: skip
+NAMES = [
+    "vit_b",
+    "vit_l",
+    "vit_h",
+    "tiny",
+    "small",
+    "base_plus",
+    "large",
+    "2.1_tiny",
+    "2.1_small",
+    "2.1_base_plus",
+    "2.1_large",
+    "lite_medsam",
+]
 
 
 def test_registry_holds_every_model_with_a_hash_and_an_address():
@@ -98,9 +110,16 @@ def test_two_files_with_one_name_are_refused(configs):
 
 @pytest.mark.parametrize(
     ("name", "version", "expected"),
-    [(None, None, "vit_l"), (None, 1, "vit_l"), (None, 2, "large"), ("tiny", 2, "tiny"), ("tiny", None, "tiny"),
-     ("lite_medsam", 1, "lite_medsam"), ("lite_medsam", 2, "lite_medsam")],
-)  # fmt: skip
+    [
+        (None, None, "vit_l"),
+        (None, 1, "vit_l"),
+        (None, 2, "large"),
+        ("tiny", 2, "tiny"),
+        ("tiny", None, "tiny"),
+        ("lite_medsam", 1, "lite_medsam"),
+        ("lite_medsam", 2, "lite_medsam"),
+    ],
+)
 def test_find_model(name, version, expected):
     assert models.find_model(name, version).name == expected
 
@@ -229,7 +248,9 @@ def test_a_manifest_tells_what_the_last_bits_depend_on(tmp_path):
     spec = models.find_model("lite_medsam")
     about = models.describe(spec, tmp_path / "w.pth", "0" * 64, torch.device("cpu"), "fp32")
     assert about["device"] == "cpu" and about["device_name"] is None
-    assert about["threads"] == torch.get_num_threads() and about["instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert (
+        about["threads"] == torch.get_num_threads() and about["instructions"] == torch.backends.cpu.get_cpu_capability()
+    )
 
 
 def test_non_maximum_suppression_keeps_the_best_of_overlapping_boxes():
@@ -242,7 +263,8 @@ def test_non_maximum_suppression_keeps_the_best_of_overlapping_boxes():
 
 def test_torchvision_and_the_models_import_in_a_fresh_process():
     code = (
-        "from pose.segmenters.torchvision_import import import_torchvision; import_torchvision(); import_torchvision(); "
+        "from pose.segmenters.torchvision_import import import_torchvision; import_torchvision(); "
+        "import_torchvision(); "
         "import torchvision, segment_anything, sam2.build_sam; print(torchvision.__version__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=models.REPOSITORY_FOLDER)

@@ -1,4 +1,6 @@
-"""SAM and SAM 2 on single slices: what reaches the network, with real code and random weights, and real weights if there."""
+"""SAM and SAM 2 on single slices: what reaches the network, with real code and random weights, and real weights if
+there.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ import pytest
 import torch
 
 from pose.cli import UserError
-from pose.segmenters.models import ModelSpec, find_model
 from pose.prompts.prompt import Prompt, prompts_from_mask
 from pose.segmenters import Prediction, SlicePredictions, segment_slices
+from pose.segmenters.models import ModelSpec, find_model
 from pose.segmenters.sam2.image import OBJECT_SCORE_WEIGHTS, Sam2Image
 from pose.segmenters.sam_inputs import box_array, mask_logits, point_arrays, predict_with, tight_box
 from tests.networks import TINY, save_random_weights
@@ -109,17 +111,21 @@ def test_sam2_image_equals_its_predictor(checkpoint):
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 255, (30, 50), dtype=np.uint8)
     segmenter = Sam2Image(TINY, checkpoint, CPU)
-    network = build_sam2(TINY.config, str(checkpoint), device="cpu",
-                         hydra_overrides_extra=["++model.image_size=128", *TINY.overrides])  # fmt: skip
+    network = build_sam2(
+        TINY.config, str(checkpoint), device="cpu", hydra_overrides_extra=["++model.image_size=128", *TINY.overrides]
+    )
     predictor = SAM2ImagePredictor(network)
     predictor._bb_feat_sizes = [(32, 32), (16, 16), (8, 8)]
     predictor.set_image(np.stack([grey] * 3, axis=-1))
     segmenter.set_image(grey)
     for multimask in (False, True):
         logits, scores, _ = predictor.predict(
-            point_coords=np.array([[20.0, 10.0]]), point_labels=np.array([1]), box=np.array([5.0, 4.0, 40.0, 25.0]),
-            multimask_output=multimask, return_logits=True,
-        )  # fmt: skip
+            point_coords=np.array([[20.0, 10.0]]),
+            point_labels=np.array([1]),
+            box=np.array([5.0, 4.0, 40.0, 25.0]),
+            multimask_output=multimask,
+            return_logits=True,
+        )
         found = segmenter.predict(Prompt(0, 1, ((10, 20),), (), (4, 5, 25, 40)), multimask)
         best = int(scores.argmax())
         np.testing.assert_allclose(found.logits, logits[best], atol=1e-5)
@@ -157,7 +163,9 @@ def test_sam_equals_its_predictor(tmp_path, monkeypatch):
 
     from pose.segmenters.sam import Sam
 
-    small = partial(_build_sam, encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1])
+    small = partial(
+        _build_sam, encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
+    )
     monkeypatch.setitem(sam_model_registry, "small", small)
     torch.manual_seed(0)
     network = small()
@@ -167,9 +175,12 @@ def test_sam_equals_its_predictor(tmp_path, monkeypatch):
     predictor = SamPredictor(network.eval())
     predictor.set_image(np.stack([grey] * 3, axis=-1))
     logits, scores, _ = predictor.predict(
-        point_coords=np.array([[20.0, 10.0]]), point_labels=np.array([1]), box=np.array([5.0, 4.0, 40.0, 25.0]),
-        multimask_output=False, return_logits=True,
-    )  # fmt: skip
+        point_coords=np.array([[20.0, 10.0]]),
+        point_labels=np.array([1]),
+        box=np.array([5.0, 4.0, 40.0, 25.0]),
+        multimask_output=False,
+        return_logits=True,
+    )
     for precision, tolerance in (("fp32", 1e-4), ("bf16", 0.1 * np.abs(logits).max())):
         segmenter = Sam(spec, tmp_path / "random.pth", CPU, precision)
         segmenter.set_image(grey)
@@ -194,7 +205,9 @@ def test_real_sam2_tiny_reaches_its_reference(real_data, real_sam2_tiny, index, 
     folder = real_data / "ct_slices"
     voxels = np.load(folder / f"coronacases_001_image_slice_{index}.npy").T
     truth = np.load(folder / f"coronacases_001_masks_slice_{index}.npy").T
-    grey = np.ascontiguousarray(np.round(np.clip((voxels.astype(np.float32) + 1400) / 1500, 0, 1) * 255).astype(np.uint8))
+    grey = np.ascontiguousarray(
+        np.round(np.clip((voxels.astype(np.float32) + 1400) / 1500, 0, 1) * 255).astype(np.uint8)
+    )
     segmenter = Sam2Image(find_model("tiny"), real_sam2_tiny, CPU, "bf16")
     segmenter.set_image(grey)
     for objects, expected in (("union", union), ("per_label", per_label)):

@@ -1,4 +1,6 @@
-"""Attention over many thousand tokens in tiles that stay in a CPU's cache; other devices have kernels of their own for it."""
+"""Attention over many thousand tokens in tiles that stay in a CPU's cache; other devices have kernels of their own for
+it.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +71,8 @@ def _softmax_tiles(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tens
 def _bfloat16_tiles(queries: torch.Tensor, keys: torch.Tensor, weighed: torch.Tensor, mixed: torch.Tensor) -> None:
     """Attend with matrix products in bfloat16, of which this CPU does several times as many as in float32.
 
-    A product rounds each score to 8 bits, which would make errors of some percent in the weights of large scores. What a
-    query's largest score is about is therefore taken off inside the product, before it rounds: the scores that matter
+    A product rounds each score to 8 bits, which would make errors of some percent in the weights of large scores. What
+    a query's largest score is about is therefore taken off inside the product, before it rounds: the scores that matter
     are near 0 then, where bfloat16 is finest. It cancels in the ratio of weighed values to the sum of weights.
 
     Args:

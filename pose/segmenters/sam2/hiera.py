@@ -1,9 +1,10 @@
 """SAM 2's image encoder with the same layers and weights, computed in an order that suits the cache of a CPU.
 
-The first stages work on 256 x 256 positions in windows of 8 x 8: results of 25 MB and more, most of the time spent on moving
-them. But until the third stage a window never looks beyond itself, and pooling turns windows into the smaller ones of the
-next stage. So each band of windows goes from the pixels to the third stage in one piece, without leaving the cache. What
-the neck and the mask decoder make of these stages are two 1 x 1 convolutions in a row: one, once multiplied.
+The first stages work on 256 x 256 positions in windows of 8 x 8: results of 25 MB and more, most of the time spent on
+moving them. But until the third stage a window never looks beyond itself, and pooling turns windows into the smaller
+ones of the next stage. So each band of windows goes from the pixels to the third stage in one piece, without leaving
+the cache. What the neck and the mask decoder make of these stages are two 1 x 1 convolutions in a row: one, once
+multiplied.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class CacheFriendlyEncoder:
     """Stands for ``forward_image`` of a SAM 2 network whose encoder :func:`fits`."""
 
     def __init__(self, network: nn.Module, precision: str):
-        """Take over the layers of ``network``, whose encoder is not to be used any more; "bf16" casts linear layers once.
+        """Take over the layers of ``network``, whose encoder is not to be used any more; "bf16" casts linear layers
+        once.
 
         Layer norms and the sums from block to block stay in float32.
         """
@@ -61,7 +63,12 @@ class CacheFriendlyEncoder:
         ]
         self._coarse = [self._cast(conv.weight.flatten(1), conv.bias) for conv in convolutions[2:]]
         for block in self._trunk.blocks:
-            for linear in (block.attn.qkv, block.attn.proj, *block.mlp.layers, *([block.proj] if _widens(block) else [])):
+            for linear in (
+                block.attn.qkv,
+                block.attn.proj,
+                *block.mlp.layers,
+                *([block.proj] if _widens(block) else []),
+            ):
                 linear.to(self._type)
         self._position: dict[tuple[int, int], torch.Tensor] = {}
 
@@ -145,9 +152,7 @@ class CacheFriendlyEncoder:
         normed = block.norm1(x).to(self._type)
         return self._feed_forward(block, self._shortcut(block, x, normed, side) + self._attend(block, normed, side))
 
-    def _shortcut(
-        self, block: nn.Module, x: torch.Tensor, normed: torch.Tensor, side: tuple[int, int]
-    ) -> torch.Tensor:
+    def _shortcut(self, block: nn.Module, x: torch.Tensor, normed: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
         """Return what goes past the attention of (windows, positions, channels)."""
         if not _widens(block):
             return x
@@ -179,7 +184,8 @@ class CacheFriendlyEncoder:
         first, second = block.mlp.layers
         flat = x.reshape(-1, x.shape[-1])
         parts = [
-            part + second(block.mlp.act(first(block.norm2(part).to(self._type)))) for part in flat.split(POSITIONS_AT_ONCE)
+            part + second(block.mlp.act(first(block.norm2(part).to(self._type))))
+            for part in flat.split(POSITIONS_AT_ONCE)
         ]
         return torch.cat(parts).view(x.shape) if len(parts) > 1 else parts[0].view(x.shape)
 

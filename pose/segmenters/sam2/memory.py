@@ -1,11 +1,12 @@
 """SAM 2's video memory through a volume: slices are frames, one prompted slice conditions all others.
 
 The volume is worked in two halves that start at the prompted slice, each a video of its own, as in the paper: the half
-above never sees memories of the half below. A prompted slice of another patient (a seed) stands in front of both halves.
+above never sees memories of the half below. A prompted slice of another patient (a seed) stands in front of both
+halves.
 
-The network's layers, weights and rules are sam2's, and so are the masks; the order of the work is not. Slices are prepared
-when they are needed, prompted ones are encoded and prompted once for both halves, objects go through the network together,
-and what the attention cannot reach any more is dropped.
+The network's layers, weights and rules are sam2's, and so are the masks; the order of the work is not. Slices are
+prepared when they are needed, prompted ones are encoded and prompted once for both halves, objects go through the
+network together, and what the attention cannot reach any more is dropped.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ import torch
 from torch.nn import functional as F
 
 from pose.cli import UserError
-from pose.segmenters.models import ModelSpec
 from pose.prompts.prompt import Prompt
 from pose.scans.intensity import GreyStack
-from pose.segmenters.protocols import Prediction, SlicePredictions
 from pose.segmenters.embeddings import EmbeddingsCache, model_key
+from pose.segmenters.models import ModelSpec
+from pose.segmenters.protocols import Prediction, SlicePredictions
+from pose.segmenters.sam2.image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
 from pose.segmenters.sam2.memory_attention import Memory, MemoryAttention
 from pose.segmenters.sam2.memory_bank import MemoryBank, halves, objects_together
-from pose.segmenters.sam2.image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
-from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
 from pose.segmenters.sam2.seed_memory import SeedMemory
 from pose.segmenters.sam2.side_by_side import side_by_side
 from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
+from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,8 @@ class Sam2Memory:
         network, lacking, self.checkpoint_sha256 = build_network(spec, checkpoint, device, video=True)
         if lacking.intersection(MEMORY_WEIGHTS + OBJECT_SCORE_WEIGHTS):
             raise UserError(
-                f"{checkpoint}: holds no weights for SAM 2's memory ({', '.join(sorted(lacking))} missing); it can segment "
+                f"{checkpoint}: holds no weights for SAM 2's memory ({', '.join(sorted(lacking))} missing); it can "
+                "segment "
                 "slices (process_image.py) or be carried from slice to slice (process_video.py --method chain)"
             )
         self.name = spec.name
@@ -193,7 +195,9 @@ class Sam2Memory:
     ) -> Iterator[SlicePredictions]:
         frames = len(seeds) + len(slices)
         frame_of = {index: len(seeds) + position for position, index in enumerate(slices)}
-        known_on = {object_id: [n for n, seed in enumerate(seeds) if object_id in seed.objects] for object_id in object_ids}
+        known_on = {
+            object_id: [n for n, seed in enumerate(seeds) if object_id in seed.objects] for object_id in object_ids
+        }
         for object_id, index in prompted:
             known_on[object_id].append(frame_of[index])
         batches: list[tuple[tuple[int, ...], list[int], MemoryBank]] = []
@@ -228,7 +232,9 @@ class Sam2Memory:
                 if ahead:
                     bank.add(frame, self._memory_of(features, outcome, prompted=False))
                 objects.update(zip(members, self._predictions(outcome, volume.shape)))
-            if any(one.object_score > 0 for one in objects.values()) or any(max(known) > frame for known, _, _ in batches):
+            if any(one.object_score > 0 for one in objects.values()) or any(
+                max(known) > frame for known, _, _ in batches
+            ):
                 absent = 0
             elif absent is not None and position >= memory_only:
                 absent += 1

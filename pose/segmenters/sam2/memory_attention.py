@@ -2,11 +2,12 @@
 
 The same layers and weights as sam2's, in another order:
 
-- A memory's keys are a projection, turned by the position in the slice, of its features plus an encoding of how long ago
-  it was. Projection and turn are linear: the keys of the features are kept with the memory, those of the encoding with
-  the network, and only their sum is new on each slice.
-- Values are a projection from 64 to 256 channels, and a weighted sum of projections is the projection of the weighted sum:
-  attention mixes the 64 channels, and the projection is done once for each position instead of once for each memory.
+- A memory's keys are a projection, turned by the position in the slice, of its features plus an encoding of how long
+  ago it was. Projection and turn are linear: the keys of the features are kept with the memory, those of the encoding
+  with the network, and only their sum is new on each slice.
+- Values are a projection from 64 to 256 channels, and a weighted sum of projections is the projection of the weighted
+  sum: attention mixes the 64 channels, and the projection is done once for each position instead of once for each
+      memory.
 - The first self-attention does not look at memories: all objects share it.
 """
 
@@ -125,9 +126,9 @@ class MemoryAttention:
             count = self._network.num_maskmem
             self._ages[height, width] = [
                 [
-                    turned(F.linear(encodings[count - age - 1], layer.key_weight).expand(1, height * width, -1), turns).to(
-                        self._type
-                    )
+                    turned(
+                        F.linear(encodings[count - age - 1], layer.key_weight).expand(1, height * width, -1), turns
+                    ).to(self._type)
                     for layer in self._layers
                 ]
                 for age in range(count)
@@ -145,7 +146,9 @@ class MemoryAttention:
     def _pointer_tokens(
         self, pointers: Sequence[tuple[int, torch.Tensor]], longest: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return pointers cut into tokens of a memory's channels, and what encodes their age, (objects or 1, tokens, channels)."""
+        """Return pointers cut into tokens of a memory's channels, and what encodes their age, (objects or 1, tokens,
+        channels).
+        """
         from sam2.modeling.sam2_utils import get_1d_sine_pe
 
         network = self._network

@@ -1,5 +1,5 @@
-"""The order in which slices are worked, and which memories each attends to by sam2's rules: prompted slices, those before it,
-and pointers to objects."""
+"""The order in which slices are worked, and which memories each attends to by sam2's rules: prompted slices, those
+before it, and pointers to objects."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ class MemoryBank:
             memory.keys = []
 
     def attended(self, frame: int) -> tuple[list[tuple[int, Memory]], list[tuple[int, torch.Tensor]], int]:
-        """Return what ``frame`` attends to, as :class:`pose.segmenters.sam2.memory_attention.MemoryAttention` takes it."""
+        """Return what ``frame`` attends to, as :class:`pose.segmenters.sam2.memory_attention.MemoryAttention`
+        takes it.
+        """
         from sam2.modeling.sam2_utils import select_closest_cond_frames
 
         network = self._network

@@ -27,7 +27,9 @@ class SeedMemory:
 
 
 def save_seed_memory(path: Path, seeds: Sequence[SeedMemory], about: Mapping[str, Any]) -> None:
-    """Write memories as safetensors; ``about`` goes into the header as JSON and comes back from :func:`load_seed_memory`."""
+    """Write memories as safetensors; ``about`` goes into the header as JSON and comes back from
+    :func:`load_seed_memory`.
+    """
     from safetensors.torch import save
 
     tensors = {}

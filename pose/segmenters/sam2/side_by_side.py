@@ -1,7 +1,7 @@
 """Two pieces of work side by side on a CPU, each with its share of the threads.
 
-The two halves of a volume do not look at each other. With half of the threads each they are done sooner than one after the
-other with all: operations of a millisecond gain little from a second thread, two halves gain all of it.
+The two halves of a volume do not look at each other. With half of the threads each they are done sooner than one after
+the other with all: operations of a millisecond gain little from a second thread, two halves gain all of it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SECONDS_BETWEEN_LOOKS = 0.2
 def side_by_side(generators: Sequence[Iterator[Item]], count: int) -> Iterator[Item]:
     """Take ``count`` items from each generator, all of them at work at once, and yield them as they come.
 
-    Afterwards the generators can be used further, where they stopped. So many items and not more: with a share of threads
-    that depended on when another one ends, the last bits of a result would depend on it too.
+    Afterwards the generators can be used further, where they stopped. So many items and not more: with a share of
+    threads that depended on when another one ends, the last bits of a result would depend on it too.
 
     Raises:
         Exception: the first that a generator raises; the others are stopped.

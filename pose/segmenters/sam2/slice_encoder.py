@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from pose.scans.intensity import GreyStack
-from pose.segmenters.sam2 import hiera
 from pose.segmenters.embeddings import EmbeddingsCache
+from pose.segmenters.sam2 import hiera
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, wait_for
 
 # mean and standard deviation of the pictures that SAM 2 was trained on, over red, green and blue
@@ -21,7 +21,9 @@ LEVELS = ("stride_4", "stride_8", "stride_16")
 
 
 def frame_of(grey: np.ndarray, size: int) -> torch.Tensor:
-    """Return a slice, (rows, columns) uint8, as the normalised (3, size, size) float32 frame that SAM 2's video reader makes."""
+    """Return a slice, (rows, columns) uint8, as the normalised (3, size, size) float32 frame that SAM 2's video reader
+    makes.
+    """
     from PIL import Image
 
     # the same resampling as sam2's own video reader, so that a slice gives the same frame
@@ -50,7 +52,8 @@ class SliceEncoder:
         return frame_of(grey, self._network.image_size)
 
     def encode(self, frame: torch.Tensor) -> list[torch.Tensor]:
-        """Return the levels of a frame, finest first, as (1, channels, height, width), each in the type it was computed in.
+        """Return the levels of a frame, finest first, as (1, channels, height, width), each in the type it was computed
+        in.
 
         The last one is what memories are made of.
         """

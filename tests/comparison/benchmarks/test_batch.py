@@ -10,7 +10,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from comparison.benchmarks import batch as benchmark_batch, measured_script, profile_volume, random_weights
+from comparison.benchmarks import batch as benchmark_batch
+from comparison.benchmarks import measured_script, profile_volume, random_weights
 from comparison.benchmarks.batch import Cost, Run
 from pose import cli
 from pose.segmenters import Prediction, SlicePredictions
@@ -35,9 +36,12 @@ def test_each_turn_is_compared_with_the_first_number_of_workers_in_the_same_turn
     ]
     table = benchmark_batch.summarise(runs, [1, 2], 3)
     assert table[1] == {
-        "start": [5.0, 5.0], "volume": [10.0, 20.0], "cpu_volume": [20.0, 40.0], "per_hour": [360.0, 180.0],
+        "start": [5.0, 5.0],
+        "volume": [10.0, 20.0],
+        "cpu_volume": [20.0, 40.0],
+        "per_hour": [360.0, 180.0],
         "ratio": [1.0, 1.0],
-    }  # fmt: skip
+    }
     assert table[2]["volume"] == [12.0, 30.0] and table[2]["per_hour"] == [600.0, 240.0]
     assert table[2]["ratio"] == pytest.approx([600 / 360, 240 / 180])
     # two processes did two volumes in that time
@@ -48,9 +52,18 @@ def test_a_row_for_each_number_of_workers():
     runs = [a_run(1, 1, 15.0), a_run(1, 3, 35.0, gpu_tensors_mb=700.2, gpu_card_mb=1600.0, peak_mb=250.0)]
     (row,) = benchmark_batch.table_rows("tiny", runs, benchmark_batch.summarise(runs, [1], 3), slices=20)
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
-        "tiny", "1", "5.0 (5.0 to 5.0)", "10.0 (10.0 to 10.0)", "2.0 (2.0 to 2.0)", "20.0 (20.0 to 20.0)",
-        "360 (360 to 360)", "1.00 (1.00 to 1.00)", "250", "700 / 1600", "1.5",
-    ]  # fmt: skip
+        "tiny",
+        "1",
+        "5.0 (5.0 to 5.0)",
+        "10.0 (10.0 to 10.0)",
+        "2.0 (2.0 to 2.0)",
+        "20.0 (20.0 to 20.0)",
+        "360 (360 to 360)",
+        "1.00 (1.00 to 1.00)",
+        "250",
+        "700 / 1600",
+        "1.5",
+    ]
     assert len(benchmark_batch.HEADINGS) == 11
 
 

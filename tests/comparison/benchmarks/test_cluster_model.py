@@ -11,20 +11,37 @@ from comparison.benchmarks.cluster_model import Cluster
 from pose.cli import EXIT_OK
 
 ROUND = Cluster(
-    volumes=1000, gpus=10, batch_size=20, volume=30, load=8, job=2, submit=0.5, plan=0.01, read_mb=60, written_mb=40,
-    files=20, storage_mb=100, directory=1000, join=0.002, report=0.003,
-)  # fmt: skip
+    volumes=1000,
+    gpus=10,
+    batch_size=20,
+    volume=30,
+    load=8,
+    job=2,
+    submit=0.5,
+    plan=0.01,
+    read_mb=60,
+    written_mb=40,
+    files=20,
+    storage_mb=100,
+    directory=1000,
+    join=0.002,
+    report=0.003,
+)
 
 
 def test_by_hand() -> None:
     assert ROUND.jobs == 50 and ROUND.job_seconds == 610
     assert ROUND.busy() == {
         "GPUs": 3050.0,  # (50 * 10 + 1000 * 30) / 10
-        "engine, submitting": 25.0, "storage, bytes": 1000.0, "storage, files": 20.0,
-    }  # fmt: skip
+        "engine, submitting": 25.0,
+        "storage, bytes": 1000.0,
+        "storage, files": 20.0,
+    }
     assert ROUND.alone() == pytest.approx({"planning": 10, "last batches": 0, "join": 2, "report": 3})
     assert ROUND.seconds() == pytest.approx(3065)  # five rounds of 610 s on all GPUs
-    assert ROUND.full_at() == pytest.approx({"engine, submitting": 1220, "storage, bytes": 30.5, "storage, files": 1525})
+    assert ROUND.full_at() == pytest.approx(
+        {"engine, submitting": 1220, "storage, bytes": 30.5, "storage, files": 1525}
+    )
 
 
 def test_with_many_gpus_the_storage_holds_it_up() -> None:

@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 
 import process_video
-from comparison.benchmarks import memory as benchmark_memory, propagation as benchmark_propagation, published_procedure, random_weights
+from comparison.benchmarks import memory as benchmark_memory
+from comparison.benchmarks import propagation as benchmark_propagation
+from comparison.benchmarks import published_procedure, random_weights
 from pose import cli
-from pose.segmenters import models
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity
-from pose.segmenters.sam2.memory import Sam2Memory
 from pose.scans.volume import read_volume
+from pose.segmenters import models
+from pose.segmenters.sam2.memory import Sam2Memory
 from tests.cases import write_nifti, write_two_blocks
 from tests.networks import TINY, save_random_weights
 from tests.test_process_image import only

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from comparison.benchmarks import engine as benchmark_engine, workflow as benchmark_workflow
+from comparison.benchmarks import engine as benchmark_engine
+from comparison.benchmarks import workflow as benchmark_workflow
 from pose.cli import EXIT_OK, EXIT_USER_ERROR, run_main
 from tests.workflow_runs import find_snakemake
 
@@ -27,7 +28,10 @@ def test_the_table_compares_turn_by_turn() -> None:
 @pytest.mark.parametrize("script", [benchmark_workflow, benchmark_engine])
 def test_without_the_engine(script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(script.main, ["--snakemake", str(tmp_path / "none")]) == EXIT_USER_ERROR
-    assert capsys.readouterr().err == f"error: --snakemake {tmp_path}/none: no such file; scripts/setup_workflow.sh installs it\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: --snakemake {tmp_path}/none: no such file; scripts/setup_workflow.sh installs it\n"
+    )
 
 
 @pytest.mark.slow
@@ -37,9 +41,12 @@ def test_every_way_makes_all_results(capsys: pytest.CaptureFixture[str]) -> None
     assert benchmark_workflow.main([*words, "--snakemake", find_snakemake()]) == EXIT_OK
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[-5:]] == [
-        "| scripts, 1 thread", "| scripts, 2 threads", "| engine, 1 at once, batches of 2",
-        "| engine, 1 at once, batches of 1", "| engine, 2 at once, batches of 1",
-    ]  # fmt: skip
+        "| scripts, 1 thread",
+        "| scripts, 2 threads",
+        "| engine, 1 at once, batches of 2",
+        "| engine, 1 at once, batches of 1",
+        "| engine, 2 at once, batches of 1",
+    ]
 
 
 @pytest.mark.slow

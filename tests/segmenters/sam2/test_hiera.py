@@ -16,7 +16,9 @@ NARROW = ("++model.image_encoder.trunk.embed_dim=16", "++model.image_encoder.nec
 
 
 def spec_of(size: str, image_size: int, *overrides: str):
-    return replace(TINY, config=f"configs/sam2.1/sam2.1_hiera_{size}.yaml", image_size=image_size, overrides=(*NARROW, *overrides))
+    return replace(
+        TINY, config=f"configs/sam2.1/sam2.1_hiera_{size}.yaml", image_size=image_size, overrides=(*NARROW, *overrides)
+    )
 
 
 @pytest.mark.parametrize(

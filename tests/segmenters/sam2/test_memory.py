@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from pose.segmenters import models
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
+from pose.segmenters import models
 from pose.segmenters.embeddings import EmbeddingsCache
-from pose.segmenters.sam2.memory_bank import MemoryBank, halves
 from pose.segmenters.sam2.image import MEMORY_WEIGHTS
 from pose.segmenters.sam2.memory import Sam2Memory
+from pose.segmenters.sam2.memory_bank import MemoryBank, halves
 from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder, frame_of
 from tests.networks import TINY, random_network, save_random_weights
 
@@ -101,8 +101,12 @@ def upstream_logits(network, frames, shape, prompts, monkeypatch) -> dict[tuple[
         labels = [1] * len(prompt.positive_points) + [0] * len(prompt.negative_points)
         box = None if prompt.box is None else np.array(prompt.box, dtype=np.float32)[[1, 0, 3, 2]]
         network.add_new_points_or_box(
-            state, frame, prompt.object_id, points=np.array(points, dtype=np.float32) if points else None,
-            labels=np.array(labels) if points else None, box=box,
+            state,
+            frame,
+            prompt.object_id,
+            points=np.array(points, dtype=np.float32) if points else None,
+            labels=np.array(labels) if points else None,
+            box=box,
         )
     state["video_height"], state["video_width"] = shape
     for frame, object_ids, masks in network.propagate_in_video(state, start_frame_idx=0):
@@ -149,13 +153,17 @@ PROMPTS = {
     "mask": [Prompt(4, 1, mask=DISC)],
     "two objects": [Prompt(4, 1, ((20, 30),), ((5, 5),)), Prompt(4, 7, (), (), (2, 2, 12, 20))],
     "three objects, one a mask": [
-        Prompt(4, 1, ((20, 30),), ((5, 5),)), Prompt(4, 2, mask=DISC), Prompt(4, 3, (), (), (2, 2, 12, 20))
+        Prompt(4, 1, ((20, 30),), ((5, 5),)),
+        Prompt(4, 2, mask=DISC),
+        Prompt(4, 3, (), (), (2, 2, 12, 20)),
     ],
     "an object on several slices": [
-        Prompt(2, 1, ((20, 30),)), Prompt(5, 1, (), (), (10, 15, 30, 45)), Prompt(8, 1, mask=DISC)
+        Prompt(2, 1, ((20, 30),)),
+        Prompt(5, 1, (), (), (10, 15, 30, 45)),
+        Prompt(8, 1, mask=DISC),
     ],
     "objects on different slices": [Prompt(3, 1, ((20, 30),)), Prompt(6, 2, (), (), (10, 15, 30, 45))],
-}  # fmt: skip
+}
 WITHOUT_C_EXTENSION = (
     pytest.mark.filterwarnings("ignore:cannot import name '_C':UserWarning"),
     pytest.mark.filterwarnings("ignore:.*Skipping the post-processing step:UserWarning"),
@@ -188,9 +196,7 @@ def test_seeds_of_other_patients_equal_those_in_front_of_sam2s_videos(
     second = [Prompt(0, 1, mask=np.tri(20, 44, dtype=bool)), Prompt(0, 2, (), (), (1, 1, 15, 40))]
     seeds = [*segmenter.remember(patient, first), *segmenter.remember(other, second)]
     found = logits_of(segmenter.segment(grey, [], seeds, start))
-    expected = published_way(
-        upstream, grey, [], monkeypatch, [(patient[1], first), (other[0], second)], start
-    )
+    expected = published_way(upstream, grey, [], monkeypatch, [(patient[1], first), (other[0], second)], start)
     assert largest_difference(found, expected) <= 1e-4
 
 
