@@ -316,7 +316,7 @@ def test_repetitions_are_written_and_the_medians_of_those_counted(files, tmp_pat
             return super().predict(prompt, multimask_output)
 
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: Slower())
-    monkeypatch.setattr(segmenters, "perf_counter", lambda: len(calls) * (len(calls) + 1) / 2000)
+    monkeypatch.setattr("pose.segmenters.slice_by_slice.perf_counter", lambda: len(calls) * (len(calls) + 1) / 2000)
     image, masks = files
     other, other_masks = write_two_blocks(tmp_path, "other")
     assert (

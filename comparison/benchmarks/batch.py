@@ -29,7 +29,7 @@ from comparison.benchmarks.propagation import spread
 from pose import cli
 from pose.results.in_order import cores
 
-MEASURED_SCRIPT = PROJECT_ROOT / "comparison" / "measured_script.py"
+MEASURED_SCRIPT = PROJECT_ROOT / "comparison" / "benchmarks" / "measured_script.py"
 REGION_GROWING = "region_growing"
 HEADINGS = (
     "model",

@@ -39,7 +39,7 @@ STAGES = {
     "scores of each slice": ("pose.runs.run", "slice_row"),
     "paint objects": ("pose.runs.run", "label_map"),
     "contact sheet": ("pose.runs.run", "contact_sheet_png"),
-    "write all files": ("pose.results.files", "write_results"),
+    "write all files": ("pose.results", "write_results"),
 }
 INNER_STAGES = {
     "(beside the contact sheet) distances of the volume": ("pose.scores.metrics", "volume_metrics"),

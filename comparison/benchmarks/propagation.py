@@ -106,7 +106,13 @@ def measure(arguments: argparse.Namespace, folder: Path) -> int:
     shared += ["--device", arguments.device]
 
     def published(output: Path) -> list:
-        return [sys.executable, PROJECT_ROOT / "comparison" / "published_procedure.py", *shared, "-o", output]
+        return [
+            sys.executable,
+            PROJECT_ROOT / "comparison" / "benchmarks" / "published_procedure.py",
+            *shared,
+            "-o",
+            output,
+        ]
 
     def ours(results: Path, size: int, precision: str) -> list:
         script = [sys.executable, PROJECT_ROOT / "process_video.py", *shared, "-w", "-b", "-r", results]

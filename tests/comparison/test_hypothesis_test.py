@@ -179,10 +179,10 @@ def test_two_sets_of_one_name(tmp_path):
         hypothesis_test.main(["-r", str(tmp_path / "a" / "results"), str(tmp_path / "b" / "results")])
 
 
-@pytest.mark.parametrize("script", ["hypothesis_test", "mask_sizes", "prompts_saved", "benchmark_join"])
+@pytest.mark.parametrize("script", ["hypothesis_test", "mask_sizes", "prompts_saved", "benchmarks.join"])
 def test_help_loads_nothing_heavy(script):
     code = (
-        "import sys\nfrom comparison import %s as script\ntry: script.main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys\nimport comparison.%s as script\ntry: script.main(['--help'])\nexcept SystemExit: pass\n"
         "print('loaded:', *sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code % script], capture_output=True, text=True, check=True)
