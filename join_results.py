@@ -143,5 +143,10 @@ def shown(per_volume: pd.DataFrame, path: Path) -> str:
     return f"{text}\nand {more} more rows in {path}" if more > 0 else text
 
 
+def command() -> int:
+    """Run the script as a command, its mistakes as one line; returns its exit code."""
+    return cli.run_main(main)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run_main(main))
+    sys.exit(command())

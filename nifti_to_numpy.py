@@ -20,12 +20,10 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         description="Convert NIfTI scans or masks (.nii, .nii.gz) to working data: one .npz file, or a .npy file "
-        "with its "
-        "geometry in a .json file beside it. Whole numbers stay whole, and the geometry goes along, so that masks "
-        "found "
-        "on the working data overlay the scan. process_image.py and process_video.py take NIfTI as well as working "
-        "data. "
-        "Of several files, one that cannot be converted does not stop the rest; the exit code is then 1."
+        "with its geometry in a .json file beside it. Whole numbers stay whole, and the geometry goes along, so that "
+        "masks found on the working data overlay the scan. process_image.py and process_video.py take NIfTI as well "
+        "as working data. Of several files, one that cannot be converted does not stop the rest; the exit code is "
+        "then 1."
     )
     parser.add_argument(
         "-i",
@@ -44,16 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         metavar="FILE",
         help="one for each, in the same order: .npz (compressed) or .npy (faster to read and write, larger); its "
-        "folder is "
-        "made where it is missing",
+        "folder is made where it is missing",
     )
     parser.add_argument(
         "-s",
         "--swap_axes",
         action="store_true",
         help="swap the first two axes, so that rows come first: for scans whose slices lie on their side, as most "
-        "NIfTI "
-        "files' do; recorded in the working data",
+        "NIfTI files' do; recorded in the working data",
     )
     return parser
 
@@ -131,5 +127,10 @@ def convert(source: Path, target: Path, swap_axes: bool) -> None:
     print(f"{target}: {shape} {volume.voxels.dtype}, {spacing}, {target.stat().st_size / 1e6:.1f} MB")
 
 
+def command() -> int:
+    """Run the script as a command, its mistakes as one line; returns its exit code."""
+    return run_main(main)
+
+
 if __name__ == "__main__":
-    sys.exit(run_main(main))
+    sys.exit(command())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-logger = logging.getLogger("pose.datasets_diversity")
+LOGGER = logging.getLogger("pose.datasets_diversity")
 
 SEXES = ("female", "male", "unknown")
 SEX_OF_WORD = {"f": "female", "female": "female", "w": "female", "woman": "female"} | dict.fromkeys(
@@ -212,7 +212,7 @@ def sex_of(text: str, where: object) -> str:
     """Return female, male, or unknown, with a word in the log where something else is written."""
     sex = SEX_OF_WORD.get(text.strip().lower())
     if sex is None and text.strip():
-        logger.warning("%s: sex %r is taken as unknown", where, text.strip())
+        LOGGER.warning("%s: sex %r is taken as unknown", where, text.strip())
     return sex or "unknown"
 
 
@@ -221,7 +221,7 @@ def age_of(text: str, where: object) -> float | None:
     match = AGE.fullmatch(text.strip())
     years = float(match[1]) / UNITS_A_YEAR[match[2].upper()] if match else None
     if text.strip() and (years is None or years > OLDEST):
-        logger.warning("%s: age %r is taken as unknown", where, text.strip())
+        LOGGER.warning("%s: age %r is taken as unknown", where, text.strip())
         return None
     return years
 

@@ -1,12 +1,39 @@
-"""POSE, Prompt Once, Segment Everything: the library under the scripts at the top of the repository.
+"""POSE, Prompt Once, Segment Everything: segment a whole volume from a prompt on one slice.
 
-Data flows one way through its rooms: scans -> prompts -> segmenters -> scores -> results -> figures, and ``runs`` takes
-a volume, or many, all the way.
+    scan = pose.read_scan("ct.nii.gz")
+    found = pose.segment(scan, pose.Prompt(slice=60, box=(24, 44, 86, 109)), window="liver")
+    found.write_mask("liver.nii.gz")
+
+Data flows one way through the rooms: scans -> prompts -> segmenters -> scores -> results -> figures, and ``runs`` takes
+a volume, or many, all the way. Nothing heavy is imported before it is used.
 """
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from pose.cli import UserError
+
+if TYPE_CHECKING:
+    from pose.prompts.prompt import Prompt, read_prompts
+    from pose.runs.model import Model, load_model, read_scan, segment
+    from pose.runs.segmentation import Segmentation
+    from pose.scans.volume import Volume as Scan
+    from pose.segmenters.protocols import SlicePredictions
+
+__version__ = "0.2.0"
+__all__ = [
+    "Model",
+    "Prompt",
+    "Scan",
+    "Segmentation",
+    "SlicePredictions",
+    "UserError",
+    "load_model",
+    "read_prompts",
+    "read_scan",
+    "segment",
+]
 
 # PyTorch's CPU threads spin while they wait, and two runs that share a machine then take many times as long; how long
 # they spin must stand in the environment before torch is imported. libgomp and the LLVM and Intel runtimes in turn.
@@ -14,3 +41,26 @@ if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
     os.environ["GOMP_SPINCOUNT"] = "1000"
 if not {"KMP_BLOCKTIME", "OMP_WAIT_POLICY"} & set(os.environ):
     os.environ["KMP_BLOCKTIME"] = "1"
+
+_PLACES = {
+    "Model": "pose.runs.model",
+    "Prompt": "pose.prompts.prompt",
+    "Segmentation": "pose.runs.segmentation",
+    "SlicePredictions": "pose.segmenters.protocols",
+    "load_model": "pose.runs.model",
+    "read_prompts": "pose.prompts.prompt",
+    "read_scan": "pose.runs.model",
+    "segment": "pose.runs.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Scan":
+        return import_module("pose.scans.volume").Volume
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'pose' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

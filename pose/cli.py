@@ -10,9 +10,13 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 EXIT_OK = 0
 EXIT_VOLUME_FAILED = 1
@@ -137,6 +141,20 @@ def named_folder(text: str) -> tuple[str, Path]:
     return (name, Path(folder)) if equals and name and folder else (Path(text).resolve().name, Path(text))
 
 
+def take(kind: type[T], flags: Mapping[str, Any], prefix: str = "", **given: Any) -> T:
+    """Make a dataclass of settings from the command line: each of its fields from the flag of that name.
+
+    Args:
+        kind: the dataclass; a field without a flag keeps its default.
+        flags: the command line, flag by flag.
+        prefix: what the names of the flags begin with, and those of the fields do not.
+        given: fields that are not taken from flags.
+    """
+    taken = {one.name: flags[prefix + one.name] for one in fields(kind) if prefix + one.name in flags}
+    taken = {name: tuple(value) if isinstance(value, list) else value for name, value in taken.items()}
+    return kind(**{**taken, **given})
+
+
 def add_output_argument(parser: argparse.ArgumentParser, folder: str = "comparison_results") -> None:
     """Add where tables and plots of results go."""
     parser.add_argument(
@@ -187,8 +205,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         "--allow_geometry_mismatch",
         action="store_true",
         help="take masks whose orientation or origin is not the scan's voxel by voxel as they lie, with a warning; "
-        "their "
-        "shape and spacing must be the scan's",
+        "their shape and spacing must be the scan's",
     )
     group.add_argument(
         "-w",
@@ -207,8 +224,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         choices=("volume", "per_slice"),
         default="volume",
         help="without a window: percentiles 0.5 to 99.5 over the whole volume (default), or the minimum to the "
-        "maximum of "
-        "each slice, as in the published numbers",
+        "maximum of each slice, as in the published numbers",
     )
     group.add_argument(
         "--crop",
@@ -315,6 +331,56 @@ def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> No
         choices=("auto", "fp32", "bf16"),
         default="auto",
         help="auto computes in bfloat16 where the device does so natively (default: auto)",
+    )
+
+
+def add_seed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the seeds: where they come from, and where their memory goes."""
+    group = parser.add_argument_group(
+        "one prompt for a data set",
+        "a prompted slice of one patient conditions the volumes of all others (--method sam2_memory); lists give "
+        "several seeds, a list of one counts for all of them",
+    )
+    group.add_argument(
+        "--seed_image_file_path", type=Path, nargs="+", metavar="FILE", help="the patient whose slice is prompted"
+    )
+    group.add_argument(
+        "--seed_masks_file_path", type=Path, nargs="+", metavar="FILE", help="its masks, from which the prompt is taken"
+    )
+    group.add_argument(
+        "--seed_slice",
+        type=prompt_slice,
+        nargs="+",
+        metavar="centre|largest|N",
+        help="the slice that is prompted from its masks (default: centre, the middle of the masked slices)",
+    )
+    group.add_argument(
+        "--seed_prompt_file_path", type=Path, nargs="+", metavar="FILE", help="JSON with the prompt, instead of masks"
+    )
+    group.add_argument(
+        "--seed_window",
+        nargs="+",
+        metavar="NAME|LEVEL WIDTH",
+        help="CT window that the seeds are shown with, where the volumes need another one to look alike (default: the "
+        "volumes')",
+    )
+    group.add_argument(
+        "--save_seed_memory",
+        type=Path,
+        metavar="FILE",
+        help="write what the network remembers of the seeds to a small file; needs no --image_file_path",
+    )
+    group.add_argument(
+        "--seed_memory",
+        type=Path,
+        metavar="FILE",
+        help="such a file, instead of seed images and prompts; only for the model and weights that made it",
+    )
+    group.add_argument(
+        "--start_slice",
+        type=whole_number,
+        metavar="N",
+        help="the slice of each volume from which it is worked upwards and downwards (default: its middle)",
     )
 
 
@@ -425,7 +491,6 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
         "--record_failures",
         action="store_true",
         help="record a failure of the only volume as that of one among many: in its results folder, for joined "
-        "tables to "
-        "count, and with exit code 1",
+        "tables to count, and with exit code 1",
     )
     group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")

@@ -218,9 +218,8 @@ def check_joined(results: Path, names: set[str]) -> None:
         raise UserError(f"{table}: lacks {len(missing)} volumes, such as {missing[0]}; join again: --forcerun join")
     if others := sorted(joined - names):
         raise UserError(
-            f"{results / others[0]}: is of no volume of the data set, as are {len(others) - 1} others, and is in "
-            "the tables; "
-            "move them away, and join again: --forcerun join"
+            f"{results / others[0]}: is of no volume of the data set, as are {len(others) - 1} others, and is in the "
+            "tables; move them away, and join again: --forcerun join"
         )
 
 

@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
 def load_segmenter(arguments: argparse.Namespace):
     """Return the volume segmenter that ``--model`` names."""
     if arguments.model == region_growing.RegionGrowing.name:
-        return region_growing.RegionGrowing(region_growing.RegionGrowingSettings.from_arguments(arguments))
+        return region_growing.RegionGrowing(cli.take(region_growing.RegionGrowingSettings, vars(arguments), "growing_"))
 
     from pose.segmenters import build_slice_segmenter, models
 
@@ -71,7 +71,7 @@ def load_segmenter(arguments: argparse.Namespace):
     device = models.choose_device(arguments.device)
     precision = models.choose_precision(arguments.precision, device)
     slice_segmenter = build_slice_segmenter(spec, checkpoint, device, precision)
-    return chain.Chain(slice_segmenter, chain.ChainSettings.from_arguments(arguments))
+    return chain.Chain(slice_segmenter, cli.take(chain.ChainSettings, vars(arguments), "chain_"))
 
 
 def middle_half(masked: np.ndarray, count: int) -> list[int]:
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataclasses import replace
 
     from pose.prompts.prompt import prompt_slice, prompts_from_mask
-    from pose.scans.intensity import GreySlices, intensity_from_arguments
+    from pose.scans.intensity import GreySlices, chosen_intensity
     from pose.scans.volume import read_mask, read_volume, stem_of
 
     segmenter = load_segmenter(arguments)
@@ -130,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         truth = read_mask(masks_path, like=volume).voxels
         if arguments.labels:
             truth = np.where(np.isin(truth, arguments.labels), truth, 0)
-        grey = GreySlices(volume, intensity_from_arguments(arguments))
+        grey = GreySlices(
+            volume, chosen_intensity(arguments.apply_windowing, arguments.window or (), arguments.intensity)
+        )
         masked = np.flatnonzero(truth.any(axis=(0, 1)))
         if not masked.size:
             raise UserError(f"{masks_path}: none of the labels asked for")

@@ -37,7 +37,7 @@ STAGES = {
     "hash scan, masks and weights": ("pose.runs.resume", "made_from"),
     "read scan and masks": ("pose.runs.case", "load_case"),
     "scores of each slice": ("pose.runs.run", "slice_row"),
-    "paint objects": ("pose.runs.run", "label_map"),
+    "paint objects": ("pose.runs.segmentation", "label_map"),
     "contact sheet": ("pose.runs.run", "contact_sheet_png"),
     "write all files": ("pose.results", "write_results"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ import numpy as np
 
 from paper.report.data import Results
 from pose import results
-from pose.cli import UserError, existing_file
+from pose.cli import UserError, existing_file, take
 from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, PREDICTION, TRUTH
 from pose.prompts.prompt import Prompt, read_prompts
-from pose.runs.case import Case, Job, load_case
+from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case
 from pose.runs.resume import sha256_once
+from pose.scans.intensity import chosen_intensity
 from pose.scans.volume import read_mask
 
 if TYPE_CHECKING:
@@ -120,8 +120,10 @@ def read_drawn(run: results.RunFiles, manifest: Mapping[str, Any]) -> tuple[Case
             truth = recorded_file(manifest, "masks", run.run)
         except UserError as error:
             word = f"Without ground truth: {error}"
-    options = argparse.Namespace(**{name: arguments[name] for name in ARGUMENTS})
-    case = load_case(Job(scan, truth, run.raw_data.parent, run.raw_data.parent), options)
+    window = arguments["apply_windowing"], arguments["window"] or (), arguments["intensity"]
+    shown = ShownAs(arguments["swap_axes"], chosen_intensity(*window))
+    rules = take(TruthRules, arguments)
+    case = load_case(Job(scan, truth, run.raw_data.parent, run.raw_data.parent), shown, rules)
     prediction = read_mask(run.masks, case.volume).voxels
     shape = case.volume.voxels.shape
     asked = results.read_manifest(run.sam_prompts).get("prompts") if run.sam_prompts else None

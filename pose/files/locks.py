@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pose.cli import UserError
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -93,7 +93,7 @@ def _taken(path: Path) -> int | None:
         try:
             taken = try_lock(descriptor)
         except OSError as error:
-            logger.warning(
+            LOGGER.warning(
                 "%s: no locks here (%s): do not start two runs with these results at once", path, error.strerror
             )
             return descriptor

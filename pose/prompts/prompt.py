@@ -55,6 +55,18 @@ class Prompt:
         return alike and np.array_equal(self.mask, other.mask)
 
 
+@dataclass(frozen=True)
+class PromptRules:
+    """How prompts are taken from ground truth; :func:`prompts_from_mask` says what each of these means."""
+
+    objects: str = "union"
+    use_bounding_box: bool = False
+    use_masks_contours: bool = False
+    move_centroids: bool = True
+    negative_point: bool = True
+    displace_negative_point: int = 0
+
+
 def prompts_from_mask(
     labels_slice: np.ndarray,
     slice: int,
@@ -184,7 +196,7 @@ def check_prompts(prompts: Sequence[Prompt], shape: tuple[int, int, int] | None,
                 raise UserError(f"{where}: {name} marks nothing on this slice")
 
 
-def prompt_from_arguments(
+def typed_prompt(
     slice: int | None,
     points: Iterable[Sequence[int]] | None = None,
     negative_points: Iterable[Sequence[int]] | None = None,

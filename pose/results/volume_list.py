@@ -15,7 +15,7 @@ from pose.results import files
 from pose.results.in_order import InOrder, pieces_of
 from pose.results.prompts_saved import VolumePrompts, read_volume_prompts
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 SLICE_COLUMNS = ("slice", "jaccard", "dice")
 VOLUMES_AT_ONCE = 500
@@ -103,7 +103,7 @@ def list_volumes(folder: Path, names: Sequence[str], workers: InOrder) -> Listin
             if one.reason is not None:
                 failures[one.image] = one.reason
             elif one.listed.newest is None:
-                logger.warning("%s: holds no raw_data_*.csv, left out", folder / one.image)
+                LOGGER.warning("%s: holds no raw_data_*.csv, left out", folder / one.image)
             else:
                 volumes.append(one)
     if not volumes and failures:

@@ -21,7 +21,7 @@ from pose.files.locks import FolderBusyError, folder_lock
 from pose.runs.case import Job
 from pose.runs.resume import is_done
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 class CommandError(UserError):
@@ -35,6 +35,38 @@ class Process(Protocol):
         """Return the files written, by kind; ``less_memory`` asks for what needs less of it on the device, and more
         time.
         """
+
+
+class Work(Protocol):
+    """What is done to each of many volumes; what all of them need is loaded once, when the first one asks for it."""
+
+    def made_from(self, job: Job) -> dict[str, Any]:
+        """Return what the result of a volume will be made from, see :func:`pose.runs.resume.made_from`."""
+
+    def describe(self, job: Job) -> str:
+        """Return in words what would be done to a volume; raise :class:`UserError` where it would fail."""
+
+    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
+        """Segment a volume, write its results and return the files; see :class:`Process`."""
+
+
+def run_work(
+    work: Work, jobs: Sequence[Job], *, dry_run: bool = False, resume: bool = False, record_failures: bool = False
+) -> int:
+    """Do ``work`` on one volume after another, or say with ``dry_run`` what would be done; returns the exit code.
+
+    Raises:
+        UserError: see :func:`run_jobs` and :func:`check_jobs`.
+    """
+    if not dry_run:
+        return run_jobs(jobs, work.process, work.made_from, resume, record_failures)
+
+    def describe(job: Job) -> str:
+        if resume and is_done(job.results_folder, work.made_from(job)):
+            return "done already"
+        return work.describe(job)
+
+    return check_jobs(jobs, describe)
 
 
 @contextmanager
@@ -79,7 +111,7 @@ def run_jobs(
             try:
                 batch.work_on(job, wait=put_off)
             except FolderBusyError as error:
-                logger.info("%s; put off", error)
+                LOGGER.info("%s; put off", error)
                 queue.append((job, True))
     except (KeyboardInterrupt, DiskFullError):
         kept = f"{len(batch.seconds)} of {len(jobs)} volumes finished and kept"
@@ -161,7 +193,7 @@ class _Batch:
             if self._ends_all(error):
                 raise
             # the folder cannot be written to: there is no place for a record
-            logger.error("%s", error)
+            LOGGER.error("%s", error)
             self.failures.append((job, str(error)))
             return
         self.seconds.append(perf_counter() - start)
@@ -181,7 +213,7 @@ class _Batch:
             left = (
                 f", {minutes:.0f} min left if the others take as long" if minutes >= 1 else ", less than a minute left"
             )
-        logger.info("volume %d of %d: %s%s", number, self._count, job.name, left)
+        LOGGER.info("volume %d of %d: %s%s", number, self._count, job.name, left)
 
     def _with_second_try(self, job: Job, made_from: dict[str, Any]) -> dict[str, Path]:
         try:
@@ -189,7 +221,7 @@ class _Batch:
         except Exception as error:
             if not is_out_of_device_memory(error):
                 raise
-            logger.warning("%s: %s; once more with less memory", job.name, first_line(error))
+            LOGGER.warning("%s: %s; once more with less memory", job.name, first_line(error))
         # not inside the except block: the error holds on to every tensor of the first try
         free_device_memory()
         return self._process(job, made_from, less_memory=True)
@@ -201,9 +233,9 @@ def record_failure(job: Job, error: Exception, made_from: dict[str, Any]) -> str
     if is_out_of_memory(error):
         reason = f"out of memory: {first_line(error)}"
     if isinstance(error, UserError) or is_out_of_memory(error):
-        logger.error("%s", reason)
+        LOGGER.error("%s", reason)
     else:
-        logger.error("%s: a bug, the other volumes go on", job.image_path, exc_info=error)
+        LOGGER.error("%s: a bug, the other volumes go on", job.image_path, exc_info=error)
     record = {
         "command": shlex.join(sys.argv),
         "image": {"path": str(job.image_path)},

@@ -4,21 +4,20 @@ it.
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from pose.cli import UserError
-from pose.prompts.prompt import Prompt, check_prompts, prompt_from_arguments, prompts_from_mask, read_prompts
-from pose.scans.intensity import GreySlices, intensity_from_arguments
+from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask, read_prompts
+from pose.scans.intensity import GreySlices, Intensity
 from pose.scans.volume import Volume, read_mask, read_volume, stem_of
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,34 @@ class Job:
     def name(self) -> str:
         """The name under which its results lie: one of --names, or that of the image without its suffix."""
         return self.results_folder.name or stem_of(self.image_path)
+
+
+@dataclass(frozen=True)
+class ShownAs:
+    """How a scan is read, and what of it a model sees.
+
+    Attributes:
+        swap_axes: swap the first two axes of NIfTI files, so that rows come first.
+        intensity: which voxel values become black and white.
+        crop: "none", or "body" for the box round the body alone.
+    """
+
+    swap_axes: bool = False
+    intensity: Intensity = Intensity()
+    crop: str = "none"
+
+
+@dataclass(frozen=True)
+class TruthRules:
+    """What of the ground truth counts.
+
+    Attributes:
+        labels: the labels that are the object; None for all.
+        allow_geometry_mismatch: take masks of another orientation or origin as their voxels lie.
+    """
+
+    labels: tuple[int, ...] | None = None
+    allow_geometry_mismatch: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,31 +115,45 @@ def labels_of(truth: np.ndarray) -> list[int]:
     return [label for label in np.unique(np.concatenate(found)).tolist() if label > 0]
 
 
-def plan_jobs(arguments: argparse.Namespace, results_name: str) -> list[Job]:
+def plan_jobs(
+    images: Sequence[Path],
+    results_name: str,
+    *,
+    masks: Sequence[Path] = (),
+    prompts: Sequence[Path] = (),
+    names: Sequence[str] = (),
+    results_folder: Path | None = None,
+) -> list[Job]:
     """Pair images with masks, prompts and results folders.
+
+    Args:
+        images: the scans.
+        results_name: what the folder of results beside an image is called, where ``results_folder`` is None.
+        masks: ground truth, one for each image or none.
+        prompts: files of prompts, one for each image, one for all, or none.
+        names: what the results of the images are called; none for the names of their files.
+        results_folder: where results go.
 
     Raises:
         UserError: as many masks, names or files of prompts as images were not given (of prompts, one may serve all), a
             name is none, or two images would write to the same folder.
     """
-    images, masks, prompts = arguments.image_file_path, arguments.masks_file_path, arguments.prompt_file_path or [None]
-    names = arguments.names or [stem_of(image) for image in images]
     if masks and len(masks) != len(images):
         raise UserError(f"--masks_file_path: {len(masks)} files for {len(images)} images of --image_file_path")
-    if len(names) != len(images):
+    if names and len(names) != len(images):
         raise UserError(f"--names: {len(names)} names for {len(images)} images of --image_file_path")
-    if len(prompts) not in (1, len(images)):
+    if len(prompts) not in (0, 1, len(images)):
         given = f"--prompt_file_path: {len(prompts)} files for {len(images)} images of --image_file_path"
         raise UserError(f"{given}; give one for all, or one for each")
     jobs: dict[Path, Job] = {}
-    for index, (image, name) in enumerate(zip(images, names, strict=True)):
-        if arguments.names and not is_name(name):
+    for index, (image, name) in enumerate(zip(images, names or map(stem_of, images), strict=True)):
+        if names and not is_name(name):
             raise UserError(f"--names {name}: not the name of a folder of results: no slash, and no dot in front")
-        root = arguments.results_folder_path or image.parent / results_name
+        root = results_folder or image.parent / results_name
         folder = root / name
         if folder in jobs:
             raise UserError(f"{image}: has the same name as {jobs[folder].image_path}; both would write to {folder}")
-        prompts_path = prompts[index] if len(prompts) > 1 else prompts[0]
+        prompts_path = prompts[index if len(prompts) > 1 else 0] if prompts else None
         jobs[folder] = Job(image, masks[index] if masks else None, folder, root.parent / "debug" / name, prompts_path)
     return list(jobs.values())
 
@@ -124,54 +165,40 @@ def is_name(name: str) -> bool:
     return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
 
 
-def load_case(job: Job, arguments: argparse.Namespace) -> Case:
+def load_case(job: Job, shown: ShownAs = ShownAs(), rules: TruthRules = TruthRules()) -> Case:
     """Read the files of ``job``; the labels that do not count are removed from the ground truth."""
-    volume = read_volume(job.image_path, swap_axes=arguments.swap_axes)
+    volume = read_volume(job.image_path, swap_axes=shown.swap_axes)
     truth = None
     if job.masks_path is not None:
         truth = read_mask(
-            job.masks_path, volume, arguments.swap_axes, allow_geometry_mismatch=arguments.allow_geometry_mismatch
+            job.masks_path, volume, shown.swap_axes, allow_geometry_mismatch=rules.allow_geometry_mismatch
         ).voxels
-        if arguments.labels is not None:
+        if rules.labels is not None:
             present = labels_of(truth)
-            for label in arguments.labels:
+            for label in rules.labels:
                 if label not in present:
                     raise UserError(f"{job.masks_path}: holds no label {label} (--labels); it holds {present}")
-            for index in range(truth.shape[2]):
-                here = truth[:, :, index]
-                here[~np.isin(here, arguments.labels)] = 0
-    return Case(job, volume, truth, GreySlices(volume, intensity_from_arguments(arguments)))
+            for slice_index in range(truth.shape[2]):
+                here = truth[:, :, slice_index]
+                here[~np.isin(here, rules.labels)] = 0
+    return Case(job, volume, truth, GreySlices(volume, shown.intensity))
 
 
-def given_prompts(case: Case, arguments: argparse.Namespace) -> list[Prompt] | None:
-    """Return the prompts that the user gave as a file or on the command line, checked; None where there are none."""
-    on_command_line = bool(arguments.point or arguments.negative_point or arguments.box)
+def given_prompts(case: Case, typed: Prompt | None) -> list[Prompt] | None:
+    """Return the prompts that the user gave as a file, or ``typed`` on the command line; None where there are none."""
+    shape = case.volume.voxels.shape
     if case.job.prompts_path is not None:
-        if on_command_line:
-            given = f"--prompt_file_path {case.job.prompts_path}"
-            raise UserError(f"{given}: not together with --point, --negative_point or --box")
-        prompts = read_prompts(case.job.prompts_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
-    elif on_command_line:
-        prompts = [prompt_from_arguments(arguments.slice, arguments.point, arguments.negative_point, arguments.box)]
-        check_prompts(prompts, case.volume.voxels.shape, case.job.image_path)
-    else:
+        return read_prompts(case.job.prompts_path, shape=shape, swap_axes=case.swap_axes)
+    if typed is None:
         return None
-    return prompts
+    check_prompts([typed], shape, case.job.image_path)
+    return [typed]
 
 
-def prompts_from_truth(case: Case, slice_index: int, arguments: argparse.Namespace) -> list[Prompt]:
-    """Return the prompts of one slice, taken from its ground truth as the command line asks."""
-    return prompts_from_mask(
-        case.required_truth()[:, :, slice_index],
-        slice_index,
-        objects=arguments.objects,
-        use_bounding_box=arguments.use_bounding_box,
-        use_masks_contours=arguments.use_masks_contours,
-        move_centroids=not arguments.no_move_centroids,
-        negative_point=not arguments.no_negative_point,
-        displace_negative_point=arguments.displace_negative_point,
-        source=case.job.masks_path,
-    )
+def prompts_from_truth(case: Case, slice_index: int, rules: PromptRules) -> list[Prompt]:
+    """Return the prompts of one slice, taken from its ground truth."""
+    here = case.required_truth()[:, :, slice_index]
+    return prompts_from_mask(here, slice_index, **asdict(rules), source=case.job.masks_path)
 
 
 def usable_prompts(prompts: Sequence[Prompt], kinds: frozenset[str], model: str) -> list[Prompt]:
@@ -193,9 +220,8 @@ def usable_prompts(prompts: Sequence[Prompt], kinds: frozenset[str], model: str)
         if not any(there and kind in kinds for kind, there in given.items()):
             advice = "; add --use_bounding_box, or give --box" if "points" not in kinds else ""
             raise UserError(
-                f"slice {prompt.slice}, object {prompt.object_id}: {model} takes {' and '.join(sorted(kinds))} "
-                "only, the "
-                f"prompt has none{advice}"
+                f"slice {prompt.slice}, object {prompt.object_id}: {model} takes {' and '.join(sorted(kinds))} only, "
+                f"the prompt has none{advice}"
             )
         if "points" in unused:
             prompt = replace(prompt, positive_points=(), negative_points=())
@@ -205,5 +231,5 @@ def usable_prompts(prompts: Sequence[Prompt], kinds: frozenset[str], model: str)
             prompt = replace(prompt, mask=None, mask_file_path=None)
         usable.append(prompt)
     if left_out:
-        logger.info("%s takes %s only: %s left out", model, " and ".join(sorted(kinds)), " and ".join(sorted(left_out)))
+        LOGGER.info("%s takes %s only: %s left out", model, " and ".join(sorted(kinds)), " and ".join(sorted(left_out)))
     return usable

@@ -17,7 +17,7 @@ from pose.prompts.prompt import Box, Prompt
 from pose.scans.intensity import GreyStack
 from pose.segmenters.protocols import Prediction, SlicePredictions
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 CROPS = ("none", "body")
 MARGIN_SHARE = 0.02  # of the frame's longer side, left round the body
@@ -119,7 +119,7 @@ def crop_volume(how: str, grey: GreyStack, prompts: Sequence[Prompt] = ()) -> Cr
         return Crop(grey, (0, 0, rows - 1, columns - 1))
     crop = Crop(grey, box_round([body_box(grey), *(box_of_prompt(prompt) for prompt in prompts)]))
     top, left, bottom, right = crop.box
-    logger.info(
+    LOGGER.info(
         "the model sees rows %d to %d and columns %d to %d, %.0f %% of the frame",
         top,
         bottom,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pose.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     from pose.runs.case import Case
+    from pose.scans.volume import Volume
 
 DRAWN = ("prompt", "prediction", "truth", "none")
 DRAWN_UNLESS_TOLD = ("prompt", "prediction")
@@ -41,26 +41,60 @@ class FigureFile:
         return Path(self.path.format(image=image, slice=slice_index))
 
 
-def check_figures(arguments: argparse.Namespace, images: int, one_slice: bool = False) -> list[FigureFile]:
-    """Return the figures that are asked for.
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures for print and for talks that a run draws beside its contact sheet.
+
+    Attributes:
+        figures: the files to write.
+        slices: the slices that are drawn; None for those with a prompt, a prediction or truth.
+        size: their side in pixels.
+        gif: "filled" or "contour"; None for no GIF.
+        turn: how figures and GIF are turned; None for upright by the scan's geometry.
+    """
+
+    figures: tuple[FigureFile, ...] = ()
+    slices: tuple[int, ...] | None = None
+    size: int = 770
+    gif: str | None = None
+    turn: Turn | None = None
+
+    def turn_of(self, volume: Volume) -> Turn:
+        """Return how pictures of ``volume`` are turned."""
+        return upright(volume) if self.turn is None else self.turn
+
+
+def plan_pictures(
+    figures: Sequence[Sequence[str]],
+    slices: Sequence[int] | None = None,
+    size: int = 770,
+    gif: str | None = None,
+    rotate: int | None = None,
+    flip: str | None = None,
+    *,
+    images: int,
+    one_slice: bool = False,
+) -> Pictures:
+    """Return the pictures that are asked for.
 
     Args:
-        arguments: the command line.
-        images: how many volumes it names.
+        figures: for each its name and the words for what is drawn, see ``cli.add_figure_arguments``.
+        slices, size, gif, rotate, flip: the other flags there.
+        images: how many volumes the command names.
         one_slice: whether results are of one slice alone.
 
     Raises:
         UserError: a name that is no PNG, names something else than {image} and {slice}, or that several pictures would
             have; a word for something that is not drawn; a flag without a figure that it could be about.
     """
-    asked = [_figure_file(*words) for words in arguments.figure]
-    if not asked and arguments.figure_slices is not None:
-        raise UserError(f"--figure_slices {' '.join(map(str, arguments.figure_slices))}: there is no --figure")
-    if not asked and arguments.gif is None:
-        for flag in ("rotate", "flip"):
-            if getattr(arguments, flag) is not None:
-                raise UserError(f"--{flag} {getattr(arguments, flag)}: turns --figure and --gif, and there is neither")
-    one_slice = one_slice or len(set(arguments.figure_slices or ())) == 1
+    asked = [_figure_file(*words) for words in figures]
+    if not asked and slices is not None:
+        raise UserError(f"--figure_slices {' '.join(map(str, slices))}: there is no --figure")
+    if not asked and gif is None:
+        for flag, value in (("rotate", rotate), ("flip", flip)):
+            if value is not None:
+                raise UserError(f"--{flag} {value}: turns --figure and --gif, and there is neither")
+    one_slice = one_slice or len(set(slices or ())) == 1
     for figure in asked:
         if images > 1 and "image" not in figure.places:
             raise UserError(f"--figure {figure.path}: {images} images would have this name; put {{image}} into it")
@@ -70,7 +104,8 @@ def check_figures(arguments: argparse.Namespace, images: int, one_slice: bool = 
     paths = [figure.path for figure in asked]
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise UserError(f"--figure {twice[0]}: is asked for twice")
-    return asked
+    turn = None if rotate is None and flip is None else turn_by(rotate or 0, flip or "none")
+    return Pictures(tuple(asked), None if slices is None else tuple(slices), size, gif, turn)
 
 
 def _figure_file(path: str, *drawn: str) -> FigureFile:
@@ -93,7 +128,7 @@ def _figure_file(path: str, *drawn: str) -> FigureFile:
 
 
 def write_figures(
-    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, slices: Sequence[int], arguments: argparse.Namespace
+    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, slices: Sequence[int], pictures: Pictures
 ) -> list[Path]:
     """Write the figures of one volume, and return their paths.
 
@@ -101,7 +136,7 @@ def write_figures(
         prompts: what the model was asked.
         labels: (rows, columns, slices) what was predicted.
         slices: those that were worked on.
-        arguments: the command line, as :func:`check_figures` let it pass.
+        pictures: which figures.
 
     Raises:
         UserError: --figure_slices names a slice that was not worked on, truth is to be drawn where there is none, or a
@@ -109,21 +144,21 @@ def write_figures(
     """
     from pose.figures import overlays
 
-    asked = [_figure_file(*words) for words in arguments.figure]
+    asked = pictures.figures
     if not asked:
         return []
     if case.truth is None and (needs := [figure.path for figure in asked if "truth" in figure.drawn]):
         image = case.job.image_path
         raise UserError(f"--figure {needs[0]}: {image} has no ground truth to draw; give --masks_file_path")
-    turn, written = turn_of(case, arguments), []
-    for index in _slices_to_draw(case, prompts, labels, slices, arguments.figure_slices):
+    turn, written = pictures.turn_of(case.volume), []
+    for index in _slices_to_draw(case, prompts, labels, slices, pictures.slices):
         here = [turn.prompt(prompt, labels.shape[:2]) for prompt in prompts if prompt.slice == index]
         truth = None if case.truth is None else turn.slice(case.truth[:, :, index])
         for figure in asked:
             path = figure.path_of(case.job.name, index)
             drawing = overlays.print_figure(
                 np.ascontiguousarray(turn.slice(case.grey[index])),
-                arguments.figure_size,
+                pictures.size,
                 prediction=turn.slice(labels[:, :, index]) if "prediction" in figure.drawn else None,
                 truth=truth if "truth" in figure.drawn else None,
                 prompts=here if "prompt" in figure.drawn else (),
@@ -153,10 +188,10 @@ def _slices_to_draw(
 
 
 def gif_of(
-    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, slices: Sequence[int], arguments: argparse.Namespace
+    case: Case, prompts: Sequence[Prompt], labels: np.ndarray, slices: Sequence[int], pictures: Pictures
 ) -> bytes | None:
     """Return the GIF of a volume's predictions, or None where none is asked for; see :func:`write_figures`."""
-    if arguments.gif is None:
+    if pictures.gif is None:
         return None
     from pose.figures.animation import predictions_gif
 
@@ -165,16 +200,7 @@ def gif_of(
         labels,
         slices,
         prompts=prompts,
-        filled=arguments.gif == "filled",
-        turn=turn_of(case, arguments),
+        filled=pictures.gif == "filled",
+        turn=pictures.turn_of(case.volume),
         spacing_mm=case.volume.spacing_mm,
     )
-
-
-def turn_of(case: Case, arguments: argparse.Namespace) -> Turn:
-    """Return how pictures are turned: as the command line says or, where it does not, upright by the scan's
-    geometry.
-    """
-    if arguments.rotate is None and arguments.flip is None:
-        return upright(case.volume)
-    return turn_by(arguments.rotate or 0, arguments.flip or "none")

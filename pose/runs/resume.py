@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -20,7 +19,7 @@ from pose.segmenters.models import REPOSITORY_FOLDER, ModelSpec, sha256_of
 if TYPE_CHECKING:
     from pose.runs.case import Job
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 # Files count by what is in them, not by where they are; the rest says how a run behaves, not what comes out of it.
 FILE_ARGUMENTS = ("seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path", "seed_memory")
@@ -58,13 +57,13 @@ COMPUTING_PACKAGES = (
 
 
 def made_from(
-    job: Job, arguments: argparse.Namespace, spec: ModelSpec | None = None, weights: Path | None = None
+    job: Job, arguments: Mapping[str, Any], spec: ModelSpec | None = None, weights: Path | None = None
 ) -> dict[str, Any]:
     """Return what decides the result of a volume, as its manifest holds it.
 
     Args:
         job: the volume.
-        arguments: the command line.
+        arguments: the flags of the command line and their values.
         spec: the model; None for a method without one.
         weights: the checkpoint of the model.
 
@@ -82,9 +81,9 @@ def made_from(
         "weights": [weights],
     }
     for name in FILE_ARGUMENTS:
-        given = getattr(arguments, name, None)
+        given = arguments.get(name)
         files[name] = list(given) if isinstance(given, (list, tuple)) else [given]
-    settings = {key: value for key, value in vars(arguments).items() if key not in NOT_SETTINGS}
+    settings = {key: value for key, value in arguments.items() if key not in NOT_SETTINGS}
     if spec is not None:
         settings["model_description"] = asdict(spec)
     return {
@@ -111,19 +110,19 @@ def is_done(folder: Path, wanted: dict[str, Any]) -> bool:
     try:
         record = {} if run.run is None else read_manifest(run.run)
     except UserError as error:
-        logger.info("%s; done again", error)
+        LOGGER.info("%s; done again", error)
         return False
     if record.get("status") != "done" or not isinstance(record.get("made_from"), dict):
-        logger.info("%s: the run of %s says not what it was made from; done again", folder, run.stamp)
+        LOGGER.info("%s: the run of %s says not what it was made from; done again", folder, run.stamp)
         return False
     changed = [name for name, value in wanted.items() if record["made_from"].get(name) != value]
     missing = [name for name in record.get("files", {}).values() if not (folder / name).is_file()]
     if changed:
-        logger.info(
+        LOGGER.info(
             "%s: since the run of %s, %s; done again", folder, run.stamp, _difference(record["made_from"], wanted)
         )
     elif missing:
-        logger.info("%s: of the run of %s, %s is gone; done again", folder, run.stamp, missing[0])
+        LOGGER.info("%s: of the run of %s, %s is gone; done again", folder, run.stamp, missing[0])
     return not changed and not missing
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -20,30 +20,35 @@ from pose.prompts.prompt import Prompt, prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
 from pose.runs import figure_files
 from pose.runs.case import Case
+from pose.runs.figure_files import Pictures
 from pose.runs.resume import sha256_once
+from pose.runs.segmentation import Segmentation, mean_of
 from pose.scans.volume import Volume, write_mask
 from pose.scores import metrics
-from pose.scores.review import Estimate, review
+from pose.scores.review import REVIEW_BELOW
 
 if TYPE_CHECKING:
-    from pose.segmenters import Prediction, SlicePredictions
+    from pose.segmenters import SlicePredictions
     from pose.segmenters.embeddings import EmbeddingsCache
 
 
-def label_map(objects: dict[int, Prediction], shape: tuple[int, int]) -> np.ndarray:
-    """Paint the objects of a slice with their ids; where two overlap, the one with the larger logit (or lower id) wins.
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run writes of each volume, and how it judges it.
 
-    Returns:
-        (rows, columns) uint16.
+    Attributes:
+        arguments: the command line, flag by flag, as the manifest records it.
+        per_label: score each label of the ground truth as the object of its number.
+        review_below: a slice with a lower score of the model's is marked for review.
+        debug: write an overlay and the prompt of each slice.
+        pictures: further pictures.
     """
-    labels = np.zeros(shape, dtype=np.uint16)
-    strongest = np.full(shape, -np.inf, dtype=np.float32)
-    for object_id, prediction in sorted(objects.items()):
-        strength = prediction.logits if prediction.logits is not None else np.zeros(shape, dtype=np.float32)
-        wins = prediction.mask & (strength > strongest)
-        labels[wins] = object_id
-        strongest[wins] = strength[wins]
-    return labels
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    per_label: bool = False
+    review_below: float = REVIEW_BELOW
+    debug: bool = False
+    pictures: Pictures = Pictures()
 
 
 def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
@@ -67,18 +72,12 @@ def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per
     return row
 
 
-def mean_of(values: Iterable[float | None]) -> float | None:
-    """Return the mean of the values that are there, or None."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
 def segment_and_write(
     case: Case,
     prompts: Sequence[Prompt],
     predictions: Iterator[SlicePredictions],
     slices: Sequence[int],
-    arguments: argparse.Namespace,
+    settings: RunSettings,
     manifest: dict[str, Any],
     embeddings: EmbeddingsCache | None = None,
 ) -> dict[str, Path]:
@@ -86,6 +85,7 @@ def segment_and_write(
 
     Args:
         slices: the slices that ``predictions`` will yield; they are the rows of raw_data.
+        settings: what is written, and how it is judged.
         manifest: what is known of the run so far (model, device, precision).
         embeddings: the cache that the predictions use; the manifest says how often it held a slice of this volume.
 
@@ -98,26 +98,22 @@ def segment_and_write(
         embeddings.reset_counts()
     started, start = datetime.now(), perf_counter()
     volume = case.volume
-    labels = np.zeros((len(case.grey), *case.grey.shape[:2]), np.uint8).transpose(1, 2, 0)  # a slice lies in one piece
+    chained = manifest.get("method") == "chain"
+    segmentation = Segmentation(volume, case.grey, prompts, chained, settings.review_below)
     rows: dict[int, dict[str, Any]] = {}
-    estimates: dict[int, dict[int, Estimate]] = {}
     times: list[tuple[float, ...]] = []
-    per_label = arguments.objects == "per_label" and case.truth is not None
-    if arguments.debug:
+    per_label = settings.per_label and case.truth is not None
+    if settings.debug:
         with failure_named(case.job.debug_folder, "pictures cannot be written here"):
             case.job.debug_folder.mkdir(parents=True, exist_ok=True)
     for found in tqdm(predictions, total=len(slices), desc=case.job.name, unit="slice"):
-        if max(found.objects, default=0) > np.iinfo(labels.dtype).max:
-            labels = labels.astype(np.uint16)
-        labels[:, :, found.slice] = label_map(found.objects, labels.shape[:2])
+        segmentation.add(found)
         times += [(found.slice, number, *pair, sum(pair)) for number, pair in enumerate(found.repetitions)]
-        rows[found.slice] = slice_row(case, found, labels[:, :, found.slice], per_label)
-        estimates[found.slice] = {
-            object_id: Estimate(bool(one.mask.any()), one.score, one.object_score)
-            for object_id, one in found.objects.items()
-        }
-        if arguments.debug and found.objects:
-            write_debug(case, prompts, found, labels[:, :, found.slice])
+        here = segmentation.labels[:, :, found.slice]
+        rows[found.slice] = slice_row(case, found, here, per_label)
+        if settings.debug and found.objects:
+            write_debug(case, prompts, found, here)
+    labels = segmentation.labels
     segmented = perf_counter()
 
     volume_metrics: dict[str, float | int | None] = {}
@@ -128,12 +124,11 @@ def segment_and_write(
             measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.spacing_mm)
         contact_sheet = contact_sheet_png(case, labels, rows, prompts)
         volume_metrics.update(measured.result() if measured is not None else {})
-    figure_files.write_figures(case, prompts, labels, slices, arguments)
-    animation = figure_files.gif_of(case, prompts, labels, slices, arguments)
-    chained = manifest.get("method") == "chain"
-    reviews = review(estimates, prompted_slices(prompts), review_below=arguments.review_below, chained=chained)
-    for index, one in reviews.items():
-        rows[index].update(needs_review=None if one.needed is None else int(one.needed), review_score=one.score)
+    figure_files.write_figures(case, prompts, labels, slices, settings.pictures)
+    animation = figure_files.gif_of(case, prompts, labels, slices, settings.pictures)
+    reviews = segmentation.reviews
+    for slice_index, one in reviews.items():
+        rows[slice_index].update(needs_review=None if one.needed is None else int(one.needed), review_score=one.score)
     needed = [one.needed for one in reviews.values() if one.needed is not None]
     volume_metrics["slices_to_review"] = sum(needed) if needed else None
     asked = VolumePrompts(
@@ -145,7 +140,7 @@ def segment_and_write(
     manifest = {
         "status": "done",
         "command": shlex.join(sys.argv),
-        "arguments": {key: _plain(value) for key, value in vars(arguments).items()},
+        "arguments": {key: _plain(value) for key, value in settings.arguments.items()},
         **manifest,
         **({} if embeddings is None else {"embeddings_cache": embeddings.describe()}),
         "image": _describe_input(case.job.image_path, volume),
@@ -173,14 +168,6 @@ def segment_and_write(
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
         animations={} if animation is None else {"predictions": lambda path: path.write_bytes(animation)},
     )
-
-
-def prompted_slices(prompts: Sequence[Prompt]) -> dict[int, set[int]]:
-    """Return the prompted slices of each object."""
-    slices: dict[int, set[int]] = {}
-    for prompt in prompts:
-        slices.setdefault(prompt.object_id, set()).add(prompt.slice)
-    return slices
 
 
 def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:

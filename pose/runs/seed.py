@@ -1,132 +1,107 @@
-"""One prompt for a data set: prompted slices of one patient or a few (seeds) that condition the volumes of all
-others.
-"""
+"""One prompt for a data set: prompted slices of one patient or a few (seeds) condition the volumes of all others."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pose import cli
 from pose.cli import UserError
 from pose.files.atomic import failure_named, write_atomically
+from pose.prompts.prompt import Prompt, PromptRules, prompt_slice, read_prompts
+from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case, prompts_from_truth, usable_prompts
+from pose.runs.crop import crop_volume
+from pose.runs.run import prompts_json
+from pose.scans.intensity import WINDOWS, words_of_window
+from pose.scans.volume import Volume
 
 if TYPE_CHECKING:
-    from pose.prompts.prompt import Prompt
-    from pose.runs.case import Case
-    from pose.scans.volume import Volume
     from pose.segmenters.models import ModelSpec
     from pose.segmenters.sam2.memory import Sam2Memory
     from pose.segmenters.sam2.seed_memory import SeedMemory
 
-logger = logging.getLogger(__name__)
-
-SEED_FLAGS = ("seed_image_file_path", "seed_memory")
-# what decides how a model sees slices
-SHOWN_BY = ("apply_windowing", "window", "intensity", "crop", "swap_axes")
+LOGGER = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the seeds: where they come from, and where their memory goes."""
-    group = parser.add_argument_group(
-        "one prompt for a data set",
-        "a prompted slice of one patient conditions the volumes of all others (--method sam2_memory); lists give "
-        "several "
-        "seeds, a list of one counts for all of them",
-    )
-    group.add_argument(
-        "--seed_image_file_path", type=Path, nargs="+", metavar="FILE", help="the patient whose slice is prompted"
-    )
-    group.add_argument(
-        "--seed_masks_file_path", type=Path, nargs="+", metavar="FILE", help="its masks, from which the prompt is taken"
-    )
-    group.add_argument(
-        "--seed_slice",
-        type=cli.prompt_slice,
-        nargs="+",
-        metavar="centre|largest|N",
-        help="the slice that is prompted from its masks (default: centre, the middle of the masked slices)",
-    )
-    group.add_argument(
-        "--seed_prompt_file_path", type=Path, nargs="+", metavar="FILE", help="JSON with the prompt, instead of masks"
-    )
-    group.add_argument(
-        "--seed_window",
-        nargs="+",
-        metavar="NAME|LEVEL WIDTH",
-        help="CT window that the seeds are shown with, where the volumes need another one to look alike (default: the "
-        "volumes')",
-    )
-    group.add_argument(
-        "--save_seed_memory",
-        type=Path,
-        metavar="FILE",
-        help="write what the network remembers of the seeds to a small file; needs no --image_file_path",
-    )
-    group.add_argument(
-        "--seed_memory",
-        type=Path,
-        metavar="FILE",
-        help="such a file, instead of seed images and prompts; only for the model and weights that made it",
-    )
-    group.add_argument(
-        "--start_slice",
-        type=cli.whole_number,
-        metavar="N",
-        help="the slice of each volume from which it is worked upwards and downwards (default: its middle)",
-    )
+@dataclass(frozen=True)
+class SeedChoice:
+    """The seeds of a run, as the command line names them; of lists, one of length 1 counts for all seeds.
+
+    Attributes:
+        image_file_path: the patients whose slices are prompted.
+        masks_file_path, slice, prompt_file_path: where their prompts come from.
+        window: the words of ``--seed_window``.
+        memory: a file of what a network remembers of seeds, instead of all these.
+        save_memory: where such a file is written.
+        shown: how seeds are read and shown.
+        truth: what of their masks counts.
+        rules: how prompts are taken from them.
+    """
+
+    image_file_path: tuple[Path, ...] | None = None
+    masks_file_path: tuple[Path, ...] | None = None
+    slice: tuple[str | int, ...] | None = None
+    prompt_file_path: tuple[Path, ...] | None = None
+    window: tuple[str, ...] | None = None
+    memory: Path | None = None
+    save_memory: Path | None = None
+    shown: ShownAs = ShownAs()
+    truth: TruthRules = TruthRules()
+    rules: PromptRules = PromptRules()
+
+    def __bool__(self) -> bool:
+        return bool(self.image_file_path or self.memory)
+
+    def flag(self) -> str:
+        """Return the flag that names the seeds, with its values."""
+        words = self.image_file_path or (self.memory,)
+        return f"--seed_{'image_file_path' if self.image_file_path else 'memory'} {' '.join(map(str, words))}"
 
 
-def is_seeded(arguments: argparse.Namespace) -> bool:
-    """Tell whether the command line asks for one prompt for the data set; checks that its flags fit each other.
+def check_seeds(seeds: SeedChoice, start_slice: int | None, own_prompts: Mapping[str, Any]) -> None:
+    """Check that the flags of the seeds fit each other.
+
+    Args:
+        seeds: what was asked for.
+        start_slice: the slice at which volumes start.
+        own_prompts: the flags that give volumes prompts of their own, and their values.
 
     Raises:
         UserError: flags that contradict each other, or a seed without a prompt.
     """
-    images, memory = arguments.seed_image_file_path, arguments.seed_memory
-    if images and memory:
-        raise UserError(f"--seed_memory {memory}: not together with --seed_image_file_path")
-    needed = {
-        "--seed_masks_file_path": arguments.seed_masks_file_path,
-        "--seed_slice": arguments.seed_slice,
-        "--seed_prompt_file_path": arguments.seed_prompt_file_path,
-        "--seed_window": arguments.seed_window,
-        "--save_seed_memory": arguments.save_seed_memory,
-    }
+    images = seeds.image_file_path
+    if images and seeds.memory:
+        raise UserError(f"--seed_memory {seeds.memory}: not together with --seed_image_file_path")
     if not images:
-        for flag, value in needed.items():
+        names = "masks_file_path", "slice", "prompt_file_path", "window"
+        needs = {**{f"seed_{name}": getattr(seeds, name) for name in names}, "save_seed_memory": seeds.save_memory}
+        for flag, value in needs.items():
             if value:
-                shown = " ".join(map(str, value)) if isinstance(value, list) else value
-                raise UserError(f"{flag} {shown}: needs --seed_image_file_path")
-    elif bool(arguments.seed_masks_file_path) == bool(arguments.seed_prompt_file_path):
-        raise UserError(
-            f"--seed_image_file_path {images[0]}: give its prompt by either --seed_masks_file_path or "
-            "--seed_prompt_file_path"
-        )
-    elif arguments.seed_slice and not arguments.seed_masks_file_path:
-        raise UserError(f"--seed_slice {arguments.seed_slice[0]}: the slices stand in --seed_prompt_file_path already")
-    if not images and not memory:
-        if arguments.start_slice is not None:
-            raise UserError(
-                f"--start_slice {arguments.start_slice}: without seeds, volumes start at their prompted slice"
-            )
-        return False
-    if arguments.prompt_slice is not None:
-        raise UserError(
-            f"--prompt_slice {arguments.prompt_slice}: volumes have no prompt of their own beside seeds; see "
-            "--seed_slice"
-        )
-    for flag in ("prompt_file_path", "point", "negative_point", "box"):
-        if getattr(arguments, flag):
+                shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+                raise UserError(f"--{flag} {shown}: needs --seed_image_file_path")
+    elif bool(seeds.masks_file_path) == bool(seeds.prompt_file_path):
+        advice = "give its prompt by either --seed_masks_file_path or --seed_prompt_file_path"
+        raise UserError(f"--seed_image_file_path {images[0]}: {advice}")
+    elif seeds.slice and not seeds.masks_file_path:
+        raise UserError(f"--seed_slice {seeds.slice[0]}: the slices stand in --seed_prompt_file_path already")
+    if not seeds:
+        if start_slice is not None:
+            raise UserError(f"--start_slice {start_slice}: without seeds, volumes start at their prompted slice")
+        return
+    if own_prompts["prompt_slice"] is not None:
+        given = f"--prompt_slice {own_prompts['prompt_slice']}"
+        raise UserError(f"{given}: volumes have no prompt of their own beside seeds; see --seed_slice")
+    for flag, value in own_prompts.items():
+        if value:
             raise UserError(f"--{flag}: not together with seeds, the prompt of a data set is its seed's alone")
-    if memory:
-        cli.existing_file(memory)
-    return True
+    if seeds.memory:
+        cli.existing_file(seeds.memory)
 
 
 @dataclass(frozen=True)
@@ -156,8 +131,6 @@ class Seeds:
 
 def slice_digest(volume: Volume, index: int) -> str:
     """Return the SHA-256 of the voxel values of a slice: the same in every file format, dtype and order of axes."""
-    import numpy as np
-
     plane = volume.voxels[:, :, index]
     plane = plane.T if volume.swap_axes else plane
     return hashlib.sha256(np.ascontiguousarray(plane, dtype=np.float64).tobytes()).hexdigest()
@@ -169,22 +142,19 @@ def shape_in_file(volume: Volume) -> list[int]:
     return [second, first, slices] if volume.swap_axes else [first, second, slices]
 
 
-def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]:
+def seed_cases(seeds: SeedChoice) -> list[tuple[Case, list[Prompt]]]:
     """Read the seeds' images and their prompts, in the order of the command line; none where it names none.
 
     Raises:
         UserError: lists of lengths that do not fit, or what :func:`pose.runs.case.load_case` and the prompts raise.
     """
-    from pose.prompts.prompt import prompt_slice, read_prompts
-    from pose.runs.case import Job, load_case, prompts_from_truth
-
-    if not arguments.seed_image_file_path:
+    if not seeds.image_file_path:
         return []
-    lists = {
-        "--seed_image_file_path": arguments.seed_image_file_path,
-        "--seed_masks_file_path": arguments.seed_masks_file_path or [None],
-        "--seed_slice": arguments.seed_slice or ["centre"],
-        "--seed_prompt_file_path": arguments.seed_prompt_file_path or [None],
+    lists: dict[str, Sequence[Any]] = {
+        "--seed_image_file_path": seeds.image_file_path,
+        "--seed_masks_file_path": seeds.masks_file_path or [None],
+        "--seed_slice": seeds.slice or ["centre"],
+        "--seed_prompt_file_path": seeds.prompt_file_path or [None],
     }
     count = max(len(values) for values in lists.values())
     for flag, values in lists.items():
@@ -192,59 +162,51 @@ def seed_cases(arguments: argparse.Namespace) -> list[tuple[Case, list[Prompt]]]
             raise UserError(f"{flag}: {len(values)} given for {count} seeds; give 1 or {count}")
     loaded: dict[tuple[Path, Path | None], Case] = {}
     cases = []
-    seed_arguments = _shown_as_seeds(arguments)
     for number in range(count):
         image, masks, where, prompt_file = (values[number % len(values)] for values in lists.values())
         if (image, masks) not in loaded:
-            loaded[image, masks] = load_case(Job(image, masks, Path(), Path()), seed_arguments)
+            loaded[image, masks] = load_case(Job(image, masks, Path(), Path()), seeds.shown, seeds.truth)
         case = loaded[image, masks]
         if prompt_file is not None:
             prompts = read_prompts(prompt_file, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
         else:
-            prompts = prompts_from_truth(case, prompt_slice(case.required_truth(), where, source=masks), arguments)
+            prompts = prompts_from_truth(case, prompt_slice(case.required_truth(), where, source=masks), seeds.rules)
         cases.append((case, prompts))
     return cases
 
 
-def _shown_as_seeds(arguments: argparse.Namespace) -> argparse.Namespace:
-    """Return the command line as it would be if the volumes were shown as the seeds are."""
-    if arguments.seed_window is None:
-        return arguments
-    return argparse.Namespace(**{**vars(arguments), "apply_windowing": False, "window": arguments.seed_window})
+def _how_shown(shown: ShownAs) -> dict[str, Any]:
+    """Return what decides how a model sees slices, in the words of the command line."""
+    window = shown.intensity.window
+    is_lung = window == WINDOWS["lung"]
+    return {
+        "apply_windowing": is_lung,
+        "window": None if window is None or is_lung else words_of_window(window),
+        "intensity": "per_slice" if shown.intensity.per_slice else "volume",
+        "crop": shown.crop,
+        "swap_axes": shown.swap_axes,
+    }
 
 
-def _how_shown(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what decides how a model sees slices; the lung window, which has two flags, by one of them."""
-    shown = {key: getattr(arguments, key) for key in SHOWN_BY}
-    if shown["window"] and [word.lower() for word in shown["window"]] == ["lung"]:
-        shown.update(apply_windowing=True, window=None)
-    return shown
-
-
-def make_or_load(segmenter: Sam2Memory, cases: list[tuple[Case, list[Prompt]]], arguments: argparse.Namespace) -> Seeds:
-    """Return the seeds that the command line asks for; writes their memory where it asks for that, and empties
-    ``cases``.
+def make_or_load(segmenter: Sam2Memory, cases: list[tuple[Case, list[Prompt]]], choice: SeedChoice) -> Seeds:
+    """Return the seeds asked for; writes their memory where that is asked for, and empties ``cases``.
 
     Raises:
         UserError: a file that cannot be read or written, or belongs to another model.
     """
-    shown = _how_shown(_shown_as_seeds(arguments))
-    if arguments.seed_memory is not None:
-        return load_seeds(arguments.seed_memory, segmenter, shown, arguments.objects)
-    seeds = make_seeds(segmenter, cases, arguments.crop)
+    shown, objects = _how_shown(choice.shown), choice.rules.objects
+    if choice.memory is not None:
+        return load_seeds(choice.memory, segmenter, shown, objects)
+    seeds = make_seeds(segmenter, cases, choice.shown.crop)
     cases.clear()  # the volumes of the seeds are not needed any more
-    if arguments.save_seed_memory is not None:
-        save_seeds(arguments.save_seed_memory, seeds, segmenter, shown, arguments.objects)
-        print(f"seed memory: {arguments.save_seed_memory}")
+    if choice.save_memory is not None:
+        save_seeds(choice.save_memory, seeds, segmenter, shown, objects)
+        print(f"seed memory: {choice.save_memory}")
     return seeds
 
 
 def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]], crop: str = "none") -> Seeds:
     """Encode and prompt each seed slice once; ``crop`` as :func:`pose.runs.crop.crop_volume` takes it."""
-    from pose.runs.case import usable_prompts
-    from pose.runs.crop import crop_volume
-    from pose.runs.run import prompts_json
-
     memories: list[SeedMemory] = []
     about: list[dict[str, Any]] = []
     for case, prompts in cases:
@@ -267,9 +229,7 @@ def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]
 
 
 def save_seeds(path: Path, seeds: Seeds, segmenter: Sam2Memory, shown: dict[str, Any], objects: str) -> None:
-    """Write the seeds as one file, naming the model and weights that they belong to, and how slices were shown
-    to it.
-    """
+    """Write the seeds as one file that names their model and weights, and how slices were shown to it."""
     from pose.segmenters.sam2.seed_memory import save_seed_memory
 
     about = {**_made_by(segmenter.spec, segmenter.checkpoint_sha256), "shown": shown, "objects": objects}
@@ -294,7 +254,7 @@ def load_seeds(path: Path, segmenter: Sam2Memory, shown: dict[str, Any], objects
     for key, value in shown.items():
         made_with = about.get("shown", {}).get(key)
         if made_with != value:
-            logger.warning("%s: was made with %s %s, this run has %s: masks may be poor", path, key, made_with, value)
+            LOGGER.warning("%s: was made with %s %s, this run has %s: masks may be poor", path, key, made_with, value)
     return Seeds(memories, about["seeds"])
 
 

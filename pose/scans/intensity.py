@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 from collections.abc import Sequence
@@ -46,23 +45,19 @@ class Intensity:
     per_slice: bool = False
 
 
-def intensity_from_arguments(arguments: argparse.Namespace) -> Intensity:
-    """Read ``--apply_windowing``, ``--window`` and ``--intensity`` (``volume`` or ``per_slice``).
+def chosen_intensity(apply_windowing: bool = False, window: Sequence[str] = (), intensity: str = "volume") -> Intensity:
+    """Return what ``--apply_windowing``, ``--window`` and ``--intensity`` (``volume`` or ``per_slice``) ask for.
 
     Raises:
         UserError: both windows are asked for, or the window is none.
     """
-    window = None
-    if arguments.apply_windowing and arguments.window:
-        raise UserError(f"--window {' '.join(arguments.window)}: not together with --apply_windowing")
-    if arguments.apply_windowing:
-        window = WINDOWS["lung"]
-    elif arguments.window:
-        window = window_from_arguments(arguments.window)
-    return Intensity(window, per_slice=arguments.intensity == "per_slice")
+    if apply_windowing and window:
+        raise UserError(f"--window {' '.join(window)}: not together with --apply_windowing")
+    shown = WINDOWS["lung"] if apply_windowing else window_of_words(window) if window else None
+    return Intensity(shown, per_slice=intensity == "per_slice")
 
 
-def window_from_arguments(words: Sequence[str]) -> tuple[float, float]:
+def window_of_words(words: Sequence[str]) -> tuple[float, float]:
     """Return (level, width) in Hounsfield units from a name (``["bone"]``) or two numbers (``["400", "1800"]``).
 
     Raises:
@@ -78,6 +73,12 @@ def window_from_arguments(words: Sequence[str]) -> tuple[float, float]:
     if not (math.isfinite(level) and math.isfinite(width) and width > 0):
         raise UserError(f"--window {given}: level and width must be finite, and the width above 0")
     return level, width
+
+
+def words_of_window(window: tuple[float, float]) -> list[str]:
+    """Return the words that :func:`window_of_words` makes ``window`` of: its name, or level and width."""
+    names = [name for name, known in WINDOWS.items() if known == window]
+    return names or [f"{value:g}" for value in window]
 
 
 class GreyStack(Protocol):

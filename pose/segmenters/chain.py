@@ -73,19 +73,6 @@ class ChainSettings:
     smallest_area: int = 8
     largest_hole: float = 0.02
 
-    @classmethod
-    def from_arguments(cls, arguments: argparse.Namespace) -> ChainSettings:
-        """Take the settings from a command line that has the flags of :func:`add_arguments`."""
-        return cls(
-            reach=arguments.chain_reach,
-            separation=arguments.chain_separation,
-            inertia=arguments.chain_inertia,
-            margin=arguments.chain_margin,
-            evidence_weight=arguments.chain_evidence_weight,
-            end_evidence=arguments.chain_end_evidence,
-            smallest_area=arguments.chain_smallest_area,
-        )
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each of :class:`ChainSettings`."""

@@ -7,7 +7,6 @@ goes first.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -31,7 +30,7 @@ DEFAULT_LIMIT_BYTES = 20 * 10**9
 # another process may write as much, unseen, before this one looks again at what the folder holds
 SHARE_WRITTEN_UNSEEN = 0.05
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 def model_key(
@@ -103,7 +102,7 @@ class EmbeddingsCache:
         except FileNotFoundError:
             tensors = None
         except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-            logger.warning("%s: damaged, computed again (%s)", path, " ".join(str(error).split()))
+            LOGGER.warning("%s: damaged, computed again (%s)", path, " ".join(str(error).split()))
             with contextlib.suppress(OSError):
                 path.unlink()
             tensors = None
@@ -127,7 +126,7 @@ class EmbeddingsCache:
         content = _packed(tensors)
         if len(content) > self.limit_bytes:
             self._may_write = False
-            logger.warning(
+            LOGGER.warning(
                 "--embeddings_cache %s: a slice takes %.3g GB, nothing is kept within %.3g GB",
                 self.folder,
                 len(content) / 1e9,
@@ -138,7 +137,7 @@ class EmbeddingsCache:
             write_atomically(path, lambda part: part.write_bytes(content))
         except UserError as error:
             self._may_write = False
-            logger.warning("--embeddings_cache %s: can take nothing more (%s)", self.folder, error)
+            LOGGER.warning("--embeddings_cache %s: can take nothing more (%s)", self.folder, error)
             return
         self._bytes += len(content)
         self._written_unseen += len(content)
@@ -189,17 +188,6 @@ def recalled(
         tensors = encode(grey)
         embeddings.put(grey, tensors)
     return {name: tensor.to(device) for name, tensor in tensors.items()}
-
-
-def embeddings_from_arguments(arguments: argparse.Namespace) -> EmbeddingsCache | None:
-    """Open the cache that ``--embeddings_cache`` and ``--embeddings_cache_gb`` ask for; None where they ask for none.
-
-    Raises:
-        UserError: the folder cannot be made or written.
-    """
-    if arguments.embeddings_cache is None:
-        return None
-    return EmbeddingsCache(arguments.embeddings_cache, limit_bytes=round(arguments.embeddings_cache_gb * 1e9))
 
 
 def _packed(tensors: dict[str, torch.Tensor]) -> bytes:

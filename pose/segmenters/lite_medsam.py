@@ -25,7 +25,7 @@ PRECISIONS = ("fp32", "bf16")
 # with fewer, threads wait for each other more often on a busy machine; with more, results leave the cache
 CPU_POSITIONS_AT_ONCE = 8192
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 class LiteMedSam:
@@ -132,7 +132,7 @@ class LiteMedSam:
             raise UserError(f"lite_medsam: box {box} of {object_name} leaves its {rows} rows and {columns} columns")
         if others and not self._warned:
             self._warned = True
-            logger.warning("lite_medsam takes boxes only: %s beside a box are not used", " and ".join(others))
+            LOGGER.warning("lite_medsam takes boxes only: %s beside a box are not used", " and ".join(others))
         return prompt.box
 
 

@@ -20,11 +20,15 @@ from pose.files.plain_yaml import read_yaml
 if TYPE_CHECKING:
     import torch
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 REPOSITORY_FOLDER = Path(__file__).resolve().parents[2]
 CONFIGS_FOLDER = REPOSITORY_FOLDER / "sam2_configs"
-CHECKPOINTS_FOLDER = Path(os.environ.get("CHECKPOINTS_FOLDER") or REPOSITORY_FOLDER / "model_checkpoints")
+_CHECKPOINTS = REPOSITORY_FOLDER / "model_checkpoints"
+if not CONFIGS_FOLDER.is_dir():  # installed by pip, without the folders of the repository
+    CONFIGS_FOLDER = REPOSITORY_FOLDER / "pose" / "sam2_configs"
+    _CHECKPOINTS = Path.home() / ".cache" / "pose" / "model_checkpoints"
+CHECKPOINTS_FOLDER = Path(os.environ.get("CHECKPOINTS_FOLDER") or _CHECKPOINTS)
 
 DEFAULT_MODELS = {1: "vit_l", 2: "large"}
 FAMILY_VERSIONS = {"sam": 1, "sam2": 2}
@@ -310,9 +314,8 @@ def choose_device(name: str = "auto") -> torch.device:
         kind = name
     if not have[kind] or (number and int(number) >= torch.cuda.device_count()):
         raise UserError(
-            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag "
-            "out, or "
-            "give --device cpu"
+            f"--device {name}: PyTorch {torch.__version__} finds no such device on this machine; leave the flag out, "
+            "or give --device cpu"
         )
     return torch.device(name)
 

@@ -35,17 +35,9 @@ class RegionGrowingSettings:
     largest_hole: float = 0.02
     outside_air: bool = False
 
-    @classmethod
-    def from_arguments(cls, arguments: argparse.Namespace) -> RegionGrowingSettings:
-        """Take the settings from a command line that has the flags of :func:`add_arguments`.
-
-        Raises:
-            UserError: levels that are not in order or not within 0 to 255.
-        """
-        levels = None if arguments.growing_levels is None else tuple(arguments.growing_levels)
-        if levels is not None and not 0 <= levels[0] <= levels[1] <= 255:
-            raise UserError(f"--growing_levels {levels[0]} {levels[1]}: not a range within 0 to 255")
-        return cls(levels, arguments.growing_opening, arguments.growing_largest_hole, arguments.growing_outside_air)
+    def __post_init__(self) -> None:
+        if self.levels is not None and not 0 <= self.levels[0] <= self.levels[1] <= 255:
+            raise UserError(f"--growing_levels {self.levels[0]} {self.levels[1]}: not a range within 0 to 255")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

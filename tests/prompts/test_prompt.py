@@ -17,11 +17,11 @@ from pose.cli import UserError
 from pose.prompts.prompt import (
     Prompt,
     check_prompts,
-    prompt_from_arguments,
     prompt_slice,
     prompts_from_mask,
     prompts_to_json,
     read_prompts,
+    typed_prompt,
 )
 from pose.scans.volume import Volume, write_volume
 
@@ -408,30 +408,30 @@ def test_prompts_are_equal_voxel_by_voxel():
 # ------------------------------------------------------------------------------------------------- command line
 
 
-def test_prompt_from_arguments():
-    assert prompt_from_arguments(46, [[100, 200], [3, 4]], [[5, 6]], [0, 1, 200, 300]) == Prompt(
+def test_typed_prompt():
+    assert typed_prompt(46, [[100, 200], [3, 4]], [[5, 6]], [0, 1, 200, 300]) == Prompt(
         46, 1, ((100, 200), (3, 4)), ((5, 6),), (0, 1, 200, 300)
     )
-    assert prompt_from_arguments(0, None, None, [0, 0, 0, 0]) == Prompt(0, box=(0, 0, 0, 0))
-    assert prompt_from_arguments(0, [[7, 8]]) == Prompt(0, 1, ((7, 8),))
+    assert typed_prompt(0, None, None, [0, 0, 0, 0]) == Prompt(0, box=(0, 0, 0, 0))
+    assert typed_prompt(0, [[7, 8]]) == Prompt(0, 1, ((7, 8),))
 
 
-def test_prompt_from_arguments_refuses_what_fits_no_image():
+def test_typed_prompt_refuses_what_fits_no_image():
     with refused("command line: --point, --negative_point and --box need --slice"):
-        prompt_from_arguments(None, [[1, 2]])
+        typed_prompt(None, [[1, 2]])
     with refused(
         "command line: slice 3, object 1: the prompt has no positive point, no box and no mask, it needs one of them"
     ):
-        prompt_from_arguments(3, [], [[1, 2]])
+        typed_prompt(3, [], [[1, 2]])
     with refused("command line: slice -3, object 1: no such slice, they count from 0"):
-        prompt_from_arguments(-3, [[1, 2]])
+        typed_prompt(-3, [[1, 2]])
     with refused("command line: slice 3, object 1: the point row 1, column -2 lies outside any image"):
-        prompt_from_arguments(3, [[1, -2]])
+        typed_prompt(3, [[1, -2]])
     with refused(
         "command line: slice 3, object 1: the box row_min 9, column_min 0, row_max 3, column_max 4 "
         "ends before it begins"
     ):
-        prompt_from_arguments(3, box=[9, 0, 3, 4])
+        typed_prompt(3, box=[9, 0, 3, 4])
 
 
 # ------------------------------------------------------------------------------------------------- JSON

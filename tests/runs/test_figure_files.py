@@ -20,10 +20,12 @@ from pose.scans.volume import Volume
 from tests.cases import AFFINE
 
 
-def arguments_of(*words) -> argparse.Namespace:
+def pictures_of(*words, images: int = 1, one_slice: bool = False) -> figure_files.Pictures:
     parser = argparse.ArgumentParser()
     cli.add_figure_arguments(parser)
-    return parser.parse_args(list(words))
+    flags = vars(parser.parse_args(list(words)))
+    given = {name: flags.pop(f"figure_{name}") for name in ("slices", "size")}
+    return figure_files.plan_pictures(flags.pop("figure"), **given, **flags, images=images, one_slice=one_slice)
 
 
 @pytest.fixture
@@ -61,9 +63,8 @@ def has(path, name: str) -> bool:
 def test_what_is_drawn_is_what_was_asked_for(tmp_path, case, prediction):
     files = {word: str(tmp_path / f"{word}.png") for word in ("prompt", "prediction", "truth", "none", "default")}
     words = [["--figure", path, *(() if word == "default" else (word,))] for word, path in files.items()]
-    arguments = arguments_of(*sum(words, []), "--figure_slices", "1")
-    figure_files.check_figures(arguments, 1)
-    written = figure_files.write_figures(case, PROMPTS, prediction, range(3), arguments)
+    pictures = pictures_of(*sum(words, []), "--figure_slices", "1")
+    written = figure_files.write_figures(case, PROMPTS, prediction, range(3), pictures)
     assert written == [tmp_path / f"{word}.png" for word in files]
     colours = {
         word: {name for name in (PREDICTION, TRUTH, POSITIVE, NEGATIVE, BOX) if has(path, name)}
@@ -82,18 +83,18 @@ def test_what_is_drawn_is_what_was_asked_for(tmp_path, case, prediction):
 
 def test_slices_with_something_on_them_each_have_a_file(tmp_path, case, prediction):
     prediction[3, 3, 2] = 1
-    arguments = arguments_of("--figure", str(tmp_path / "a/{image}_{slice:03}.png"))
-    written = figure_files.write_figures(case, PROMPTS, prediction, range(3), arguments)
+    pictures = pictures_of("--figure", str(tmp_path / "a/{image}_{slice:03}.png"))
+    written = figure_files.write_figures(case, PROMPTS, prediction, range(3), pictures)
     assert [path.name for path in written] == ["chest_001.png", "chest_002.png"]
     assert sorted((tmp_path / "a").iterdir()) == written
     # the one slice that was worked on, whatever is on it
-    assert len(figure_files.write_figures(case, [], prediction, [0], arguments)) == 1
+    assert len(figure_files.write_figures(case, [], prediction, [0], pictures)) == 1
 
 
 def test_pictures_are_turned_and_keep_their_proportions(tmp_path, case, prediction):
     path = tmp_path / "f.png"
-    arguments = arguments_of("--figure", str(path), "none", "--rotate", "90", "--figure_size", "400")
-    figure_files.write_figures(case, [], prediction, [1], arguments)
+    pictures = pictures_of("--figure", str(path), "none", "--rotate", "90", "--figure_size", "400", one_slice=True)
+    figure_files.write_figures(case, [], prediction, [1], pictures)
     picture = pixels(path)
     # 40 columns become rows, counter-clockwise: what was right is at the top; black beside the narrower picture
     assert picture.shape == (400, 400, 3)
@@ -104,10 +105,10 @@ def test_pictures_are_turned_and_keep_their_proportions(tmp_path, case, predicti
 def test_figures_lie_as_the_geometry_says(case):
     # rows run to the patient's left and columns to the back, so that rows and columns change places
     known = Case(case.job, Volume(case.volume.voxels, AFFINE, (1.5, 2.0, 3.0)), case.truth, case.grey)
-    turn = figure_files.turn_of(known, arguments_of())
+    turn = pictures_of().turn_of(known.volume)
     assert (turn.transpose, turn.flip_rows, turn.flip_columns) == (True, False, False)
-    assert figure_files.turn_of(known, arguments_of("--flip", "vertical")).transpose is False
-    assert figure_files.turn_of(case, arguments_of()) == figure_files.Turn()
+    assert pictures_of("--gif", "--flip", "vertical").turn_of(known.volume).transpose is False
+    assert pictures_of().turn_of(case.volume) == figure_files.Turn()
 
 
 @pytest.mark.parametrize(
@@ -129,26 +130,29 @@ def test_figures_lie_as_the_geometry_says(case):
 )
 def test_mistakes_are_told_before_any_work(words, images, error):
     with pytest.raises(UserError) as raised:
-        figure_files.check_figures(arguments_of(*words), images)
+        pictures_of(*words, images=images)
     assert error in str(raised.value)
 
 
 def test_one_slice_needs_no_place_in_the_name():
-    assert figure_files.check_figures(arguments_of("--figure", "a.png"), 1, one_slice=True)
-    assert figure_files.check_figures(arguments_of("--figure", "a.png", "--figure_slices", "3"), 1)
+    assert pictures_of("--figure", "a.png", images=1, one_slice=True)
+    assert pictures_of("--figure", "a.png", "--figure_slices", "3", images=1)
 
 
 def test_slices_and_truth_must_be_there(tmp_path, case, prediction):
     path = str(tmp_path / "a.png")
     with pytest.raises(UserError, match="--figure_slices 7 is not among the slices worked on, 0 to 2"):
-        arguments = arguments_of("--figure", path, "--figure_slices", "7")
-        figure_files.write_figures(case, [], prediction, range(3), arguments)
+        pictures = pictures_of("--figure", path, "--figure_slices", "7")
+        figure_files.write_figures(case, [], prediction, range(3), pictures)
     without = Case(case.job, case.volume, None, case.grey)
     with pytest.raises(UserError, match=r"a.png: .*chest.npz has no ground truth to draw"):
-        figure_files.write_figures(without, [], prediction, range(3), arguments_of("--figure", path, "truth"))
+        figure_files.write_figures(
+            without, [], prediction, range(3), pictures_of("--figure", path, "truth", one_slice=True)
+        )
     (tmp_path / "file").write_text("")
+    pictures = pictures_of("--figure", str(tmp_path / "file/a.png"), one_slice=True)
     with pytest.raises(UserError, match="figures cannot be written here"):
-        figure_files.write_figures(case, [], prediction, [1], arguments_of("--figure", str(tmp_path / "file/a.png")))
+        figure_files.write_figures(case, [], prediction, [1], pictures)
 
 
 def test_print_figure_fills_its_square():

@@ -15,7 +15,7 @@ import process_video
 from pose import results
 from pose.cli import UserError
 from pose.runs import resume
-from pose.runs.case import plan_jobs
+from pose.runs.command_line import jobs_of
 from pose.segmenters.models import find_model
 from tests.cases import write_two_blocks
 
@@ -30,8 +30,8 @@ def arguments_of(files: tuple[Path, Path], *more: object, script=process_video):
 
 
 def origin(files: tuple[Path, Path], *more: object, script=process_video, **model) -> dict:
-    arguments = arguments_of(files, *more, script=script)
-    [job] = plan_jobs(arguments, "results")
+    arguments = vars(arguments_of(files, *more, script=script))
+    [job] = jobs_of(arguments, "results")
     return resume.made_from(job, arguments, **model)
 
 

@@ -8,7 +8,7 @@ import pytest
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.runs.case import usable_prompts
-from pose.runs.run import label_map, mean_of
+from pose.runs.segmentation import label_map, mean_of
 from pose.segmenters import Prediction
 
 LEFT, RIGHT = np.array([[1, 1, 0]], dtype=bool), np.array([[0, 1, 1]], dtype=bool)

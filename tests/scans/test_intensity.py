@@ -4,7 +4,6 @@ read.
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from pose.cli import UserError
 from pose.scans import intensity as intensity_module
-from pose.scans.intensity import WINDOWS, GreySlices, Intensity, intensity_from_arguments, window_from_arguments
+from pose.scans.intensity import WINDOWS, GreySlices, Intensity, chosen_intensity, window_of_words
 from pose.scans.volume import Volume, read_volume, write_volume
 
 WAYS = {
@@ -37,10 +36,6 @@ def greys(volume: Volume, intensity: Intensity, index: int = 0) -> list[int]:
 def ct_like(shape: tuple[int, int, int] = (40, 30, 12), dtype: type = np.int16) -> np.ndarray:
     values = np.random.default_rng(0).normal(-300, 450, shape)
     return np.rint(values).clip(-1024, 3071).astype(dtype)
-
-
-def arguments(**given: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"apply_windowing": False, "window": None, "intensity": "volume", **given})
 
 
 # windows
@@ -81,32 +76,32 @@ def test_window_bounds_that_are_no_whole_numbers() -> None:
     ],
 )
 def test_named_windows(name: str, low: float, high: float) -> None:
-    assert GreySlices(column(0), Intensity(window=window_from_arguments([name]))).limits == (low, high)
+    assert GreySlices(column(0), Intensity(window=window_of_words([name]))).limits == (low, high)
 
 
 def test_windows_from_words() -> None:
     assert set(WINDOWS) == {"lung", "mediastinum", "soft_tissue", "liver", "brain", "bone"}
-    assert window_from_arguments(["Bone"]) == (400.0, 1800.0)
-    assert window_from_arguments(["-650", "1500"]) == (-650.0, 1500.0)
+    assert window_of_words(["Bone"]) == (400.0, 1800.0)
+    assert window_of_words(["-650", "1500"]) == (-650.0, 1500.0)
     with pytest.raises(UserError, match="--window spleen: expected one of lung, mediastinum, soft_tissue"):
-        window_from_arguments(["spleen"])
+        window_of_words(["spleen"])
     for words in (["40"], ["40", "x"], ["40", "80", "120"], ["lung", "bone"]):
         with pytest.raises(UserError, match=f"--window {' '.join(words)}: expected"):
-            window_from_arguments(words)
+            window_of_words(words)
     for words in (["40", "0"], ["40", "-80"], ["nan", "80"], ["40", "inf"]):
         with pytest.raises(UserError, match=f"--window {' '.join(words)}: level and width"):
-            window_from_arguments(words)
+            window_of_words(words)
 
 
-def test_intensity_from_arguments() -> None:
-    assert intensity_from_arguments(arguments()) == Intensity(None, False)
-    assert intensity_from_arguments(arguments(apply_windowing=True)) == Intensity((-650.0, 1500.0), False)
-    assert intensity_from_arguments(arguments(window=["brain"])) == Intensity((40.0, 80.0), False)
-    assert intensity_from_arguments(arguments(intensity="per_slice")) == Intensity(None, True)
-    both = arguments(apply_windowing=True, intensity="per_slice")
-    assert intensity_from_arguments(both) == Intensity((-650.0, 1500.0), True)
+def test_chosen_intensity() -> None:
+    assert chosen_intensity() == Intensity(None, False)
+    assert chosen_intensity(apply_windowing=True) == Intensity((-650.0, 1500.0), False)
+    assert chosen_intensity(window=["brain"]) == Intensity((40.0, 80.0), False)
+    assert chosen_intensity(intensity="per_slice") == Intensity(None, True)
+    both = dict(apply_windowing=True, intensity="per_slice")
+    assert chosen_intensity(**both) == Intensity((-650.0, 1500.0), True)
     with pytest.raises(UserError, match="--window brain: not together with --apply_windowing"):
-        intensity_from_arguments(arguments(apply_windowing=True, window=["brain"]))
+        chosen_intensity(apply_windowing=True, window=["brain"])
 
 
 # percentiles over the volume

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from pose import cli
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.segmenters import Prediction
@@ -363,9 +364,9 @@ def test_log_odds_are_limited():
 def test_settings_from_the_command_line():
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    assert ChainSettings.from_arguments(parser.parse_args([])) == ChainSettings()
+    assert cli.take(ChainSettings, vars(parser.parse_args([])), "chain_") == ChainSettings()
     given = parser.parse_args(["--chain_reach", "0.5", "--chain_margin", "3", "--chain_smallest_area", "20"])
-    assert ChainSettings.from_arguments(given) == ChainSettings(reach=0.5, margin=3, smallest_area=20)
+    assert cli.take(ChainSettings, vars(given), "chain_") == ChainSettings(reach=0.5, margin=3, smallest_area=20)
     flags = {word.rstrip(";,.)") for word in describe_rules().replace("(", " ").split() if "--chain" in word}
     assert flags <= {option for action in parser._actions for option in action.option_strings} and len(flags) == 7
 

@@ -7,6 +7,7 @@ import argparse
 import numpy as np
 import pytest
 
+from pose import cli
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.segmenters.mask_parts import box_around
@@ -168,11 +169,13 @@ def test_a_box_takes_the_class_that_is_rarer_round_it():
 def test_settings_from_the_command_line():
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    assert RegionGrowingSettings.from_arguments(parser.parse_args([])) == RegionGrowingSettings()
+    assert cli.take(RegionGrowingSettings, vars(parser.parse_args([])), "growing_") == RegionGrowingSettings()
     given = parser.parse_args(["--growing_levels", "20", "90", "--growing_opening", "1", "--growing_outside_air"])
-    assert RegionGrowingSettings.from_arguments(given) == RegionGrowingSettings((20, 90), 1, outside_air=True)
+    assert cli.take(RegionGrowingSettings, vars(given), "growing_") == RegionGrowingSettings(
+        (20, 90), 1, outside_air=True
+    )
     with pytest.raises(UserError, match="--growing_levels 90 20: not a range"):
-        RegionGrowingSettings.from_arguments(parser.parse_args(["--growing_levels", "90", "20"]))
+        cli.take(RegionGrowingSettings, vars(parser.parse_args(["--growing_levels", "90", "20"])), "growing_")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from pose.segmenters.sam2.side_by_side import side_by_side
 from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
 from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class Sam2Memory:
         if lacking.intersection(MEMORY_WEIGHTS + OBJECT_SCORE_WEIGHTS):
             raise UserError(
                 f"{checkpoint}: holds no weights for SAM 2's memory ({', '.join(sorted(lacking))} missing); it can "
-                "segment "
-                "slices (process_image.py) or be carried from slice to slice (process_video.py --method chain)"
+                "segment slices (process_image.py) or be carried from slice to slice (process_video.py --method "
+                "chain)"
             )
         self.name = spec.name
         self.spec = spec
@@ -244,7 +244,7 @@ class Sam2Memory:
             times = volume.encode_time_of(index), perf_counter() - encoded + prompting
             yield SlicePredictions(index, dict(sorted(objects.items())), *times)
             if self._stop_after is not None and absent == self._stop_after and ahead:
-                logger.info("absent on %d slices in a row: no work from slice %d on", absent, ahead[0])
+                LOGGER.info("absent on %d slices in a row: no work from slice %d on", absent, ahead[0])
                 for rest in slices[position + 1 :]:
                     yield SlicePredictions(rest, _nothing(object_ids, volume.shape))
                 return

@@ -1,0 +1,140 @@
+"""From the flags that process_image.py and process_video.py share to the settings that the rooms take.
+
+``flags`` is the parsed command line, flag by flag. Here alone its words become objects, and mistakes that are no
+volume's are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pose.cli import UserError, take
+from pose.prompts.prompt import Prompt, PromptRules, typed_prompt
+from pose.runs.case import Job, ShownAs, TruthRules, plan_jobs
+from pose.runs.figure_files import plan_pictures
+from pose.runs.run import RunSettings
+from pose.runs.seed import SeedChoice
+from pose.scans.intensity import chosen_intensity
+from pose.segmenters import loading
+from pose.segmenters.chain import ChainSettings
+from pose.segmenters.region_growing import RegionGrowingSettings
+
+Flags = Mapping[str, Any]
+
+
+def jobs_of(flags: Flags, results_name: str) -> list[Job]:
+    """Return the volumes; ``results_name`` is the folder of results beside an image."""
+    return plan_jobs(
+        flags["image_file_path"],
+        results_name,
+        masks=flags["masks_file_path"],
+        prompts=flags["prompt_file_path"] or (),
+        names=flags["names"] or (),
+        results_folder=flags["results_folder_path"],
+    )
+
+
+def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> dict[str, Any]:
+    """Return what both works of :mod:`pose.runs` take: shown, truth, rules, settings and typed.
+
+    Args:
+        flags: the command line.
+        images: how many volumes it names.
+        one_slice: whether results are of one slice alone.
+    """
+    turned = {name: flags[name] for name in ("gif", "rotate", "flip")}
+    pictures = plan_pictures(
+        flags["figure"], flags["figure_slices"], flags["figure_size"], **turned, images=images, one_slice=one_slice
+    )
+    per_label = flags["objects"] == "per_label"
+    return {
+        "shown": take(ShownAs, flags, intensity=_intensity(flags)),
+        "truth": take(TruthRules, flags),
+        "rules": _rules(flags),
+        "settings": take(RunSettings, flags, arguments=flags, per_label=per_label, pictures=pictures),
+        "typed": _typed(flags),
+    }
+
+
+def behaviour_of(flags: Flags) -> dict[str, bool]:
+    """Return how :func:`pose.runs.batch.run_work` goes about the volumes."""
+    return {name: flags[name] for name in ("dry_run", "resume", "record_failures")}
+
+
+def model_of(flags: Flags, sam_version: int | None = None) -> loading.ModelChoice:
+    """Return the model; ``sam_version`` counts where the command line names neither a model nor a version."""
+    version = flags["sam_version"] or (sam_version if flags["model"] is None else None)
+    where = {name: flags[name] for name in ("device", "precision", "embeddings_cache", "embeddings_cache_gb")}
+    return loading.choose_model(flags["model"], version, flags["checkpoint_file_path"], flags["image_size"], **where)
+
+
+def seeds_of(flags: Flags) -> SeedChoice:
+    """Return the seeds, shown as the volumes are but for ``--seed_window``."""
+    window = flags["seed_window"]
+    intensity = _intensity(flags if window is None else {**flags, "apply_windowing": False, "window": window})
+    return take(
+        SeedChoice,
+        flags,
+        "seed_",
+        save_memory=flags["save_seed_memory"],
+        shown=take(ShownAs, flags, intensity=intensity),
+        truth=take(TruthRules, flags),
+        rules=_rules(flags),
+    )
+
+
+def method_of(flags: Flags, seeds: SeedChoice) -> loading.MethodChoice:
+    """Return the method with its model.
+
+    Raises:
+        UserError: a method that the model does not allow, or flags that the method does not understand.
+    """
+    if flags["method"] == "region_growing":
+        _refuse_memory_flags(flags, seeds, "region_growing")
+        if flags["embeddings_cache"] is not None:
+            raise UserError(f"--embeddings_cache {flags['embeddings_cache']}: region_growing has no encoder")
+        if flags["image_size"] is not None:
+            raise UserError(f"--image_size {flags['image_size']}: --method region_growing has no network")
+        return loading.MethodChoice(flags["method"], None, growing=_growing(flags))
+    model = model_of(flags, sam_version=2)
+    try:
+        name = loading.choose_method(flags["method"], model.spec.family)
+    except ValueError as error:
+        raise UserError(f"--method {flags['method']}: {model.spec.name} {error}") from None
+    if name != "sam2_memory":
+        _refuse_memory_flags(flags, seeds, f"{name} with {model.spec.name}")
+    return take(loading.MethodChoice, flags, name=name, model=model, chain=take(ChainSettings, flags, "chain_"))
+
+
+def _intensity(flags: Flags) -> Any:
+    return chosen_intensity(flags["apply_windowing"], flags["window"] or (), flags["intensity"])
+
+
+def _rules(flags: Flags) -> PromptRules:
+    move, negative = not flags["no_move_centroids"], not flags["no_negative_point"]
+    return take(PromptRules, flags, move_centroids=move, negative_point=negative)
+
+
+def _growing(flags: Flags) -> RegionGrowingSettings:
+    return take(RegionGrowingSettings, flags, "growing_")
+
+
+def _typed(flags: Flags) -> Prompt | None:
+    given = flags["point"], flags["negative_point"], flags["box"]
+    if not any(given):
+        return None
+    if flags["prompt_file_path"]:
+        path = flags["prompt_file_path"][0]
+        raise UserError(f"--prompt_file_path {path}: not together with --point, --negative_point or --box")
+    return typed_prompt(flags["slice"], *given)
+
+
+def _refuse_memory_flags(flags: Flags, seeds: SeedChoice, what: str) -> None:
+    """Raise UserError for flags that only SAM 2's memory understands."""
+    if seeds:
+        why = f"{what} has no memory that one patient could leave to another"
+        raise UserError(f"{seeds.flag()}: {why}; choose a SAM 2 model with --method sam2_memory")
+    for flag in ("max_memories", "stop_after"):
+        if flags[flag] is not None:
+            raise UserError(f"--{flag} {flags[flag]}: {what} has no such memory; it is for sam2_memory")

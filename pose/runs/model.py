@@ -1,0 +1,186 @@
+"""A model that is loaded once and carries prompts through many scans: for notebooks, and what the scripts use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pose.cli import UserError
+from pose.prompts.prompt import Prompt, check_prompts
+from pose.runs.case import usable_prompts
+from pose.runs.crop import Crop, crop_volume
+from pose.runs.segmentation import Segmentation
+from pose.scans.intensity import GreySlices, GreyStack, Intensity, window_of_words
+from pose.scans.volume import Volume, read_volume
+from pose.scores.review import REVIEW_BELOW
+from pose.segmenters import SlicePredictions, VolumeSegmenter, loading
+
+Window = str | tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Prompts on their way through a volume.
+
+    Attributes:
+        prompts: what the model was asked, of what it was given.
+        crop: what of the slices it sees.
+        predictions: slices as they come, in the frame of the volume.
+    """
+
+    prompts: list[Prompt]
+    crop: Crop
+    predictions: Iterator[SlicePredictions]
+
+
+class Model:
+    """Carries prompts through volumes; made by :func:`load_model`.
+
+    Attributes:
+        method: "sam2_memory", "chain" or "region_growing".
+        about: what a run manifest says of model, weights, device and precision.
+    """
+
+    def __init__(self, method: str, loaded: loading.Loaded[VolumeSegmenter]):
+        self.method = method
+        self.about = loaded.about
+        self.embeddings = loaded.embeddings
+        self.segmenter: Any = loaded.segmenter
+
+    def carry(self, grey: GreyStack, prompts: Sequence[Prompt], crop: str = "none", *seeds: Any) -> Carried:
+        """Start to carry ``prompts`` through the slices of a volume, or what ``seeds`` hold.
+
+        Raises:
+            UserError: a prompt of a kind that the model does not take.
+        """
+        used = usable_prompts(prompts, self.segmenter.prompt_kinds, self.segmenter.name)
+        seen = crop_volume(crop, grey, used)
+        predictions = self.segmenter.segment(seen.grey, seen.prompts(used), *seeds)
+        return Carried(used, seen, map(seen.restore, predictions))
+
+    def slices(
+        self, scan: Volume, prompts: Prompt | Sequence[Prompt], *, window: Window = None, crop: str = "none"
+    ) -> Iterator[SlicePredictions]:
+        """Yield the objects of each slice as they come: the prompted slices first, then those above and below.
+
+        Args:
+            scan, prompts, window, crop: as :meth:`segment`.
+
+        Raises:
+            UserError: as :meth:`segment`.
+        """
+        yield from self._carry(scan, prompts, window, crop)[1].predictions
+
+    def segment(
+        self,
+        scan: Volume,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        window: Window = None,
+        crop: str = "none",
+        review_below: float = REVIEW_BELOW,
+    ) -> Segmentation:
+        """Carry prompts on one slice or a few through a scan.
+
+        Args:
+            scan: the scan.
+            prompts: one, or several of one object or more.
+            window: a CT window by name or (level, width) in HU; None for percentiles 0.5 to 99.5.
+            crop: "body" shows the model the box round the body alone, "none" the whole frame.
+            review_below: a slice with a lower score is to be reviewed.
+
+        Raises:
+            UserError: no such window, a prompt outside the scan or of a kind that the model does not take.
+        """
+        grey, carried = self._carry(scan, prompts, window, crop)
+        found = Segmentation(scan, grey, carried.prompts, self.method == "chain", review_below)
+        for here in carried.predictions:
+            found.add(here)
+        return found
+
+    def _carry(
+        self, scan: Volume, prompts: Prompt | Sequence[Prompt], window: Window, crop: str
+    ) -> tuple[GreySlices, Carried]:
+        given = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+        if not given:
+            raise UserError(f"{scan.grid.name}: no prompt")
+        check_prompts(given, scan.voxels.shape, scan.grid.name)
+        limits = window_of_words([window]) if isinstance(window, str) else window
+        grey = GreySlices(scan, Intensity(limits))
+        return grey, self.carry(grey, given, crop)
+
+
+def load_model(
+    model: str | None = "lite_medsam",
+    *,
+    method: str | None = None,
+    checkpoint_file_path: Path | str | None = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    **settings: Any,
+) -> Model:
+    """Load a model, to be kept and used on many scans.
+
+    Args:
+        model: as ``--model`` takes it; None or anything with the method "region_growing", which has none.
+        method: "sam2_memory", "chain" or "region_growing"; None for the memory with SAM 2 models, and the chain.
+        checkpoint_file_path: weights; None for the model's own file.
+        image_size: pixels a side for SAM 2; None for the model's own.
+        device, precision: where and how it computes, as ``--device`` and ``--precision`` take them.
+        settings: further fields of :class:`pose.segmenters.loading.MethodChoice`.
+
+    Raises:
+        UserError: no such model, method, file or device.
+    """
+    if method == "region_growing":
+        choice = loading.MethodChoice(method, None, **settings)
+    else:
+        path = None if checkpoint_file_path is None else Path(checkpoint_file_path)
+        network = loading.choose_model(model, None, path, image_size, device=device, precision=precision)
+        try:
+            method = loading.choose_method(method, network.spec.family)
+        except ValueError as error:
+            raise UserError(f"method {method}: {network.spec.name} {error}") from None
+        choice = loading.MethodChoice(method, network, **settings)
+    return Model(choice.name, loading.load_volume_segmenter(choice))
+
+
+def segment(
+    scan: Volume,
+    prompts: Prompt | Sequence[Prompt],
+    *,
+    model: str | Model = "lite_medsam",
+    window: Window = None,
+    crop: str = "none",
+    review_below: float = REVIEW_BELOW,
+    **how: Any,
+) -> Segmentation:
+    """Segment a scan from prompts on one slice or a few.
+
+    Args:
+        scan, prompts, window, crop, review_below: as :meth:`Model.segment`.
+        model: a name, or what :func:`load_model` returned.
+        how: further arguments of :func:`load_model`.
+
+    Raises:
+        UserError: as :func:`load_model` and :meth:`Model.segment`.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model, **how)
+    return loaded.segment(scan, prompts, window=window, crop=crop, review_below=review_below)
+
+
+def read_scan(path: Path | str, swap_axes: bool = True) -> Volume:
+    """Read a scan: .nii, .nii.gz, .npz or .npy.
+
+    Args:
+        path: the file.
+        swap_axes: let rows come first in NIfTI files, which store columns first; working data remembers its own order.
+
+    Raises:
+        UserError: as :func:`pose.scans.volume.read_volume`.
+    """
+    path = Path(path)
+    return read_volume(path, swap_axes=swap_axes and path.name.lower().endswith((".nii", ".nii.gz")))

@@ -1,0 +1,146 @@
+"""What was found in a volume: its labels, what the model says of them, and what can be done with them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pose.cli import UserError
+from pose.prompts.prompt import Prompt
+from pose.scans.intensity import GreyStack
+from pose.scans.volume import Volume, read_mask, volume_suffix, write_mask
+from pose.scores import metrics
+from pose.scores.review import REVIEW_BELOW, Estimate, Review, review
+from pose.segmenters import Prediction, SlicePredictions
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass
+class Segmentation:
+    """The objects found in a scan.
+
+    Attributes:
+        scan: the scan.
+        grey: its slices as the model saw them.
+        prompts: what the model was asked.
+        chained: whether masks were carried from slice to slice, without a memory of the prompted one.
+        review_below: a slice with a lower score is to be reviewed.
+        labels: (rows, columns, slices), 0 for background, and the number of the object elsewhere.
+        estimates: what the model says of each object, by slice.
+    """
+
+    scan: Volume
+    grey: GreyStack
+    prompts: Sequence[Prompt]
+    chained: bool = False
+    review_below: float = REVIEW_BELOW
+    labels: np.ndarray = field(init=False)
+    estimates: dict[int, dict[int, Estimate]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows, columns, slices = self.grey.shape
+        self.labels = np.zeros((slices, rows, columns), np.uint8).transpose(1, 2, 0)  # a slice lies in one piece
+
+    def add(self, found: SlicePredictions) -> None:
+        """Take up the objects of one slice."""
+        if max(found.objects, default=0) > np.iinfo(self.labels.dtype).max:
+            self.labels = self.labels.astype(np.uint16)
+        self.labels[:, :, found.slice] = label_map(found.objects, self.labels.shape[:2])
+        self.estimates[found.slice] = {
+            object_id: Estimate(bool(one.mask.any()), one.score, one.object_score)
+            for object_id, one in found.objects.items()
+        }
+
+    @cached_property
+    def reviews(self) -> dict[int, Review]:
+        """What speaks for the masks of each slice; to be asked for once all slices are there."""
+        prompted: dict[int, set[int]] = {}
+        for prompt in self.prompts:
+            prompted.setdefault(prompt.object_id, set()).add(prompt.slice)
+        return review(self.estimates, prompted, review_below=self.review_below, chained=self.chained)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(slices,) the model's estimate of the IoU, the mean over the objects of a slice; NaN where it makes none."""
+        scores = np.full(self.labels.shape[2], np.nan)
+        for slice_index, objects in self.estimates.items():
+            mean = mean_of(estimate.score for estimate in objects.values())
+            scores[slice_index] = np.nan if mean is None else mean
+        return scores
+
+    @property
+    def to_review(self) -> list[int]:
+        """The slices that a person should look at."""
+        return sorted(slice_index for slice_index, one in self.reviews.items() if one.needed)
+
+    def write_mask(self, path: Path | str) -> None:
+        """Write the labels in the geometry of the scan: .nii.gz or .nii, or .npz where the geometry is unknown.
+
+        Raises:
+            UserError: another suffix, NIfTI for a scan of unknown geometry, or a folder that cannot be written to.
+        """
+        if self.scan.affine is None and volume_suffix(Path(path)) in (".nii", ".nii.gz"):
+            raise UserError(f"{path}: NIfTI needs a geometry, and that of {self.scan.grid.name} is unknown; write .npz")
+        write_mask(path, self.labels, self.scan)
+
+    def score(self, truth: Volume | np.ndarray | Path | str) -> dict[str, float | int]:
+        """Return Dice, Jaccard, surface distances … of the volume, see :func:`pose.scores.metrics.volume_metrics`.
+
+        Args:
+            truth: (rows, columns, slices) labels, or a file of them; all that is not 0 is the object.
+
+        Raises:
+            UserError: a file that cannot be read, or is no mask of this scan.
+        """
+        return metrics.volume_metrics(self._truth(truth), self.labels, self.scan.spacing_mm)
+
+    def show(self, truth: Volume | np.ndarray | Path | str | None = None, title: str | None = None) -> Image:
+        """Return the contact sheet as a picture; a notebook displays it, elsewhere ``.show()`` or ``.save(path)``."""
+        from PIL import Image
+
+        from pose.figures import overlays
+
+        known = None if truth is None else self._truth(truth)
+        dice = None
+        if known is not None:
+            pairs = [(known[:, :, index] > 0, self.labels[:, :, index] > 0) for index in range(known.shape[2])]
+            dice = [metrics.dice(*pair) for pair in pairs]
+        figure = overlays.contact_sheet_figure(
+            self.grey, self.labels, known, dice, prompts=self.prompts, title=title, spacing_mm=self.scan.spacing_mm
+        )
+        return Image.open(io.BytesIO(overlays.png_of(figure)))
+
+    def _truth(self, truth: Volume | np.ndarray | Path | str) -> np.ndarray:
+        if isinstance(truth, (str, Path)):
+            truth = read_mask(truth, self.scan)
+        return truth.voxels if isinstance(truth, Volume) else np.asarray(truth)
+
+
+def label_map(objects: dict[int, Prediction], shape: tuple[int, ...]) -> np.ndarray:
+    """Paint the objects of a slice with their ids; where two overlap, the one with the larger logit (or lower id) wins.
+
+    Returns:
+        (rows, columns) uint16.
+    """
+    labels = np.zeros(shape, dtype=np.uint16)
+    strongest = np.full(shape, -np.inf, dtype=np.float32)
+    for object_id, prediction in sorted(objects.items()):
+        strength = prediction.logits if prediction.logits is not None else np.zeros(shape, dtype=np.float32)
+        wins = prediction.mask & (strength > strongest)
+        labels[wins] = object_id
+        strongest[wins] = strength[wins]
+    return labels
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are there, or None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,151 @@
+"""From a choice of method, model and device to a segmenter that is ready, and what a run manifest says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pose import segmenters
+from pose.segmenters import SliceSegmenter, VolumeSegmenter, models
+from pose.segmenters.chain import Chain, ChainSettings
+from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
+
+if TYPE_CHECKING:
+    from pose.segmenters.embeddings import EmbeddingsCache
+
+S = TypeVar("S", SliceSegmenter, VolumeSegmenter)
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A network, its weights, and where it runs.
+
+    Attributes:
+        spec: the model.
+        checkpoint: its weights.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto", "fp32" or "bf16".
+        embeddings_cache: the folder where encoded slices are kept between runs; None for none.
+        embeddings_cache_gb: how large that folder may become.
+    """
+
+    spec: models.ModelSpec
+    checkpoint: Path
+    device: str = "auto"
+    precision: str = "auto"
+    embeddings_cache: Path | None = None
+    embeddings_cache_gb: float = 20.0
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """How one prompt is carried through a volume.
+
+    Attributes:
+        name: "sam2_memory", "chain" or "region_growing".
+        model: None for region growing, which has no network.
+        chain, growing: how these two decide.
+        max_memories, stop_after: what SAM 2's memory does without, see :class:`pose.segmenters.sam2.memory.Sam2Memory`.
+    """
+
+    name: str
+    model: ModelChoice | None
+    chain: ChainSettings = ChainSettings()
+    growing: RegionGrowingSettings = RegionGrowingSettings()
+    max_memories: int | None = None
+    stop_after: int | None = None
+
+
+@dataclass
+class Loaded(Generic[S]):
+    """A segmenter that is ready.
+
+    Attributes:
+        segmenter: of slices or of volumes.
+        about: what a run manifest says of model, weights, device and precision.
+        embeddings: the cache of encoded slices that it uses, or None.
+    """
+
+    segmenter: S
+    about: dict[str, Any] = field(default_factory=dict)
+    embeddings: EmbeddingsCache | None = None
+
+
+def choose_model(
+    name: str | None,
+    sam_version: int | None = None,
+    checkpoint_file_path: Path | None = None,
+    image_size: int | None = None,
+    **where: Any,
+) -> ModelChoice:
+    """Return the model called ``name``, or the default of ``sam_version``, with weights that are there.
+
+    Args:
+        name: as ``--model`` takes it.
+        sam_version: 1 or 2.
+        checkpoint_file_path: weights; None for the model's own file.
+        image_size: pixels a side for SAM 2; None for the model's own.
+        where: further fields of :class:`ModelChoice`.
+
+    Raises:
+        UserError: no such model, size or file.
+    """
+    spec = models.at_image_size(models.find_model(name, sam_version), image_size)
+    return ModelChoice(spec, models.checkpoint_path(spec, checkpoint_file_path), **where)
+
+
+def choose_method(name: str | None, family: str) -> str:
+    """Return the method for a model of ``family``: ``name``, or the memory for SAM 2 models and the chain for others.
+
+    Raises:
+        ValueError: ``name`` is the memory, and the model has none.
+    """
+    if name == "sam2_memory" and family != "sam2":
+        raise ValueError("has no video memory; choose a SAM 2 model, or --method chain")
+    return name or ("sam2_memory" if family == "sam2" else "chain")
+
+
+def load_slice_segmenter(choice: ModelChoice, on_cpu: bool = False) -> Loaded[SliceSegmenter]:
+    """Load a model that segments slices; ``on_cpu`` overrides its device.
+
+    Raises:
+        UserError: weights that are damaged or of another model, a device that is not there.
+    """
+    return _loaded(choice, on_cpu, segmenters.build_slice_segmenter)
+
+
+def load_volume_segmenter(choice: MethodChoice, on_cpu: bool = False) -> Loaded[VolumeSegmenter]:
+    """Load what carries prompts through volumes; ``on_cpu`` overrides the model's device.
+
+    Raises:
+        UserError: as :func:`load_slice_segmenter`.
+    """
+    if choice.model is None:
+        return Loaded(RegionGrowing(choice.growing), {"method": choice.name})
+    if choice.name == "chain":
+        slices = load_slice_segmenter(choice.model, on_cpu)
+        return Loaded(Chain(slices.segmenter, choice.chain), {"method": choice.name, **slices.about}, slices.embeddings)
+
+    from pose.segmenters.sam2.memory import Sam2Memory
+
+    def build(spec: models.ModelSpec, checkpoint: Path, device: Any, precision: str, embeddings: Any) -> Sam2Memory:
+        limits = {"max_memories": choice.max_memories, "stop_after": choice.stop_after}
+        return Sam2Memory(spec, checkpoint, device, precision, **limits, embeddings=embeddings)
+
+    loaded = _loaded(choice.model, on_cpu, build)
+    return replace(loaded, about={"method": choice.name, **loaded.about})
+
+
+def _loaded(choice: ModelChoice, on_cpu: bool, build: Callable[..., Any]) -> Loaded[Any]:
+    from pose.segmenters.embeddings import EmbeddingsCache
+
+    device = models.choose_device("cpu" if on_cpu else choice.device)
+    precision = models.choose_precision(choice.precision, device)
+    embeddings = None
+    if choice.embeddings_cache is not None:
+        embeddings = EmbeddingsCache(choice.embeddings_cache, limit_bytes=round(choice.embeddings_cache_gb * 1e9))
+    segmenter = build(choice.spec, choice.checkpoint, device, precision, embeddings)
+    about = models.describe(choice.spec, choice.checkpoint, segmenter.checkpoint_sha256, device, precision)
+    return Loaded(segmenter, about, embeddings)
