@@ -263,6 +263,13 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         help="move the negative point down by so many rows of the array (up where negative); it is left out where it "
         "then lies in a label",
     )
+    parser.add_argument(
+        "--slices",
+        type=whole_number,
+        nargs=2,
+        metavar=("FIRST", "LAST"),
+        help="nothing is searched or found before the slice FIRST and after the slice LAST",
+    )
     group = parser.add_argument_group("prompts from you")
     group.add_argument(
         "--prompt_file_path",

@@ -420,10 +420,11 @@ PROMPT_FAULTS: dict[str, tuple[object, tuple[str, ...]]] = {
     "negative object id": (entry(object_id=-2), ("prompts[0].object_id", "got -2")),
     "object id that is a word": (entry(object_id="lung"), ("prompts[0].object_id", "got 'lung'")),
     "object id above 65535": (entry(object_id=65536), ("prompts[0].object_id", "from 1 to 65535, got 65536")),
-    "two prompts of one object on one slice": (
-        {"prompts": entry()["prompts"] * 2},
-        ("slice 3, object 1", "has two prompts"),
+    "an object prompted where it is absent": (
+        {"prompts": [*entry()["prompts"], {"slice": 3, "absent": True}]},
+        ("slice 3, object 1", "absent and yet prompted"),
     ),
+    "an object prompted beyond its last slice": (entry(last_slice=2), ("slices 0 to 2", "prompted on slice 3")),
     "point outside the image": (entry(points=[{"row": 40, "column": 3, "label": 1}]), ("row 40, column 3", "40 x 30")),
     "negative row": (entry(points=[{"row": -1, "column": 3, "label": 1}]), ("points[0].row", "got -1")),
     "row that is a fraction": (entry(points=[{"row": 1.5, "column": 3, "label": 1}]), ("points[0].row", "got 1.5")),

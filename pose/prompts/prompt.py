@@ -22,6 +22,7 @@ JSON_FORMAT, JSON_VERSION = "pose_prompts", 1
 _SHAPE_KEYS = ("rows", "columns", "slices")
 _POINT_KEYS = ("row", "column", "label")
 _BOX_KEYS = ("row_min", "column_min", "row_max", "column_max")
+_LIMIT_KEYS = ("first_slice", "last_slice")
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,15 @@ class Prompt:
 
     Attributes:
         slice: index of the slice, from 0.
-        object_id: which object the prompt is for, 1 to 65535. Prompts of the same object may lie on several slices.
+        object_id: which object the prompt is for, 1 to 65535. An object may have prompts on several slices, and several
+            on one slice, which are united.
         positive_points: (row, column) pixels inside the object.
-        negative_points: (row, column) pixels outside it.
+        negative_points: (row, column) pixels outside it. Alone on a slice, they remove the part they lie in.
         box: (row_min, column_min, row_max, column_max), inclusive of its last row and column.
         mask: (rows, columns) bool, the object itself.
         mask_file_path: the file that ``mask`` came from, so that the prompt can be written to JSON.
+        absent: the object is not on this slice, nor beyond it: nothing else is said then.
+        first_slice, last_slice: the object is on no slice before or after these.
     """
 
     slice: int
@@ -45,6 +49,9 @@ class Prompt:
     box: Box | None = None
     mask: np.ndarray | None = field(default=None, hash=False)
     mask_file_path: str | None = None
+    absent: bool = False
+    first_slice: int | None = None
+    last_slice: int | None = None
 
     def __eq__(self, other: object) -> bool:
         """Equal in every attribute, masks voxel by voxel (the comparison a dataclass generates raises on arrays)."""
@@ -164,20 +171,35 @@ def check_prompts(prompts: Sequence[Prompt], shape: tuple[int, int, int] | None,
 
     Raises:
         UserError: a slice, point or box outside the image, a box that ends before it begins, a mask of another shape or
-            without a voxel, a prompt that does not say where the object is, two prompts for one object on one slice.
+            without a voxel, an object of which no prompt says where it is, a slice on which an object is and is not.
     """
     rows, columns, slices = shape or (float("inf"),) * 3
     size = f"the image of {_by(shape[:2])} (rows x columns)" if shape is not None else "any image"
-    seen = set()
+    pointed = {
+        (prompt.object_id, prompt.slice)
+        for prompt in prompts
+        if prompt.positive_points or prompt.box is not None or prompt.mask is not None
+    }
     for prompt in prompts:
         where = f"{source}: slice {prompt.slice}, object {prompt.object_id}"
         if not 0 <= prompt.slice < slices:
             raise UserError(f"{where}: no such slice, they count from 0" + (f" to {slices - 1}" if shape else ""))
-        if (prompt.slice, prompt.object_id) in seen:
-            raise UserError(f"{where}: has two prompts, put all its points into one")
-        seen.add((prompt.slice, prompt.object_id))
-        if not prompt.positive_points and prompt.box is None and prompt.mask is None:
+        if prompt.object_id not in {object_id for object_id, _ in pointed}:
             raise UserError(f"{where}: the prompt has no positive point, no box and no mask, it needs one of them")
+        if prompt.absent and (prompt.object_id, prompt.slice) in pointed:
+            raise UserError(f"{where}: the object is absent and yet prompted")
+        first, last = prompt.first_slice, prompt.last_slice
+        if first is not None and last is not None and first > last:
+            raise UserError(f"{where}: its first slice {first} lies after its last slice {last}")
+        if shape is not None and (outside := max(first or 0, last or 0)) >= slices:
+            raise UserError(f"{where}: no slice {outside}, they count from 0 to {slices - 1}")
+        for object_id, index in pointed:
+            if object_id == prompt.object_id and not (first or 0) <= index <= (slices if last is None else last):
+                limits = f"{first or 0} to {'the end' if last is None else last}"
+                raise UserError(f"{where}: the object lies on slices {limits}, and is prompted on slice {index}")
+        if not (prompt.absent or prompt.negative_points or first is not None or last is not None):
+            if (prompt.object_id, prompt.slice) not in pointed:
+                raise UserError(f"{where}: the prompt says nothing: no point, no box, no mask, not even absent")
         for row, column in (*prompt.positive_points, *prompt.negative_points):
             if not (0 <= row < rows and 0 <= column < columns):
                 raise UserError(f"{where}: the point row {row}, column {column} lies outside {size}")
@@ -253,6 +275,11 @@ def prompts_to_json(
             if folder is not None and path.is_relative_to(os.path.abspath(folder)):
                 path = path.relative_to(os.path.abspath(folder))
             entry["mask_file_path"] = path.as_posix()
+        if prompt.absent:
+            entry["absent"] = True
+        for key in ("first_slice", "last_slice"):
+            if (limit := getattr(prompt, key)) is not None:
+                entry[key] = int(limit)
         entries.append(entry)
     about = {"format": JSON_FORMAT, "version": JSON_VERSION, "image": Path(image_file_path).name}
     about["shape"] = {key: int(length) for key, length in zip(_SHAPE_KEYS, shape)}
@@ -266,7 +293,8 @@ def read_prompts(path: str | Path, shape: Sequence[int] | None = None, swap_axes
     The file holds an object with "prompts" (what :func:`prompts_to_json` puts beside it is optional), or the bare list.
     Each prompt has a "slice" and some of "points", "box" and "mask_file_path"; "object_id" is 1 if not given. The path
     of a mask, absolute or seen from the JSON file, comes back absolute; of a mask with several slices the prompt's is
-    taken, and all that is not 0 is the object.
+    taken, and all that is not 0 is the object. ``"absent": true`` says that the object is not on this slice, nor beyond
+    it, "first_slice" and "last_slice" between which slices it lies.
 
     Args:
         path: the JSON file.
@@ -313,7 +341,7 @@ def read_prompts(path: str | Path, shape: Sequence[int] | None = None, swap_axes
 def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_axes: bool | None, masks: dict) -> Prompt:
     """One prompt of a JSON file; ``masks`` keeps the (rows, columns, slices) of the mask files read so far."""
     where = f"{path}: prompts[{number}]"
-    check_keys(entry, ("slice",), ("object_id", "points", "box", "mask_file_path"), where)
+    check_keys(entry, ("slice",), ("object_id", "points", "box", "mask_file_path", "absent", *_LIMIT_KEYS), where)
     index = whole_number(entry["slice"], 0, f"{where}.slice")
     object_id = whole_number(entry.get("object_id", 1), 1, f"{where}.object_id", LAST_OBJECT_ID)
     if not isinstance(listed := entry.get("points", []), list):
@@ -324,6 +352,9 @@ def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_ax
         if label > 1:
             raise UserError(f"{where}.points[{i}].label must be 1 (object) or 0 (background), got {label}")
         points[label].append((row, column))
+    if not isinstance(absent := entry.get("absent", False), bool):
+        raise UserError(f"{where}.absent must be true or false, got {absent!r:.60}")
+    limits = [None if entry.get(key) is None else whole_number(entry[key], 0, f"{where}.{key}") for key in _LIMIT_KEYS]
     box = None if entry.get("box") is None else whole_numbers(entry["box"], _BOX_KEYS, f"{where}.box")
     mask, mask_file_path = None, entry.get("mask_file_path")
     if not isinstance(mask_file_path, (str, type(None))):
@@ -340,7 +371,7 @@ def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_ax
         if slices not in (1, needed):
             raise UserError(f"{where}: {mask_file_path} has {slices} slices, it needs 1 or {needed}")
         mask = masks[mask_file_path][:, :, min(index, slices - 1)] != 0
-    return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, mask, mask_file_path)
+    return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, mask, mask_file_path, absent, *limits)
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask, read_prompts
-from pose.scans.intensity import GreySlices, Intensity
+from pose.prompts.reach import is_pointing, within
+from pose.scans.intensity import GreySlices, GreyStack, Intensity
 from pose.scans.volume import Volume, read_mask, read_volume, stem_of
 
 LOGGER = logging.getLogger(__name__)
@@ -201,15 +202,63 @@ def prompts_from_truth(case: Case, slice_index: int, rules: PromptRules) -> list
     return prompts_from_mask(here, slice_index, **asdict(rules), source=case.job.masks_path)
 
 
-def usable_prompts(prompts: Sequence[Prompt], kinds: frozenset[str], model: str) -> list[Prompt]:
+def limited(prompts: Sequence[Prompt], limits: tuple[int, int] | None, slices: int, source: Path) -> list[Prompt]:
+    """Return prompts for objects that lie between two slices, as ``--slices`` says.
+
+    Args:
+        prompts: the prompts.
+        limits: the first and the last slice; None for no limits.
+        slices: how many the volume has.
+        source: the image, for errors.
+
+    Raises:
+        UserError: no such slices, or a prompt outside of them.
+    """
+    if limits is None:
+        return list(prompts)
+    first, last = limits
+    if not first <= last < slices:
+        raise UserError(f"{source}: --slices {first} {last}: not a range within its slices 0 to {slices - 1}")
+    kept = within(prompts, first, last)
+    for prompt in kept:
+        if not first <= prompt.slice <= last and is_pointing(prompt):
+            raise UserError(f"{source}: --slices {first} {last}: a prompt lies on slice {prompt.slice}")
+    return kept
+
+
+def usable_prompts(
+    prompts: Sequence[Prompt], kinds: frozenset[str], model: str, grey: GreyStack | None = None
+) -> list[Prompt]:
     """Return the prompts with only what ``model`` takes of "points", "box" and "mask"; what is left out is logged once.
+
+    Args:
+        prompts: the prompts; those that say where an object is not are kept as they are.
+        kinds: what the model takes.
+        model: its name, for messages.
+        grey: the slices: where the model takes no points, a prompt of points alone becomes a box that is grown there
+            from their grey levels, see :func:`pose.segmenters.point_box.box_of_points`. None leaves that to the user.
 
     Raises:
         UserError: a prompt of which nothing is left.
     """
+    from pose.segmenters.point_box import box_of_points
+
     usable = []
     left_out: set[str] = set()
     for prompt in prompts:
+        if not is_pointing(prompt):
+            usable.append(prompt)
+            continue
+        alone = bool(prompt.positive_points) and prompt.box is None and prompt.mask is None
+        if alone and grey is not None and "points" not in kinds and "box" in kinds:
+            prompt = replace(prompt, box=box_of_points(grey[prompt.slice], prompt))
+            LOGGER.warning(
+                "slice %d, object %d: %s takes no points; from their grey levels it is given the box %s: look at it",
+                prompt.slice,
+                prompt.object_id,
+                model,
+                " ".join(map(str, prompt.box or ())),
+            )
         given = {
             "points": bool(prompt.positive_points or prompt.negative_points),
             "box": prompt.box is not None,

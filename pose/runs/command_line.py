@@ -36,7 +36,7 @@ def jobs_of(flags: Flags, results_name: str) -> list[Job]:
 
 
 def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> dict[str, Any]:
-    """Return what both works of :mod:`pose.runs` take: shown, truth, rules, settings and typed.
+    """Return what both works of :mod:`pose.runs` take: shown, truth, rules, settings, typed and limits.
 
     Args:
         flags: the command line.
@@ -54,6 +54,7 @@ def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> d
         "rules": _rules(flags),
         "settings": take(RunSettings, flags, arguments=flags, per_label=per_label, pictures=pictures),
         "typed": _typed(flags),
+        "limits": None if flags["slices"] is None else tuple(flags["slices"]),
     }
 
 

@@ -117,7 +117,7 @@ def crop_volume(how: str, grey: GreyStack, prompts: Sequence[Prompt] = ()) -> Cr
     rows, columns = grey.shape[:2]
     if how == "none":
         return Crop(grey, (0, 0, rows - 1, columns - 1))
-    crop = Crop(grey, box_round([body_box(grey), *(box_of_prompt(prompt) for prompt in prompts)]))
+    crop = Crop(grey, box_round([body_box(grey), *(box_of_prompt(prompt) for prompt in prompts if says_where(prompt))]))
     top, left, bottom, right = crop.box
     LOGGER.info(
         "the model sees rows %d to %d and columns %d to %d, %.0f %% of the frame",
@@ -202,6 +202,11 @@ def box_round(boxes: Sequence[Box]) -> Box:
     return min(tops), min(lefts), max(bottoms), max(rights)
 
 
+def says_where(prompt: Prompt) -> bool:
+    """Tell whether a prompt names pixels, rather than slices alone."""
+    return bool(prompt.positive_points or prompt.negative_points or prompt.box) or prompt.mask is not None
+
+
 def box_of_prompt(prompt: Prompt) -> Box:
     """Return the smallest box that holds every point, the box and the mask of a prompt, which must have one of them."""
     boxes = [(row, column, row, column) for row, column in (*prompt.positive_points, *prompt.negative_points)]
@@ -219,6 +224,8 @@ def moved_into(box: Box, prompt: Prompt) -> Prompt:
     Raises:
         ValueError: the prompt does not lie inside the box.
     """
+    if not says_where(prompt):
+        return prompt
     if box_round([box, box_of_prompt(prompt)]) != box:
         raise ValueError(f"slice {prompt.slice}, object {prompt.object_id}: the prompt does not lie in the crop {box}")
     top, left, bottom, right = box

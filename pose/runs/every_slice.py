@@ -9,7 +9,17 @@ from typing import Any
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
 from pose.runs import batch, resume, run
-from pose.runs.case import Case, Job, ShownAs, TruthRules, given_prompts, load_case, prompts_from_truth, usable_prompts
+from pose.runs.case import (
+    Case,
+    Job,
+    ShownAs,
+    TruthRules,
+    given_prompts,
+    limited,
+    load_case,
+    prompts_from_truth,
+    usable_prompts,
+)
 from pose.runs.crop import crop_volume
 from pose.segmenters import SliceSegmenter, loading, segment_slices
 
@@ -23,6 +33,7 @@ class EverySlice:
         shown, truth, rules: how scans are shown, and how prompts are taken from ground truth.
         settings: what is written.
         typed: a prompt from the command line.
+        limits: the first and the last slice on which objects may lie.
         slice_index: the slice to work on alone; None for all.
         multimask_output: take the best of three masks.
         repeat: segment each slice so often to measure times; None for once.
@@ -34,6 +45,7 @@ class EverySlice:
     rules: PromptRules
     settings: run.RunSettings
     typed: Prompt | None = None
+    limits: tuple[int, int] | None = None
     slice_index: int | None = None
     multimask_output: bool = False
     repeat: int | None = None
@@ -84,11 +96,16 @@ class EverySlice:
         chosen, last = self.slice_index, len(case.grey) - 1
         if chosen is not None and chosen > last:
             raise UserError(f"{case.job.image_path}: --slice {chosen} is not among its slices 0 to {last}")
-        prompts = given_prompts(case, self.typed)
+        prompts, grey = given_prompts(case, self.typed), case.grey
         if prompts is None:
+            grey = None
             # or says what is not there to prompt on
             prompt_slice(case.required_truth(), "centre" if chosen is None else chosen, source=case.job.masks_path)
             prompts = [prompt for index in case.masked_slices for prompt in prompts_from_truth(case, index, self.rules)]
+        if self.limits is not None:
+            prompts = [prompt for prompt in prompts if self.limits[0] <= prompt.slice <= self.limits[1]]
+        prompts = limited(prompts, self.limits, last + 1, case.job.image_path)
+        prompts = usable_prompts(prompts, loading.kinds_of(self.model.spec), self.model.spec.name, grey)
         here = [prompt for prompt in prompts if chosen in (None, prompt.slice)]
         if not here:
             nearest = min({prompt.slice for prompt in prompts}, key=lambda index: (abs(index - chosen), index))

@@ -55,7 +55,7 @@ class Model:
         Raises:
             UserError: a prompt of a kind that the model does not take.
         """
-        used = usable_prompts(prompts, self.segmenter.prompt_kinds, self.segmenter.name)
+        used = usable_prompts(prompts, self.segmenter.prompt_kinds, self.segmenter.name, grey)
         seen = crop_volume(crop, grey, used)
         predictions = self.segmenter.segment(seen.grey, seen.prompts(used), *seeds)
         return Carried(used, seen, map(seen.restore, predictions))

@@ -9,7 +9,17 @@ from typing import Any
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
 from pose.runs import batch, resume, run, seed
-from pose.runs.case import Case, Job, ShownAs, TruthRules, given_prompts, load_case, prompts_from_truth
+from pose.runs.case import (
+    Case,
+    Job,
+    ShownAs,
+    TruthRules,
+    given_prompts,
+    limited,
+    load_case,
+    prompts_from_truth,
+    usable_prompts,
+)
 from pose.runs.model import Model
 from pose.segmenters import loading
 
@@ -23,6 +33,7 @@ class OnePrompt:
         shown, truth, rules: how scans are shown, and how prompts are taken from ground truth.
         settings: what is written.
         typed: a prompt from the command line.
+        limits: the first and the last slice on which objects may lie.
         prompt_slice: where the prompt is taken from ground truth, as :func:`pose.prompts.prompt.prompt_slice` takes it.
         seeds: the seeds, if there are any.
         start_slice: with seeds, the slice of each volume from which it is worked upwards and downwards.
@@ -34,6 +45,7 @@ class OnePrompt:
     rules: PromptRules
     settings: run.RunSettings
     typed: Prompt | None = None
+    limits: tuple[int, int] | None = None
     prompt_slice: str | int = "centre"
     seeds: seed.SeedChoice = seed.SeedChoice()
     start_slice: int | None = None
@@ -97,8 +109,9 @@ class OnePrompt:
             raise UserError(f"{job.image_path}: --start_slice {self.start_slice} is not among its slices 0 to {last}")
         if self.seeds:
             return case, []
-        prompts = given_prompts(case, self.typed)
+        prompts, grey = given_prompts(case, self.typed), case.grey
         if prompts is None:
             slice_index = prompt_slice(case.required_truth(), self.prompt_slice, source=job.masks_path)
-            prompts = prompts_from_truth(case, slice_index, self.rules)
-        return case, prompts
+            prompts, grey = prompts_from_truth(case, slice_index, self.rules), None
+        prompts = limited(prompts, self.limits, last + 1, job.image_path)
+        return case, usable_prompts(prompts, self.method.prompt_kinds, self.method.title, grey)

@@ -10,7 +10,8 @@ from time import perf_counter
 import numpy as np
 
 from pose.cli import UserError
-from pose.prompts.prompt import Prompt
+from pose.prompts.prompt import Point, Prompt
+from pose.prompts.reach import corrections, objects_pointed_at, stretches, without_parts
 from pose.scans.intensity import GreyStack
 from pose.segmenters.grey_levels import LOG_ODDS_LIMIT, GreyLevels, learn_grey_levels
 from pose.segmenters.mask_parts import (
@@ -23,7 +24,7 @@ from pose.segmenters.mask_parts import (
     stretched_box,
     widened,
 )
-from pose.segmenters.protocols import Prediction, SlicePredictions, SliceSegmenter
+from pose.segmenters.protocols import Prediction, SlicePredictions, SliceSegmenter, united
 
 SMALLEST_REACH = 4  # pixels
 PROMPTED_REACH = 3  # pixels that grey levels may add round the network's mask on a prompted slice
@@ -165,30 +166,27 @@ class Chain:
         """Yield the predictions of every slice, once; an object that has ended or was not found has an empty mask.
 
         Raises:
-            UserError: a prompt of a kind that the slice segmenter does not take, on a slice that is not there, or the
-                second one for an object on a slice.
+            UserError: a prompt of a kind that the slice segmenter does not take, or on a slice that is not there.
         """
-        self._check(prompts, len(grey))
-        object_ids = sorted({prompt.object_id for prompt in prompts})
+        pointed = objects_pointed_at(prompts)
+        self._check(pointed, len(grey))
+        object_ids = sorted({prompt.object_id for prompt in pointed})
         gathered = _Gathering(object_ids)
+        steering = stretches(prompts, len(grey)), corrections(prompts)
         starts: dict[tuple[int, int], _Track | None] = {}
-        for index in sorted({prompt.slice for prompt in prompts}):
-            here = [prompt for prompt in prompts if prompt.slice == index]
+        for index in sorted({prompt.slice for prompt in pointed}):
+            here = [prompt for prompt in pointed if prompt.slice == index]
             tracks, times = self._segment_prompted(grey[index], here)
             starts.update({(object_id, index): track for object_id, track in tracks.items()})
             yield from gathered.add(index, tracks, times, grey.shape[:2])
         for direction in (1, -1):
-            yield from self._sweep(grey, starts, direction, gathered)
+            yield from self._sweep(grey, starts, direction, gathered, *steering)
 
     def _check(self, prompts: Sequence[Prompt], slices: int) -> None:
-        seen = set()
         for prompt in prompts:
             where = f"{self.name}: prompt of object {prompt.object_id} on slice {prompt.slice}"
             if not 0 <= prompt.slice < slices:
                 raise UserError(f"{where}: the volume has slices 0 to {slices - 1}")
-            if (prompt.object_id, prompt.slice) in seen:
-                raise UserError(f"{where}: there is another one for the same object and slice")
-            seen.add((prompt.object_id, prompt.slice))
             given = {
                 "points": bool(prompt.positive_points),
                 "box": prompt.box is not None,
@@ -206,25 +204,30 @@ class Chain:
         if any(prompt.mask is None for prompt in prompts):
             self.slice_segmenter.set_image(grey)
             encode_time = perf_counter() - began
+        own: dict[int, list[Prompt]] = {}
+        for prompt in prompts:
+            own.setdefault(prompt.object_id, []).append(prompt)
         predictions = {
-            prompt.object_id: (
-                self.slice_segmenter.predict(prompt) if prompt.mask is None else Prediction(prompt.mask > 0)
+            object_id: united(
+                [
+                    self.slice_segmenter.predict(prompt) if prompt.mask is None else Prediction(prompt.mask > 0)
+                    for prompt in of_object
+                ]
             )
-            for prompt in prompts
+            for object_id, of_object in own.items()
         }
         tracks: dict[int, _Track | None] = {}
-        for prompt in prompts:
-            found = predictions[prompt.object_id]
+        for object_id, found in predictions.items():
             if not found.mask.any():
-                tracks[prompt.object_id] = None
+                tracks[object_id] = None
                 continue
-            others = [other.mask for key, other in predictions.items() if key != prompt.object_id]
+            others = [other.mask for key, other in predictions.items() if key != object_id]
             levels = learn_grey_levels(grey, found.mask, np.any(others, axis=0) if others else None)
             track = _Track(levels, found.mask, log_odds_of(found), found.score, found.object_score)
-            if prompt.mask is None:
+            if all(prompt.mask is None for prompt in own[object_id]):
                 reach = reach_of(found.mask, PROMPTED_REACH, others)
                 track = self._weigh(track, grey, log_odds_of(found), reach)
-            tracks[prompt.object_id] = track
+            tracks[object_id] = track
         return without_overlaps(tracks), (encode_time, perf_counter() - began - (encode_time or 0.0))
 
     def _weigh(self, track: _Track, grey: np.ndarray, log_odds: np.ndarray, reach: np.ndarray) -> _Track:
@@ -234,21 +237,37 @@ class Chain:
         return replace(track, mask=fill_small_holes(mask, self.settings.largest_hole), log_odds=total)
 
     def _sweep(
-        self, grey: GreyStack, starts: dict[tuple[int, int], _Track | None], direction: int, gathered: _Gathering
+        self,
+        grey: GreyStack,
+        starts: dict[tuple[int, int], _Track | None],
+        direction: int,
+        gathered: _Gathering,
+        allowed: dict[int, np.ndarray],
+        cuts: dict[tuple[int, int], list[Point]],
     ) -> Iterator[SlicePredictions]:
-        """Carry every object in one direction as far as the slices nearer to its prompt than to its next one."""
+        """Carry every object in one direction as far as the slices nearer to its prompt than to its next one.
+
+        Args:
+            allowed, cuts: where objects may be, see :func:`pose.prompts.reach.stretches` and ``corrections``.
+        """
         prompted = {key: sorted(index for other, index in starts if other == key) for key, _ in starts}
         live: dict[int, _Track | None] = {}
         for index in range(len(grey))[::direction]:
             tracks = {}
             for object_id, slices in prompted.items():
-                source = min(slices, key=lambda candidate: abs(candidate - index))
+                stretch = allowed[object_id]
+                reached = [one for one in slices if stretch[index] and stretch[one] == stretch[index]]
+                source = min(reached or slices, key=lambda candidate: abs(candidate - index))
                 if index == source:
                     live[object_id] = starts[object_id, index]
                 elif (index - source) * direction > 0:
-                    tracks[object_id] = live[object_id]
+                    tracks[object_id] = live[object_id] if reached else None
             if tracks:
                 carried, times = self._carry(grey, index, tracks)
+                carried = {
+                    object_id: _without_parts(track, cuts.get((object_id, index)))
+                    for object_id, track in carried.items()
+                }
                 live.update(carried)
                 yield from gathered.add(index, carried, times, grey.shape[:2])
 
@@ -296,6 +315,14 @@ class Chain:
         if area < settings.smallest_area or evidence[carried.mask].mean() < settings.end_evidence:
             return None
         return replace(carried, **_scores(found, parts))
+
+
+def _without_parts(track: _Track | None, points: list[Point] | None) -> _Track | None:
+    """Return an object without the parts at ``points``; None where nothing is left."""
+    if track is None or not points:
+        return track
+    mask = without_parts(track.mask, points)
+    return replace(track, mask=mask) if mask.any() else None
 
 
 class _Gathering:

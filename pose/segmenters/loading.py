@@ -57,6 +57,19 @@ class MethodChoice:
     max_memories: int | None = None
     stop_after: int | None = None
 
+    @property
+    def prompt_kinds(self) -> frozenset[str]:
+        """What it takes of "points", "box" and "mask", as far as the model's family tells before it is loaded."""
+        kinds = frozenset({"points", "box", "mask"})
+        return (
+            kinds if self.model is None else kinds_of(self.model.spec) | ({"mask"} if self.name == "chain" else set())
+        )
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return self.name if self.model is None else self.model.spec.name
+
 
 @dataclass
 class Loaded(Generic[S]):
@@ -71,6 +84,11 @@ class Loaded(Generic[S]):
     segmenter: S
     about: dict[str, Any] = field(default_factory=dict)
     embeddings: EmbeddingsCache | None = None
+
+
+def kinds_of(spec: models.ModelSpec) -> frozenset[str]:
+    """Return what a model takes of "points", "box" and "mask" on a slice; LiteMedSAM was trained on boxes alone."""
+    return frozenset({"box"} if spec.family == "lite_medsam" else {"points", "box", "mask"})
 
 
 def choose_model(

@@ -32,6 +32,23 @@ class Prediction:
     logits: np.ndarray | None = None
 
 
+def united(predictions: Sequence[Prediction]) -> Prediction:
+    """Return what several prompts of one object found on a slice as one: what any of them found, at the least score."""
+    if len(predictions) == 1:
+        return predictions[0]
+    logits = [one.logits for one in predictions if one.logits is not None]
+    scores = {
+        name: [value for one in predictions if (value := getattr(one, name)) is not None]
+        for name in ("score", "object_score")
+    }
+    return Prediction(
+        np.any([one.mask for one in predictions], axis=0),
+        min(scores["score"], default=None),
+        max(scores["object_score"], default=None),
+        np.max(logits, axis=0) if len(logits) == len(predictions) else None,
+    )
+
+
 @dataclass(frozen=True)
 class SlicePredictions:
     """All objects on one slice, and what they cost.

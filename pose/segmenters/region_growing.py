@@ -11,6 +11,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
+from pose.prompts.reach import corrections, objects_pointed_at, stretches, without_parts
 from pose.scans.intensity import GreyStack
 from pose.segmenters.connected import PackedMask, connected_to_seeds
 from pose.segmenters.protocols import Prediction, SlicePredictions
@@ -98,6 +99,8 @@ class RegionGrowing:
         from pose.segmenters.mask_parts import fill_small_holes
 
         began = perf_counter()
+        allowed, cuts = stretches(prompts, len(grey)), corrections(prompts)
+        prompts = objects_pointed_at(prompts)
         object_ids = sorted({prompt.object_id for prompt in prompts})
         seeds, ranges = self._seeds(grey, prompts)
         learning = perf_counter() - began
@@ -109,7 +112,11 @@ class RegionGrowing:
             slice_grey = grey[index]
             inside = None if outside_level is None else ~outside_of_body(slice_grey, outside_level)
             for object_id in object_ids:
+                if not allowed[object_id][index]:
+                    continue
                 here = self._in_ranges(slice_grey, ranges[object_id])
+                if points := cuts.get((object_id, index)):
+                    here = without_parts(here, points)
                 candidates[object_id][index] = here if inside is None else here & inside
             read_times.append(perf_counter() - began)
         began = perf_counter()
@@ -142,7 +149,10 @@ class RegionGrowing:
                 raise UserError(f"{self.name}: a prompt lies on slice {index}, the volume has slices 0 to {last}")
             slice_grey = grey[index]
             here = [prompt for prompt in prompts if prompt.slice == index]
-            found = {prompt.object_id: prompted_region(slice_grey, prompt) for prompt in here}
+            found: dict[int, np.ndarray] = {}
+            for prompt in here:
+                region = prompted_region(slice_grey, prompt)
+                found[prompt.object_id] = region | found.get(prompt.object_id, np.zeros_like(region))
             for object_id, mask in found.items():
                 if not mask.any():
                     continue

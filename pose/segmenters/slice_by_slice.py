@@ -11,9 +11,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from pose.prompts.prompt import Prompt
+from pose.prompts.reach import pointing
 from pose.scans.intensity import GreyStack
 from pose.segmenters.models import ModelSpec
-from pose.segmenters.protocols import SlicePredictions, SliceSegmenter
+from pose.segmenters.protocols import SlicePredictions, SliceSegmenter, united
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +35,9 @@ def segment_slices(
     With ``repeat``, each slice is segmented once to warm up and then so many times more, all from the beginning; its
     times are the medians of the latter.
     """
-    by_slice: dict[int, list[Prompt]] = {}
-    for prompt in prompts:
-        by_slice.setdefault(prompt.slice, []).append(prompt)
+    by_slice: dict[int, dict[int, list[Prompt]]] = {}
+    for prompt in pointing(prompts):
+        by_slice.setdefault(prompt.slice, {}).setdefault(prompt.object_id, []).append(prompt)
     for index in slices:
         if index not in by_slice:
             yield SlicePredictions(index)
@@ -46,7 +47,10 @@ def segment_slices(
             start = perf_counter()
             segmenter.set_image(grey[index])
             encoded = perf_counter()
-            objects = {prompt.object_id: segmenter.predict(prompt, multimask_output) for prompt in by_slice[index]}
+            objects = {
+                object_id: united([segmenter.predict(prompt, multimask_output) for prompt in own])
+                for object_id, own in by_slice[index].items()
+            }
             times.append((encoded - start, perf_counter() - encoded))
         counted = times if repeat is None else times[1:]
         set_image_time, predict_image_time = map(median, zip(*counted))

@@ -390,9 +390,8 @@ def test_prompts_at_the_last_pixel_fit():
     check_prompts([Prompt(4, box=(19, 29, 19, 29)), Prompt(4, 2, mask=mask), Prompt(3, 2, mask=mask)], SHAPE, "here")
 
 
-def test_two_prompts_for_one_object_on_one_slice_are_refused():
-    with refused("here: slice 2, object 3: has two prompts, put all its points into one"):
-        check_prompts([Prompt(2, 3, ((1, 1),)), Prompt(1, 3, ((1, 1),)), Prompt(2, 3, ((2, 2),))], SHAPE, "here")
+def test_two_prompts_for_one_object_on_one_slice_are_taken():
+    check_prompts([Prompt(2, 3, ((1, 1),)), Prompt(1, 3, ((1, 1),)), Prompt(2, 3, ((2, 2),))], SHAPE, "here")
 
 
 def test_prompts_are_equal_voxel_by_voxel():
@@ -635,11 +634,16 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
             {"shape": {"rows": 20, "columns": 30, "slices": 0}, "prompts": [one()]},
             "shape.slices must be a whole number from 1, got 0",
         ),
-        (["x"], "prompts[0] must be an object with slice, object_id, points, box, mask_file_path, got 'x'"),
+        (
+            ["x"],
+            "prompts[0] must be an object with slice, object_id, points, box, mask_file_path, absent, first_slice, "
+            "last_slice, got 'x'",
+        ),
         ([{"points": []}], "prompts[0] has no 'slice'"),
         (
             [one(), one(slice=3, point=[1, 2])],
-            "prompts[1] has the unknown key 'point', known are slice, object_id, points, box, mask_file_path",
+            "prompts[1] has the unknown key 'point', known are slice, object_id, points, box, mask_file_path, "
+            "absent, first_slice, last_slice",
         ),
         ([one(slice="2")], "prompts[0].slice must be a whole number from 0, got '2'"),
         ([one(slice=2.0)], "prompts[0].slice must be a whole number from 0, got 2.0"),
@@ -682,7 +686,10 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
             "slice 2, object 1: the prompt has no positive point, no box and no mask, it needs one of them",
         ),
         ([one(mask_file_path=3)], "prompts[0].mask_file_path must be a path, got 3"),
-        ([one(), one(object_id=1)], "slice 2, object 1: has two prompts, put all its points into one"),
+        ([one(), one(absent=True, points=[])], "slice 2, object 1: the object is absent and yet prompted"),
+        ([one(), one(slice=3, absent=1)], "prompts[1].absent must be true or false, got 1"),
+        ([one(last_slice=1)], "slice 2, object 1: the object lies on slices 0 to 1, and is prompted on slice 2"),
+        ([one(first_slice=-1)], "prompts[0].first_slice must be a whole number from 0, got -1"),
     ],
 )
 def test_files_that_are_no_prompts_are_refused(tmp_path, document, message):
@@ -725,3 +732,15 @@ def test_files_that_are_no_text_are_refused(tmp_path):
     path.write_bytes(b"\x80\x04\x95\xff")
     with pytest.raises(UserError, match="cannot be read as JSON: 'utf-8' codec"):
         read_prompts(path)
+
+
+def test_what_is_said_of_where_an_object_is_not_is_written_and_read_again(tmp_path):
+    prompts = [
+        Prompt(2, 1, box=(1, 1, 3, 3), first_slice=1, last_slice=3),
+        Prompt(3, 1, (), ((2, 2),)),
+        Prompt(4, 2, ((1, 1),)),
+        Prompt(1, 2, absent=True),
+    ]
+    document = prompts_to_json(prompts, image_file_path="ct.nii", shape=SHAPE, swap_axes=None)
+    (tmp_path / "prompts.json").write_text(json.dumps(document))
+    assert read_prompts(tmp_path / "prompts.json", shape=SHAPE) == prompts

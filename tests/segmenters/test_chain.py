@@ -222,7 +222,6 @@ def test_nothing_found_on_the_prompted_slice_gives_empty_masks(shrinking):
     [
         ([Prompt(8, positive_points=((32, 30),))], "object 1 on slice 8: holds none of box, mask"),
         ([Prompt(20, box=(1, 1, 9, 9))], "object 1 on slice 20: the volume has slices 0 to 19"),
-        ([Prompt(8, 2, box=(1, 1, 9, 9)), Prompt(8, 2, box=(1, 1, 5, 5))], "object 2 on slice 8: there is another one"),
     ],
 )
 def test_prompts_that_cannot_be_carried(shrinking, prompts, message):

@@ -12,9 +12,9 @@ network together, and what the attention cannot reach any more is dropped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
+from pose.prompts.reach import corrections, pointing, stretches, without_parts
 from pose.scans.intensity import GreyStack
 from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.models import ModelSpec
@@ -37,6 +38,10 @@ from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
 from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
 
 LOGGER = logging.getLogger(__name__)
+
+
+# a logit of certain absence, as sam2 has it for objects that are not there
+NO_OBJECT = 1024.0
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,7 @@ class Sam2Memory:
         for index in sorted({prompt.slice for prompt in prompts}):
             here = [prompt for prompt in prompts if prompt.slice == index]
             features = [level.float() for level in self._encoder.encode(self._encoder.frame(grey[index]))]
+            here = self._united(features, here, grey.shape[:2])
             found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in here}
             seeds.append(SeedMemory({object_id: one.memory for object_id, one in found.items()}))
         return seeds
@@ -156,6 +162,8 @@ class Sam2Memory:
             pose.cli.UserError: a prompt that joins a mask with points or a box, which SAM 2's memory does not take.
         """
         check_prompts_of_memory(prompts)
+        steering = Steering(prompts, len(grey))
+        prompts = pointing(prompts)
         with ThreadPoolExecutor(1) as worker:
             volume = EncodedSlices(self._encoder, grey, worker, self._embeddings)
             prompted: dict[tuple[int, int], Prompted] = {}
@@ -165,7 +173,7 @@ class Sam2Memory:
                 # features are needed again for objects that this slice has no prompt of
                 keep = object_ids != {prompt.object_id for prompt in here}
                 features = volume.features_of(index, keep)
-                for prompt in here:
+                for prompt in self._united(features, here, volume.shape):
                     prompted[prompt.object_id, index] = self._prompt(features, prompt, volume.shape)
             if prompted:
                 parts = halves([index for _, index in prompted], len(grey))
@@ -175,7 +183,7 @@ class Sam2Memory:
                 volume.features_of(start, keep=True)
             parts = [(slices, memory_only) for slices, memory_only in parts if len(slices) > memory_only]
             works = [
-                self._segment_half(volume, slices, memory_only, prompted, seeds, object_ids)
+                self._segment_half(volume, slices, memory_only, prompted, seeds, object_ids, steering)
                 for slices, memory_only in parts
             ]
             if len(works) == 2 and self.device.type == "cpu":
@@ -192,6 +200,7 @@ class Sam2Memory:
         prompted: dict[tuple[int, int], Prompted],
         seeds: Sequence[SeedMemory],
         object_ids: set[int],
+        steering: Steering,
     ) -> Iterator[SlicePredictions]:
         frames = len(seeds) + len(slices)
         frame_of = {index: len(seeds) + position for position, index in enumerate(slices)}
@@ -215,10 +224,17 @@ class Sam2Memory:
                 )
             batches.append((known, members, MemoryBank(self._network, memories, frames, self._max_memories)))
 
+        last_wanted = max(
+            (position for position, index in enumerate(slices) if steering.is_wanted(index, object_ids)), default=-1
+        )
         absent: int | None = None  # slices in a row, once an object has been there
         for position, index in enumerate(slices):
             frame = frame_of[index]
-            ahead = slices[position + 1 : position + 2]
+            if position > max(last_wanted, memory_only - 1):
+                for rest in slices[position:]:
+                    yield SlicePredictions(rest, _nothing(object_ids, volume.shape))
+                return
+            ahead = slices[position + 1 : min(position + 2, last_wanted + 1)]
             if ahead and any(frame + 1 not in known for known, _, _ in batches):
                 volume.prepare(ahead[0])
             objects: dict[int, Prediction] = {}
@@ -228,7 +244,7 @@ class Sam2Memory:
                 if frame in known:
                     objects.update((object_id, prompted[object_id, index].predicted) for object_id in members)
                     continue
-                outcome = self._track(features, bank, frame)
+                outcome = self._steered(self._track(features, bank, frame), members, index, volume.shape, steering)
                 if ahead:
                     bank.add(frame, self._memory_of(features, outcome, prompted=False))
                 objects.update(zip(members, self._predictions(outcome, volume.shape)))
@@ -275,6 +291,20 @@ class Sam2Memory:
         predicted, memory = self._predictions(outcome, shape)[0], self._memory_of(features, outcome, prompted=True)
         return Prompted(predicted, memory, perf_counter() - start)
 
+    def _united(
+        self, features: list[torch.Tensor], prompts: Sequence[Prompt], shape: tuple[int, int]
+    ) -> Iterator[Prompt]:
+        """Yield one prompt for each object on a slice: of several, the mask that they find together."""
+        own: dict[int, list[Prompt]] = {}
+        for prompt in prompts:
+            own.setdefault(prompt.object_id, []).append(prompt)
+        for object_id, several in own.items():
+            if len(several) == 1:
+                yield several[0]
+                continue
+            masks = [self._prompt(features, prompt, shape).predicted.mask for prompt in several]
+            yield Prompt(several[0].slice, object_id, mask=np.any(masks, axis=0))
+
     def _points(self, prompt: Prompt, shape: tuple[int, int]) -> dict[str, torch.Tensor]:
         """Return the prompt as sam2's network takes it: a box is two points with labels 2 and 3, in front."""
         points, labels = point_arrays(prompt)
@@ -315,6 +345,27 @@ class Sam2Memory:
         scores = heads[2].float().amax(dim=1)
         return Outcome(heads[3].float(), heads[4].float(), scores, heads[6].float(), heads[5].float())
 
+    def _steered(
+        self, outcome: Outcome, members: Sequence[int], index: int, shape: tuple[int, int], steering: Steering
+    ) -> Outcome:
+        """Take away what a person says is not the object, so that it is not remembered either."""
+        if not steering.is_steered(members, index):
+            return outcome
+        logits, large_logits, object_scores = (
+            one.clone() for one in (outcome.logits, outcome.large_logits, outcome.object_scores)
+        )
+        for number, (object_id, found) in enumerate(zip(members, self._predictions(outcome, shape), strict=True)):
+            kept = steering.kept(object_id, index, found.mask)
+            if kept is None:
+                object_scores[number] = -NO_OBJECT
+            elif kept is found.mask:
+                continue
+            removed = torch.from_numpy(np.ones(shape, bool) if kept is None else found.mask & ~kept)[None, None]
+            for one in (logits, large_logits):
+                there = F.interpolate(removed.to(one.device, torch.float32), one.shape[-2:], mode="bilinear") > 0
+                one[number][there[0]] = -NO_OBJECT
+        return replace(outcome, logits=logits, large_logits=large_logits, object_scores=object_scores)
+
     def _memory_of(self, features: list[torch.Tensor], outcome: Outcome, prompted: bool) -> Memory:
         top = features[-1]
         remembered, _ = self._network._encode_new_memory(
@@ -333,6 +384,34 @@ class Sam2Memory:
             Prediction(one > 0, score, object_score, one)
             for one, score, object_score in zip(logits, scores, outcome.object_scores[:, 0].tolist())
         ]
+
+
+class Steering:
+    """What a person says of where objects are not, see :mod:`pose.prompts.reach`."""
+
+    def __init__(self, prompts: Sequence[Prompt], slices: int):
+        self._stretches = stretches(prompts, slices)
+        self._corrections = corrections(prompts)
+
+    def is_wanted(self, slice_index: int, object_ids: Iterable[int]) -> bool:
+        """Tell whether one of the objects may be on a slice."""
+        return any(
+            object_id not in self._stretches or self._stretches[object_id][slice_index] > 0 for object_id in object_ids
+        )
+
+    def is_steered(self, object_ids: Iterable[int], slice_index: int) -> bool:
+        """Tell whether something is said of one of the objects on a slice."""
+        return any(
+            not self.is_wanted(slice_index, [object_id]) or (object_id, slice_index) in self._corrections
+            for object_id in object_ids
+        )
+
+    def kept(self, object_id: int, slice_index: int, mask: np.ndarray) -> np.ndarray | None:
+        """Return what is left of the (rows, columns) mask of an object; None where it is not on the slice at all."""
+        if not self.is_wanted(slice_index, [object_id]):
+            return None
+        points = self._corrections.get((object_id, slice_index))
+        return without_parts(mask, points) if points else mask
 
 
 def check_prompts_of_memory(prompts: Sequence[Prompt]) -> None:

@@ -403,3 +403,36 @@ def test_checkpoint_without_memory_is_refused(tmp_path):
 def test_mask_together_with_points_is_refused(segmenter, grey):
     with pytest.raises(UserError, match="object 1 on slice 4"):
         next(segmenter.segment(grey, [Prompt(4, 1, ((20, 30),), mask=DISC)]))
+
+
+class TestSteering:
+    """What a person says of where objects are not."""
+
+    BOX = Prompt(4, 1, (), (), (10, 15, 30, 45))
+
+    def found(self, segmenter, grey, *prompts):
+        return {one.slice: one.objects for one in segmenter.segment(grey, [self.BOX, *prompts])}
+
+    def test_nothing_from_an_absent_slice_on_and_the_slices_before_are_the_same(self, segmenter, grey):
+        free = self.found(segmenter, grey)
+        steered = self.found(segmenter, grey, Prompt(7, 1, absent=True))
+        assert sorted(steered) == list(range(SLICES))
+        assert not any(steered[index][1].mask.any() for index in range(7, SLICES))
+        for index in range(7):
+            np.testing.assert_array_equal(steered[index][1].logits, free[index][1].logits)
+
+    def test_a_removed_part_is_not_remembered(self, segmenter, grey):
+        free = self.found(segmenter, grey)
+        row, column = np.argwhere(free[6][1].mask)[0].tolist()
+        steered = self.found(segmenter, grey, Prompt(6, 1, (), ((row, column),)))
+        np.testing.assert_array_equal(steered[5][1].logits, free[5][1].logits)
+        assert not steered[6][1].mask[row, column] and steered[6][1].mask.sum() < free[6][1].mask.sum()
+        assert not np.array_equal(steered[7][1].logits, free[7][1].logits)
+
+    def test_two_boxes_of_one_object_are_one_mask(self, segmenter, grey):
+        other = Prompt(4, 1, (), (), (2, 2, 12, 20))
+        alone = [next(segmenter.segment(grey, [prompt])).objects[1].mask for prompt in (self.BOX, other)]
+        together = next(segmenter.segment(grey, [Prompt(4, 1, mask=alone[0] | alone[1])]))
+        found = self.found(segmenter, grey, other)[4]
+        assert together.slice == 4 and alone[0].any() and not np.array_equal(alone[0], alone[1])
+        np.testing.assert_array_equal(found[1].logits, together.objects[1].logits)
