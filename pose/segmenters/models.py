@@ -105,11 +105,12 @@ def read_config(path: Path) -> ModelSpec:
         raise UserError(f"{path}: family: {given['family']} is not one of {', '.join(FAMILIES)}")
     if type(given["image_size"]) is not int or given["image_size"] < 1:
         raise UserError(f"{path}: image_size: {given['image_size']} is not a number of pixels")
+    if not isinstance(given.get("packaged", False), bool):
+        raise UserError(f"{path}: packaged: {given['packaged']} is not true or false")
     overrides = given.get("overrides", [])
     if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
         raise UserError(f"{path}: overrides: {overrides} is not a list of texts such as ++model.num_maskmem=7")
-    given |= {"packaged": bool(given.get("packaged")), "overrides": tuple(overrides)}
-    return ModelSpec(**{"config": None, **given})
+    return ModelSpec(**{"config": None, **given, "overrides": tuple(overrides)})
 
 
 def find_model(name: str | None, sam_version: int | None = None) -> ModelSpec:
