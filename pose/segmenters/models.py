@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,11 +33,8 @@ CHECKPOINTS_FOLDER = Path(os.environ.get("CHECKPOINTS_FOLDER") or _CHECKPOINTS)
 DEFAULT_MODELS = {1: "vit_l", 2: "large"}
 FAMILY_VERSIONS = {"sam": 1, "sam2": 2}
 FAMILIES = ("sam", "sam2", "lite_medsam")
-# version and size_bytes are for people and for the download script
-CONFIG_KEYS = {
-    *("name", "family", "version", "config", "image_size", "checkpoint", "url", "sha256", "size_bytes", "licence"),
-    *("packaged", "overrides"),
-}
+# in the files for people and for the download script
+OTHER_CONFIG_KEYS = {"version", "size_bytes"}
 # SAM 2's encoder halves a slice five times; below the smallest its attention has next to nothing to look at
 IMAGE_SIZE_STEP, SMALLEST_IMAGE_SIZE = 32, 64
 
@@ -94,37 +91,30 @@ def read_config(path: Path) -> ModelSpec:
     entry = read_yaml(path)
     if not isinstance(entry, dict):
         raise UserError(f"{path}: holds no entries such as name: and checkpoint:")
-    unknown = sorted(str(key) for key in entry.keys() - CONFIG_KEYS)
+    known = OTHER_CONFIG_KEYS | {one.name for one in fields(ModelSpec)}
+    unknown = sorted(str(key) for key in entry.keys() - known)
     if unknown:
-        raise UserError(f"{path}: the entry {unknown[0]!r} is unknown; known are {', '.join(sorted(CONFIG_KEYS))}")
+        raise UserError(f"{path}: the entry {unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
+    given = {key: value for key, value in entry.items() if value is not None and key not in OTHER_CONFIG_KEYS}
     for key in ("name", "family", "config", "checkpoint", "sha256", "url", "licence"):
-        if not isinstance(entry.get(key, ""), (str, type(None))):
-            raise UserError(f"{path}: {key}: {entry[key]} is not a text; put quotation marks round it")
+        if not isinstance(given.get(key, ""), str):
+            raise UserError(f"{path}: {key}: {given[key]} is not a text; put quotation marks round it")
     needed = ["name", "family", "checkpoint", "image_size"]
-    if entry.get("family") in FAMILY_VERSIONS:
+    if given.get("family") in FAMILY_VERSIONS:
         needed.append("config")
-    missing = [key for key in needed if entry.get(key) is None]
+    missing = [key for key in needed if key not in given]
     if missing:
         raise UserError(f"{path}: the entry {missing[0]!r} is missing")
-    if entry["family"] not in FAMILIES:
-        raise UserError(f"{path}: family: {entry['family']} is not one of {', '.join(FAMILIES)}")
-    if type(entry["image_size"]) is not int or entry["image_size"] < 1:
-        raise UserError(f"{path}: image_size: {entry['image_size']} is not a number of pixels")
-    overrides = entry.get("overrides") or []
+    if given["family"] not in FAMILIES:
+        raise UserError(f"{path}: family: {given['family']} is not one of {', '.join(FAMILIES)}")
+    if type(given["image_size"]) is not int or given["image_size"] < 1:
+        raise UserError(f"{path}: image_size: {given['image_size']} is not a number of pixels")
+    if not isinstance(given.get("packaged", False), bool):
+        raise UserError(f"{path}: packaged: {given['packaged']} is not true or false")
+    overrides = given.get("overrides", [])
     if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
         raise UserError(f"{path}: overrides: {overrides} is not a list of texts such as ++model.num_maskmem=7")
-    return ModelSpec(
-        name=entry["name"],
-        family=entry["family"],
-        config=entry.get("config"),
-        checkpoint=entry["checkpoint"],
-        image_size=entry["image_size"],
-        sha256=entry.get("sha256"),
-        url=entry.get("url"),
-        licence=entry.get("licence"),
-        packaged=bool(entry.get("packaged", False)),
-        overrides=tuple(overrides),
-    )
+    return ModelSpec(**{"config": None, **given, "overrides": tuple(overrides)})
 
 
 def find_model(name: str | None, sam_version: int | None = None) -> ModelSpec:

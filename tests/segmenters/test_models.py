@@ -86,6 +86,7 @@ def test_five_lines_describe_a_model(configs, monkeypatch):
         (FIVE_LINES + "overrides: ++model.x=1\n", r"overrides: \+\+model.x=1 is not a list of texts"),
         (FIVE_LINES.replace("512", "yes"), "image_size: True is not a number of pixels"),
         (FIVE_LINES.replace("name: liver", "name: 2.1"), "name: 2.1 is not a text; put quotation marks round it"),
+        (FIVE_LINES + "packaged: 'no'\n", "packaged: no is not true or false"),
         (FIVE_LINES + "overrides: &a [*a]\n", "has an alias"),
         (FIVE_LINES + f"overrides: {'[' * 9}x{']' * 9}\n", "has an alias"),
         (FIVE_LINES + "#" * 70_000, "70105 characters; a description of a model has 65536 at most"),
