@@ -1,7 +1,7 @@
 """Voxels connected to seeds in three dimensions, of volumes whose labels would not fit into memory.
 
-Components are found slice by slice and joined across slices as a graph; masks take a bit a voxel. Where objects meet, a
-front grows from the seeds of each through an array of one byte a voxel.
+Components are found in slabs of slices and joined across slabs as a graph; masks take a bit a voxel. Where objects
+meet, a front grows from the seeds of each through an array of one byte a voxel.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import numpy as np
 
 Seeds = Mapping[int, Sequence[tuple[int, np.ndarray]]]
 
+SLAB_VOXELS = 1 << 23  # how many voxels have their components found at once
 _FREE = 1  # claimed and not yet reached; 0 is claimed by no object, objects follow from 2
 
 
 class PackedMask:
-    """A (rows, columns, slices) mask of one bit a voxel, empty at first; slices are read and written as bool arrays."""
+    """A (rows, columns, slices) mask of one bit a voxel, empty at first.
+
+    A slice is read and written as a (rows, columns) bool array, a range of them as (slices, rows, columns).
+    """
 
     def __init__(self, shape: tuple[int, int, int]):
         self.shape = shape
@@ -33,12 +37,13 @@ class PackedMask:
     def __len__(self) -> int:
         return self.shape[2]
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int | slice) -> np.ndarray:
         rows, columns, _ = self.shape
-        return np.unpackbits(self.bits[index], count=rows * columns).view(bool).reshape(rows, columns)
+        mask = np.unpackbits(self.bits[index], axis=-1, count=rows * columns).view(bool)
+        return mask.reshape(*mask.shape[:-1], rows, columns)
 
-    def __setitem__(self, index: int, mask: np.ndarray) -> None:
-        self.bits[index] = np.packbits(mask)
+    def __setitem__(self, index: int | slice, mask: np.ndarray) -> None:
+        self.bits[index] = np.packbits(mask.reshape(*mask.shape[:-2], self.shape[0] * self.shape[1]), axis=-1)
 
 
 def connected_to_seeds(candidates: Mapping[int, PackedMask], seeds: Seeds) -> dict[int, PackedMask]:
@@ -64,47 +69,34 @@ def connected_to_seeds(candidates: Mapping[int, PackedMask], seeds: Seeds) -> di
 
 def _connected(allowed: PackedMask, seeds: Sequence[tuple[int, np.ndarray]]) -> PackedMask:
     """Return the components of a mask that share a voxel with a seed."""
+    import cc3d
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    # components of slices are the nodes of a graph, numbered from 1; node 0 is all background
-    starts, links = [1], []
+    thickness = max(SLAB_VOXELS // max(allowed.shape[0] * allowed.shape[1], 1), 1)
+    slabs = [slice(first, first + thickness) for first in range(0, len(allowed), thickness)]
+    # components of slabs are the nodes of a graph, numbered from 1 throughout; 0 is background
+    starts, links, touched = [0], [], [np.zeros(0, dtype=np.int64)]
     below = np.zeros(allowed.shape[:2], dtype=np.int64)
-    for index in range(len(allowed)):
-        nodes, count = _nodes(allowed[index], starts[index])
-        links.append(_touching(below, nodes))
-        starts.append(starts[index] + count)
-        below = nodes
+    for slab in slabs:
+        labels, count = cc3d.connected_components(allowed[slab], connectivity=6, return_N=True)
+        nodes = {index: np.where(labels[index], labels[index] + np.int64(starts[-1]), 0) for index in (0, -1)}
+        both = (below > 0) & (nodes[0] > 0)
+        links.append(np.unique([below[both], nodes[0][both]], axis=1))
+        here = [labels[index - slab.start][seed] for index, seed in seeds if slab.start <= index < slab.stop]
+        touched += [np.unique(found[found > 0]) + np.int64(starts[-1]) for found in here]
+        below = nodes[-1]
+        starts.append(starts[-1] + count)
     first, second = np.concatenate(links, axis=1)
-    graph = coo_array((np.ones(first.size, dtype=bool), (first, second)), shape=(starts[-1], starts[-1]))
+    graph = coo_array((np.ones(first.size, dtype=bool), (first, second)), shape=(starts[-1] + 1, starts[-1] + 1))
     _, component = connected_components(graph, directed=False)
-    touched = [_nodes(allowed[index], starts[index])[0][mask] for index, mask in seeds]
-    kept = np.zeros(starts[-1], dtype=bool)
-    kept[component[np.unique(np.concatenate(touched))] if touched else []] = True
-    kept = kept[component]
-    kept[0] = False
+    kept = np.isin(component, component[np.concatenate(touched)])
     found = PackedMask(allowed.shape)
-    for index in np.flatnonzero(np.diff(starts)):
-        found[index] = kept[_nodes(allowed[index], starts[index])[0]]
+    for slab, start, stop in zip(slabs, starts, starts[1:]):
+        # numbered in the same order again: to keep all labels would take 4 bytes a voxel
+        labels = cc3d.connected_components(allowed[slab], connectivity=6)
+        found[slab] = np.append(False, kept[start + 1 : stop + 1])[labels]
     return found
-
-
-def _nodes(mask: np.ndarray, start: int) -> tuple[np.ndarray, int]:
-    """Return the components of a slice, numbered from ``start`` (0 is background), and how many there are."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask)
-    return np.where(mask, labels + np.int64(start - 1), 0), count
-
-
-def _touching(below: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """Return (2, pairs) of the nodes that lie on each other in neighbouring slices, each pair once."""
-    both = (below > 0) & (above > 0)
-    pairs = np.stack([below[both], above[both]])
-    # most pixels repeat the pair before them: a sort of all would take longer than all the rest
-    changes = np.ones(pairs.shape[1], dtype=bool)
-    changes[1:] = (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)
-    return np.unique(pairs[:, changes], axis=1)
 
 
 def _divide(masks: dict[int, PackedMask], seeds: Seeds) -> None:

@@ -79,10 +79,10 @@ def components_touching(mask: np.ndarray, seed: np.ndarray) -> np.ndarray:
 
 def fill_small_holes(mask: np.ndarray, largest_share: float) -> np.ndarray:
     """Fill the holes of a mask that are no larger than ``largest_share`` of its area."""
-    from scipy import ndimage
+    import cc3d
 
-    # binary_fill_holes walks in from the border a pixel at a time, and takes three times as long
-    labels, count = ndimage.label(~mask)
+    # binary_fill_holes walks in from the border a pixel at a time, and takes several times as long
+    labels, count = cc3d.connected_components(~mask, connectivity=4, return_N=True)
     outside = [labels[0], labels[-1], labels[:, 0], labels[:, -1]]
     hole = np.bincount(labels.ravel(), minlength=count + 1) <= largest_share * mask.sum()
     hole[np.concatenate([[0], *outside])] = False

@@ -198,10 +198,9 @@ def otsu_level(counts: np.ndarray) -> int:
 
 def outside_of_body(grey: np.ndarray, dark_level: int) -> np.ndarray:
     """Return the pixels of a slice up to ``dark_level`` that are connected to its rim: the air round a body."""
-    from scipy import ndimage
+    import cc3d
 
-    dark = grey <= dark_level
-    labels, _ = ndimage.label(dark)
+    labels = cc3d.connected_components(grey <= dark_level, connectivity=4)
     at_rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     return np.isin(labels, at_rim[at_rim > 0])
 

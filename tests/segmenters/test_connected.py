@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from pose.segmenters import connected
 from pose.segmenters.connected import PackedMask, connected_to_seeds
 
 
@@ -26,6 +29,8 @@ def test_packed_masks_give_back_what_was_put_in(shape):
     np.testing.assert_array_equal(unpacked(packed), volume)
     packed[0] = np.ones(shape[:2], dtype=bool)
     assert packed[0].dtype == bool and packed[0].all()
+    packed[1:] = np.moveaxis(volume, 2, 0)[1:]
+    np.testing.assert_array_equal(packed[1:3], np.moveaxis(volume, 2, 0)[1:3])
     assert not unpacked(PackedMask(shape)).any()
     assert packed.bits.nbytes == shape[2] * -(-shape[0] * shape[1] // 8)
 
@@ -90,7 +95,26 @@ def test_connected_voxels_are_those_of_labels_and_geodesic_distances_of_the_whol
     # a front stops where it meets another: the first to arrive is the nearest, and no voxel is passed by a later one
     nearest = np.argmin(steps, axis=0) + 1
     disjoint = np.sum(list(claims.values()), axis=0).max(initial=0) < 2
-    found = connected_to_seeds({object_id: PackedMask.of(one) for object_id, one in candidates.items()}, seeds)
+    with pytest.MonkeyPatch.context() as patch:  # hypothesis runs many examples in one fixture
+        patch.setattr(connected, "SLAB_VOXELS", int(rng.integers(1, 4 * shape[0] * shape[1])))
+        found = connected_to_seeds({object_id: PackedMask.of(one) for object_id, one in candidates.items()}, seeds)
     for object_id, claim in claims.items():
         expected = claim if disjoint else claim & (nearest == object_id)
         np.testing.assert_array_equal(unpacked(found[object_id]), expected)
+
+
+def test_memory_is_that_of_slabs(monkeypatch):
+    """Labels of the whole volume would take 4 bytes a voxel; masks take a bit each, a slab 6 bytes for its voxels."""
+    monkeypatch.setattr(connected, "SLAB_VOXELS", 1 << 16)
+    shape = (128, 128, 120)
+    specks = np.random.default_rng(0).random(shape) < 0.05
+    candidates = PackedMask.of(specks)
+    seeds = {1: on_slice(specks, 60)}
+    tracemalloc.start()
+    try:
+        masks = connected_to_seeds({1: candidates}, seeds)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.count_nonzero(unpacked(masks[1])) >= np.count_nonzero(specks[:, :, 60])
+    assert peak < 2 * specks.size
