@@ -29,6 +29,7 @@ from pose import segmenters
 from pose.prompts.prompt import prompts_from_mask
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity
 from pose.scans.volume import Volume
+from pose.segmenters import loading
 from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 from tests.cases import DarkInBox, write_nifti
 from tests.test_process_image import only
@@ -101,6 +102,7 @@ def statistics_of(path: Path) -> pd.DataFrame:
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())
+    monkeypatch.setattr(loading, "kinds_of", lambda spec: DarkInBox.prompt_kinds)
 
 
 IMAGE = (process_image, ["--prompt_file_path", "{prompts}", "--model", "lite_medsam"])

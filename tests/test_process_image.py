@@ -17,7 +17,7 @@ import nifti_to_numpy
 import process_image
 from pose import cli, segmenters
 from pose.results import newest_run
-from pose.segmenters import models
+from pose.segmenters import loading, models
 from pose.segmenters.models import REPOSITORY_FOLDER
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
@@ -34,6 +34,7 @@ def real_model_files(tmp_path) -> tuple[Path, Path]:
 def files(real_model_files, monkeypatch) -> tuple[Path, Path]:
     """The same files, and a stand-in in the place of the model."""
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())
+    monkeypatch.setattr(loading, "kinds_of", lambda spec: DarkInBox.prompt_kinds)
     return real_model_files
 
 
@@ -259,6 +260,7 @@ def test_a_crop_changes_nothing_but_what_the_model_sees(files, tmp_path, monkeyp
             super().set_image(grey)
 
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: Watched())
+    monkeypatch.setattr(loading, "kinds_of", lambda spec: DarkInBox.prompt_kinds)
     _, masks = files
     scan, _ = two_blocks()
     scan[:2] = scan[39:] = scan[:, :3] = scan[:, 28:] = -1000  # air round the blocks' surroundings, x and y
@@ -316,6 +318,7 @@ def test_repetitions_are_written_and_the_medians_of_those_counted(files, tmp_pat
             return super().predict(prompt, multimask_output)
 
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: Slower())
+    monkeypatch.setattr(loading, "kinds_of", lambda spec: DarkInBox.prompt_kinds)
     monkeypatch.setattr("pose.segmenters.slice_by_slice.perf_counter", lambda: len(calls) * (len(calls) + 1) / 2000)
     image, masks = files
     other, other_masks = write_two_blocks(tmp_path, "other")
@@ -421,6 +424,7 @@ def test_out_of_memory_on_the_device_goes_to_the_cpu(real_model_files, tmp_path,
         return DarkInBox() if device.type == "cpu" else TooLarge()
 
     monkeypatch.setattr(segmenters, "build_slice_segmenter", build)
+    monkeypatch.setattr(loading, "kinds_of", lambda spec: DarkInBox.prompt_kinds)
     monkeypatch.setattr(models, "choose_device", lambda name: torch.device("meta" if name == "auto" else name))
     image, masks = real_model_files
     assert run("-i", image, "-m", masks, "-w", "-b", "--model", "lite_medsam") == 0

@@ -13,7 +13,7 @@ import pytest
 import process_image
 import process_video
 from pose import cli, segmenters
-from pose.segmenters import models
+from pose.segmenters import loading, models
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
 from tests.networks import TINY, save_random_weights
@@ -37,6 +37,7 @@ def raw_data_of(folder: Path) -> pd.DataFrame:
 @pytest.mark.parametrize("method", ["region_growing", "chain"])
 def test_one_prompt_segments_the_volume_in_the_geometry_of_the_scan(files, tmp_path, monkeypatch, method, swap):
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())
+    monkeypatch.setattr(loading, "kinds_of", lambda spec: DarkInBox.prompt_kinds)
     image, masks = files
     assert (
         run(
@@ -79,6 +80,7 @@ def test_one_prompt_segments_the_volume_in_the_geometry_of_the_scan(files, tmp_p
 )
 def test_slices_that_need_review(files, tmp_path, monkeypatch, arguments, expected, to_review):
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())  # its score is 0.75
+    monkeypatch.setattr(loading, "kinds_of", lambda spec: DarkInBox.prompt_kinds)
     image, masks = files
     assert run("-i", image, "-m", masks, "-w", "-b", "--model", "lite_medsam", *arguments) == 0
     folder = tmp_path / "results_video" / "case"
@@ -173,6 +175,7 @@ def test_sam2_memory_that_is_too_large_once_is_done_with_less(files, tmp_path, m
 @pytest.mark.parametrize("method", ["region_growing", "chain", "sam2_memory"])
 def test_every_method_works_inside_a_crop_and_answers_in_the_whole_frame(files, tmp_path, monkeypatch, method):
     monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())
+    monkeypatch.setattr(loading, "kinds_of", lambda spec: DarkInBox.prompt_kinds)
     monkeypatch.setattr(models, "find_model", lambda *_: TINY)
     checkpoint = save_random_weights(tmp_path / TINY.checkpoint)
     scan, labels = two_blocks()

@@ -99,10 +99,10 @@ class RegionGrowing:
         from pose.segmenters.mask_parts import fill_small_holes
 
         began = perf_counter()
+        pointed = objects_pointed_at(prompts)
+        object_ids = sorted({prompt.object_id for prompt in pointed})
+        seeds, ranges = self._seeds(grey, pointed)
         allowed, cuts = stretches(prompts, len(grey)), corrections(prompts)
-        prompts = objects_pointed_at(prompts)
-        object_ids = sorted({prompt.object_id for prompt in prompts})
-        seeds, ranges = self._seeds(grey, prompts)
         learning = perf_counter() - began
         candidates = {object_id: PackedMask(grey.shape) for object_id in object_ids}
         outside_level = None if self.settings.outside_air else otsu_level(level_counts(grey))

@@ -78,10 +78,7 @@ def test_limits_of_the_command_line_narrow_those_of_a_file():
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        (
-            [Prompt(5, absent=True)],
-            "no positive point, no box and no mask, it needs one of them, here or on another slice",
-        ),
+        ([Prompt(5, absent=True)], "no positive point, no box and no mask, it needs one of them"),
         ([Prompt(5, 1, (), POINT)], "no positive point, no box and no mask"),
         ([Prompt(3, box=BOX), Prompt(3, absent=True)], "slice 3, object 1: the object is absent and yet prompted"),
         ([Prompt(3, box=BOX, first_slice=5, last_slice=4)], "first slice 5 lies after its last slice 4"),
