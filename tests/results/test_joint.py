@@ -11,7 +11,7 @@ import pytest
 import join_results
 from pose import results
 from pose.cli import UserError
-from pose.results import in_order, volume_block, volume_list
+from pose.results import in_order, volume_list
 from pose.results.result_set import read_result_set
 from tests import odd_results, plain_join
 
@@ -63,7 +63,7 @@ def test_joint_raw_data_is_what_it_was(tmp_path, name):
 def test_small_blocks_in_two_processes_change_nothing(folder, capsys, monkeypatch):
     whole, said = joined(folder), capsys.readouterr().out
     monkeypatch.setattr(volume_list, "VOLUMES_OF_A_PROCESS", 3)
-    monkeypatch.setattr(volume_block, "BYTES_AT_ONCE", 20_000)
+    monkeypatch.setattr(volume_list, "VOLUMES_AT_ONCE", 2)
     monkeypatch.setattr(in_order, "cores", lambda: 2)
     in_blocks = joined(folder)
     assert in_blocks["joint_raw_data"] == whole["joint_raw_data"]
