@@ -9,7 +9,7 @@ from functools import partial
 from itertools import compress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -88,15 +88,21 @@ def write_joint_raw_data(path: Path, listing: Listing, left_out: Iterable[str], 
                 spools[metric].write(values.tobytes())
             blocks.append(replace(block, text=b"", known={}))
             progress.update(len(block.sizes))
-        overall = {metric: describe_known(_values_in(spool)) for metric, spool in spools.items()}
-    images = [one.image for one in listing.volumes]
+        overall = {}
+        for metric, spool in spools.items():
+            spool.seek(0)
+            overall[metric] = describe_known(np.fromfile(spool))
+    images, described = [one.image for one in listing.volumes], [block.described for block in blocks]
     return Joint(
         images,
         np.array([image not in left_out for image in images]),
         listing.failures,
         listing.prompts,
         np.concatenate([block.sizes for block in blocks]),
-        {metric: _together([block.described[metric] for block in blocks]) for metric in plan.metrics},
+        {
+            metric: {name: np.concatenate([part[metric][name] for part in described]) for name in first}
+            for metric, first in described[0].items()
+        },
         overall,
         np.concatenate([block.sums for block in blocks]),
         np.concatenate([block.numbers for block in blocks]),
@@ -104,19 +110,10 @@ def write_joint_raw_data(path: Path, listing: Listing, left_out: Iterable[str], 
     )
 
 
-def _values_in(spool: BinaryIO) -> np.ndarray:
-    spool.seek(0)
-    return np.fromfile(spool)
-
-
 def _slice_metrics(columns: Sequence[str]) -> list[str]:
     """Return which columns of raw_data the tables may summarise: those of each run, then times."""
     scores = [name for name in files.SUMMARISED_COLUMNS if name in columns]
     return [*scores, *filter(files.is_label_column, columns), *(name for name in TIMES if name in columns)]
-
-
-def _together(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def table_per_volume(joint: Joint) -> pd.DataFrame:
@@ -157,6 +154,7 @@ def table_of_all(joint: Joint) -> pd.DataFrame:
         interval of avg that draws volumes, with all their slices), and the volumes that these rest on.
     """
     import pandas as pd
+    from threadpoolctl import threadpool_limits
 
     metrics = _known_metrics({metric: found["n"] for metric, found in joint.overall.items()})
     shown = [list(joint.overall).index(metric) for metric in metrics]
@@ -167,12 +165,12 @@ def table_of_all(joint: Joint) -> pd.DataFrame:
         prompts[["masked_slices", "prompted_slices"] if known else []],
     )
     whole = [table.to_numpy(dtype=np.float64, na_value=np.nan) for table in (volumes, prompts)]
-    over_slices, over_volumes, over_prompts = intervals_of_sums(
-        [
-            (joint.sums[joint.counted][:, shown], joint.numbers[joint.counted][:, shown]),
-            *((np.nan_to_num(values, posinf=np.inf, neginf=-np.inf), ~np.isnan(values) * 1.0) for values in whole),
-        ]
-    )
+    sums = [
+        (joint.sums[joint.counted][:, shown], joint.numbers[joint.counted][:, shown]),
+        *((np.nan_to_num(values, posinf=np.inf, neginf=-np.inf), ~np.isnan(values) * 1.0) for values in whole),
+    ]
+    with threadpool_limits(1, "blas"):  # the last bit of a product of matrices depends on the number of threads
+        over_slices, over_volumes, over_prompts = intervals_of_sums(sums)
     rows = list(_rows(metrics, [joint.overall[metric] for metric in metrics], over_slices))
     rows += _rows(volumes, map(describe, whole[0].T), over_volumes)
     if known or joint.failures:

@@ -84,11 +84,7 @@ def _joined(columns: Sequence[str], images: Sequence[str], blocks: list[Block]) 
     sizes = np.concatenate([block.sizes for block in blocks])
     parts = {"image": pd.Series(np.repeat(np.array(images, object), sizes), dtype=object)}
     for name in columns:
-        values = np.concatenate(
-            [
-                block.columns.pop(name) if name in block.columns else np.full(block.sizes.sum(), np.nan)
-                for block in blocks
-            ]
-        )
+        missing = [np.full(block.sizes.sum(), np.nan) for block in blocks]
+        values = np.concatenate([block.columns.pop(name, none) for block, none in zip(blocks, missing, strict=True)])
         parts[name] = pd.array(values, dtype="Int64") if name in COUNT_COLUMNS else values
     return pd.DataFrame(parts, copy=False)
