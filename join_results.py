@@ -14,11 +14,10 @@ from pose import cli, results
 from pose.cli import UserError
 from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically
 from pose.files.tables import as_text
-from pose.results.in_order import InOrder, processes
-from pose.results.joint import Joint, interval_sums, table_of_all, table_per_volume, write_joint_raw_data
+from pose.results.in_order import Map, processes
+from pose.results.joint import Joint, table_of_all, table_per_volume, write_joint_raw_data
 from pose.results.prompts_saved import prompts_saved
 from pose.results.volume_list import Listing, list_volumes, processes_for, volume_folders
-from pose.scores.statistics import intervals_of_sums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = arguments.results_folder_path
     cli.configure_logging()
     names = volume_folders(folder)
-    with processes(processes_for(names)) as workers:
-        listing = list_volumes(folder, names, workers)
+    with processes(processes_for(names)) as in_order:
+        listing = list_volumes(folder, names, in_order)
         prompts = listing.prompts
         left_out = [] if arguments.include_seed_patient else [name for name, one in prompts.items() if one.seed_patient]
         if len(left_out) == len(prompts):
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"{only}, and is left out of the statistics; --include_seed_patient counts it")
         with reserved_stamp(folder, timestamp()) as stamp:
             paths = {kind: folder / f"{kind}_{stamp}.csv" for kind in ("joint_raw_data", "joint_results", "results")}
-            joint, per_volume, statistics = write_tables(paths, listing, left_out, workers)
+            joint, per_volume, statistics = write_tables(paths, listing, left_out, in_order)
     print(shown(per_volume, paths["joint_results"]))
     print(f"\n{len(joint.images)} volumes, {joint.sizes.sum()} slices")
     if joint.failures:
@@ -104,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_tables(
-    paths: Mapping[str, Path], listing: Listing, left_out: Sequence[str], workers: InOrder
+    paths: Mapping[str, Path], listing: Listing, left_out: Sequence[str], in_order: Map
 ) -> tuple[Joint, pd.DataFrame, pd.DataFrame]:
     """Write the three tables, or none; return what they are made from, joint_results and the statistics of all.
 
@@ -114,15 +113,14 @@ def write_tables(
     made: dict[str, Any] = {}
 
     def write_raw_data(path: Path) -> None:
-        made["joint"] = write_joint_raw_data(path, listing, left_out, workers)
-        made["intervals"] = workers.begin(intervals_of_sums, interval_sums(made["joint"]))
+        made["joint"] = write_joint_raw_data(path, listing, left_out, in_order)
 
     def write_per_volume(path: Path) -> None:
         made["per_volume"] = table_per_volume(made["joint"])
         results.write_table(path, made["per_volume"])
 
     def write_statistics(path: Path) -> None:
-        made["statistics"] = table_of_all(made["joint"], made["intervals"]())
+        made["statistics"] = table_of_all(made["joint"])
         results.write_table(path, made["statistics"])
 
     write_all_atomically(

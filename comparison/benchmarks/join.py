@@ -4,7 +4,8 @@ The results are synthetic: each volume has a folder of its own with files as a r
 them; its slices are drawn from 5,000 random ones, of which some are empty. The program runs as a process of its own,
 soon after the files were written: they are in the memory of the system where that is large enough. Memory is that of
 all processes of the program together, looked at fifty times a second (on Linux; unknown elsewhere). The exit code is 1
-where a volume costs more than twice as much in the largest folder as in the one before it.
+where a volume costs more than twice as much in the largest folder as in the one before it, and where the tables of
+``--against`` differ.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli, results
 from pose.results import in_order
+from pose.segmenters.models import sha256_of
 
 STAMP = "2025-01-01_10-00-00"
 DRAWN_SLICES = 5000
@@ -54,6 +57,12 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["join_results.py"],
         help="what is measured (default: join_results.py)",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="another checkout of this project: its programs run in turn with these, and its tables must be the same",
     )
     return parser
 
@@ -209,26 +218,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("| volumes | program | seconds | CPU seconds | ms a volume, beyond the first row | peak memory, MB |")
     print("|---|---|---|---|---|---|", flush=True)
     measured: list[tuple[int, float]] = []
+    tables: dict[tuple[int, str], list[dict[str, str]]] = {}
+    roots = [PROJECT_ROOT, *([arguments.against] if arguments.against else [])]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "results"
         for volumes in sorted(set(arguments.volumes)):
             for number in range(measured[-1][0] if measured else 0, volumes):
                 write_synthetic(folder / f"case_{number:06}", arguments.slices, made_of, generator)
-            for program in arguments.programs:
-                found = measure([sys.executable, str(PROJECT_ROOT / program), "-r", str(folder)])
-                cost = "-"
-                if program == arguments.programs[0]:
+            for program, root in product(arguments.programs, roots):
+                found = measure([sys.executable, str(root / program), "-r", str(folder)])
+                cost, name = "-", program if root == PROJECT_ROOT else str(root / program)
+                if name == arguments.programs[0]:
                     measured.append((volumes, found["seconds"]))
                     cost = f"{1000 * slope(measured[0], measured[-1]):.2f}" if len(measured) > 1 else cost
                 times = f"{found['seconds']:.1f} | {found['cpu_seconds']:.1f} | {cost}"
-                print(f"| {volumes} | {program} | {times} | {found['peak_mb']:.0f} |", flush=True)
-            for path in folder.glob("*.*"):
-                path.unlink()
+                print(f"| {volumes} | {name} | {times} | {found['peak_mb']:.0f} |", flush=True)
+                tables.setdefault((volumes, program), []).append(written(folder))
+    if arguments.against:
+        differ = [f"{program} of {volumes}" for (volumes, program), (ours, others) in tables.items() if ours != others]
+        print(f"\ntables that differ: {', '.join(differ) or 'none'}")
+        if differ:
+            return cli.EXIT_VOLUME_FAILED
     if len(measured) < 3:
         return cli.EXIT_OK
     growth = slope(*measured[-2:]) / slope(*measured[-3:-1])
     print(f"\na volume more costs {growth:.2f} times as much in the last folder as in the one before it")
     return cli.EXIT_OK if growth <= MOST_GROWTH else cli.EXIT_VOLUME_FAILED
+
+
+def written(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the tables in a folder by their names without a time stamp, and remove all files there."""
+    found = {}
+    for path in folder.glob("*.*"):
+        if path.suffix == ".csv":
+            found[path.name[: -len(f"_{STAMP}.csv")]] = sha256_of(path)
+        path.unlink()
+    return found
 
 
 def slope(fewer: tuple[int, float], more: tuple[int, float]) -> float:

@@ -47,7 +47,8 @@ class JoinedBlock:
         sizes: (volumes,) rows of each volume.
         known: the values of each metric that are there, those of volumes that count.
         described: (volumes,) statistics of each metric, by their names.
-        sums: (volumes,) sum of each metric, and how many values it has.
+        sums: (volumes, metrics) sum of each metric.
+        numbers: (volumes, metrics) how many values it has.
         volume_metrics: the metrics of each whole volume.
     """
 
@@ -55,7 +56,8 @@ class JoinedBlock:
     sizes: np.ndarray
     known: dict[str, np.ndarray]
     described: dict[str, dict[str, np.ndarray]]
-    sums: dict[str, tuple[np.ndarray, np.ndarray]]
+    sums: np.ndarray
+    numbers: np.ndarray
     volume_metrics: list[dict[str, float]]
 
 
@@ -69,14 +71,15 @@ def join_block(plan: Plan, volumes: Sequence[ListedVolume]) -> JoinedBlock:
     volume = np.repeat(np.arange(len(volumes)), block.sizes)
     counts = np.array([one.image not in plan.left_out for one in volumes])[volume]
     missing = np.full(len(volume), np.nan)
-    known, described, sums = {}, {}, {}
+    known, described, sums = {}, {}, []
     for metric in plan.metrics:
         values = block.columns.get(metric, missing)
         known[metric] = values[counts & ~np.isnan(values)]
         described[metric] = describe_each(values, block.sizes)
-        sums[metric] = unit_sums(values, volume, len(volumes))
+        sums.append(unit_sums(values, volume, len(volumes)))
     text = b"".join(_lines(plan, volumes, block))
-    return JoinedBlock(text, block.sizes, known, described, sums, block.volume_metrics)
+    stacked = (np.stack(part, axis=1) for part in zip(*sums, strict=True))
+    return JoinedBlock(text, block.sizes, known, described, *stacked, block.volume_metrics)
 
 
 def _lines(plan: Plan, volumes: Sequence[ListedVolume], block: Block) -> list[bytes]:
@@ -85,7 +88,7 @@ def _lines(plan: Plan, volumes: Sequence[ListedVolume], block: Block) -> list[by
     for one, size, lines in zip(volumes, block.sizes.tolist(), block.lines, strict=True):
         if size:
             if lines is None or one.header != plan.columns:
-                lines = written(block.columns, plan.columns, slice(start, start + size))
+                lines = _written(block.columns, plan.columns, slice(start, start + size))
             before, after = cell(one.image) + b",", b""
             if plan.with_seed_patient:
                 mark = one.prompts.seed_patient
@@ -95,17 +98,14 @@ def _lines(plan: Plan, volumes: Sequence[ListedVolume], block: Block) -> list[by
     return found
 
 
-def written(values: Mapping[str, np.ndarray], names: Sequence[str], rows: slice) -> bytes:
+def _written(values: Mapping[str, np.ndarray], names: Sequence[str], rows: slice) -> bytes:
     """Return rows of numbers as lines of a CSV, every digit of them; a column that is not there is empty."""
-    empty = [""] * (rows.stop - rows.start)
-    cells = [_cells(values[name][rows], name in COUNT_COLUMNS) if name in values else empty for name in names]
+    missing = np.full(rows.stop, np.nan)
+    cells = []
+    for name in names:
+        text = (lambda value: str(int(value))) if name in COUNT_COLUMNS else repr
+        cells.append([text(value) if value == value else "" for value in values.get(name, missing)[rows].tolist()])
     return "".join(f"{','.join(row)}\n" for row in zip(*cells)).encode("ascii")
-
-
-def _cells(values: np.ndarray, counts: bool) -> list[str]:
-    if counts:
-        return [str(int(value)) if value == value else "" for value in values.tolist()]
-    return [repr(value) if value == value else "" for value in values.tolist()]
 
 
 def cell(text: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,8 @@ from pose.files.tables import COUNT_COLUMNS
 from pose.results import files
 from pose.results.in_order import processes
 from pose.results.prompts_saved import VolumePrompts
-from pose.results.volume_block import Block, blocks_of, read_block
-from pose.results.volume_list import ListedVolume, list_volumes, processes_for, volume_folders
+from pose.results.volume_block import Block, read_block
+from pose.results.volume_list import ListedVolume, list_volumes, pieces_of, processes_for, volume_folders
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +54,9 @@ def read_result_set(folder: Path) -> ResultSet:
         UserError: there is no run, all failed, or a file is not what a run writes.
     """
     names = volume_folders(folder)
-    with processes(processes_for(names)) as workers:
-        listing = list_volumes(folder, names, workers)
-        blocks = list(workers.map(partial(_read_numbers, folder), blocks_of(listing.volumes)))
+    with processes(processes_for(names)) as in_order:
+        listing = list_volumes(folder, names, in_order)
+        blocks = list(in_order(partial(_read_numbers, folder), pieces_of(listing.volumes)))
     images = [one.image for one in listing.volumes]
     metrics = metrics_table(images, [values for block in blocks for values in block.volume_metrics])
     listed = {one.image: one.listed for one in listing.volumes}
@@ -72,9 +73,8 @@ def metrics_table(images: Sequence[str], volume_metrics: Sequence[dict[str, floa
     """Return the metrics of whole volumes, a row per image (the index), nan where one lacks a metric."""
     import pandas as pd
 
-    names = dict.fromkeys(name for values in volume_metrics for name in values)
-    columns = {name: [values.get(name, np.nan) for values in volume_metrics] for name in names}
-    return pd.DataFrame(columns, list(images), list(names), dtype="float64")
+    names = dict.fromkeys(chain.from_iterable(volume_metrics))
+    return pd.DataFrame(list(volume_metrics), list(images), list(names), dtype="float64")
 
 
 def _joined(columns: Sequence[str], images: Sequence[str], blocks: list[Block]) -> pd.DataFrame:
@@ -84,18 +84,7 @@ def _joined(columns: Sequence[str], images: Sequence[str], blocks: list[Block]) 
     sizes = np.concatenate([block.sizes for block in blocks])
     parts = {"image": pd.Series(np.repeat(np.array(images, object), sizes), dtype=object)}
     for name in columns:
-        values = np.concatenate(
-            [
-                block.columns.pop(name) if name in block.columns else np.full(block.sizes.sum(), np.nan)
-                for block in blocks
-            ]
-        )
-        parts[name] = _counts(values) if name in COUNT_COLUMNS else values
+        missing = [np.full(block.sizes.sum(), np.nan) for block in blocks]
+        values = np.concatenate([block.columns.pop(name, none) for block, none in zip(blocks, missing, strict=True)])
+        parts[name] = pd.array(values, dtype="Int64") if name in COUNT_COLUMNS else values
     return pd.DataFrame(parts, copy=False)
-
-
-def _counts(values: np.ndarray) -> pd.arrays.IntegerArray:
-    import pandas as pd
-
-    missing = np.isnan(values)
-    return pd.arrays.IntegerArray(np.where(missing, 0, values).astype(np.int64), missing)

@@ -1,14 +1,13 @@
-"""The tables of many volumes read together: well-formed files at once, any other by :func:`pose.results.read_table`.
+"""The tables of many volumes read together: plain ones at once, others by :func:`pose.results.read_table`.
 
-What the quick way does not know (quotes, blank lines, a missing cell, a word where a number belongs) is left to the
-careful reader, file by file: it reads what can be read, and names the line of what cannot.
+What the quick way does not know (quotes, blank lines, a missing cell, a word where a number belongs, two headers) is
+left to the careful reader, file by file: it reads what can be read, and names the line of what cannot.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -19,24 +18,9 @@ import numpy as np
 from pose.cli import UserError
 from pose.files.tables import COUNT_COLUMNS
 from pose.results import files
-from pose.results.in_order import pieces_of
-from pose.results.volume_list import SLICE_COLUMNS, ListedVolume, plain_header, read_start
+from pose.results.volume_list import SLICE_COLUMNS, ListedVolume
 
-# A block of volumes is cut at so many bytes of raw_data: its arrays fit the cache of a core.
-BYTES_AT_ONCE = 4 << 20
-_SUMMARY_BYTES = 16_384
 _is_slice_metric = cache(files.is_slice_metric)
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """A kind of table: columns that it must have, of which the first holds each value once, and which hold words."""
-
-    columns: tuple[str, ...]
-    words: tuple[str, ...] = ()
-
-
-_RAW_DATA, _SUMMARY = _Kind(SLICE_COLUMNS), _Kind(("metric", "avg"), words=("metric",))
 
 
 @dataclass(frozen=True)
@@ -58,32 +42,12 @@ class Block:
 
 
 @dataclass(frozen=True)
-class _File:
-    """A table: the number of its volume, its columns (empty where they need a closer look), and the lines below.
+class _Tables:
+    """Tables, the rows of all after each other: (rows,) float64 of each column, or words, and the text where plain."""
 
-    ``ours`` tells whether this project wrote it, as a manifest beside it says.
-    """
-
-    number: int
-    path: Path
-    header: tuple[str, ...]
-    body: bytes
-    ours: bool = False
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Tables of one header: (rows,) numbers for each column, or words; and whether their text can be passed on."""
-
-    files: Sequence[_File]
     sizes: np.ndarray
     columns: dict[str, np.ndarray]
-    plain: bool
-
-
-def blocks_of(volumes: Sequence[ListedVolume]) -> Iterator[Sequence[ListedVolume]]:
-    """Cut volumes into blocks for :func:`read_block`."""
-    return pieces_of(volumes, lambda one: one.size, BYTES_AT_ONCE)
+    lines: Sequence[bytes | None]
 
 
 def read_block(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
@@ -92,72 +56,53 @@ def read_block(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
     Raises:
         UserError: a file is not what a run writes.
     """
-    raw_data = [
-        _open(
-            number,
-            folder / one.image / one.listed.newest["raw_data"],
-            one.size + 1,
-            one.plain,
-            "run" in one.listed.newest,
-        )
-        for number, one in enumerate(volumes)
-    ]
-    parts = list(_read_parts(raw_data, _RAW_DATA))
-    sizes = np.zeros(len(volumes), np.int64)
-    lines: list[bytes | None] = [None] * len(volumes)
-    for part in parts:
-        for file, size in zip(part.files, part.sizes, strict=True):
-            sizes[file.number] = size
-            lines[file.number] = file.body if part.plain and file.ours else None
-    return Block(sizes, _columns_of(parts, sizes), lines, _volume_metrics(folder, volumes))
+    runs = [(folder / one.image, one.listed.newest) for one in volumes]
+    raw_data = _read([place / run["raw_data"] for place, run in runs], SLICE_COLUMNS)
+    lines = [text if "run" in run else None for text, (_, run) in zip(raw_data.lines, runs, strict=True)]
+    metrics: list[dict[str, float]] = [{} for _ in volumes]
+    summarised = [number for number, (_, run) in enumerate(runs) if "results" in run]
+    if summarised:
+        paths = [runs[number][0] / runs[number][1]["results"] for number in summarised]
+        table = _read(paths, ("metric", "avg"), words=("metric",))
+        cells = (np.repeat(summarised, table.sizes), table.columns["metric"], table.columns["avg"])
+        for number, name, value in zip(*(column.tolist() for column in cells), strict=True):
+            if not _is_slice_metric(name):
+                metrics[number][name] = value
+    return Block(raw_data.sizes, raw_data.columns, lines, metrics)
 
 
-def _open(number: int, path: Path, most: int, plain: bool = True, ours: bool = False) -> _File:
-    """Read a file of about ``most`` bytes; one without a plain header, or that cannot be read, has no header here."""
-    content = b""
-    if plain:
-        with suppress(OSError):
-            content, size = read_start(path, most)
-            if len(content) < size:
-                content = path.read_bytes()
-    end = content.find(b"\n") + 1
-    header = plain_header(content[:end])
-    return _File(number, path, header or (), content[end:] if header else b"", ours)
+def _read(paths: Sequence[Path], columns: Sequence[str], words: Sequence[str] = ()) -> _Tables:
+    """Read tables that must have ``columns``, of which the first holds each value once; all but ``words`` are numbers.
 
-
-def _read_parts(files: Sequence[_File], kind: _Kind) -> Iterator[_Part]:
-    """Read tables, those of one header together."""
-    alike: dict[tuple[str, ...], list[_File]] = {}
-    for file in files:
-        known = all(name in file.header for name in kind.columns) and (not file.body or file.body.endswith(b"\n"))
-        alike.setdefault(file.header if known else (), []).append(file)
-    for header, group in alike.items():
-        if header:
-            yield from _read_alike(group, kind)
-        else:
-            yield from (_read_carefully(file, kind) for file in group)
-
-
-def _read_alike(files: Sequence[_File], kind: _Kind) -> Iterator[_Part]:
-    """Read tables of one header at once; where that fails, their halves, down to the one that is to blame."""
-    part = _read_together(files, kind)
-    if part is not None:
-        yield part
-    elif len(files) == 1:
-        yield _read_carefully(files[0], kind)
-    else:
-        yield from _read_alike(files[: len(files) // 2], kind)
-        yield from _read_alike(files[len(files) // 2 :], kind)
-
-
-def _read_together(files: Sequence[_File], kind: _Kind) -> _Part | None:
+    Raises:
+        UserError: a file is not what a run writes.
+    """
     import pandas as pd
 
-    header, body = files[0].header, b"".join(file.body for file in files)
-    if not _is_regular(body, len(header)):
-        return None
-    numbers = [name for name in header if name not in kind.words]
+    tables = _read_together(paths, columns, words) or _read_each(paths, columns, words)
+    key = columns[0]
+    keys = pd.DataFrame({"table": np.repeat(np.arange(len(paths)), tables.sizes), key: tables.columns[key]})
+    for number, value in keys[keys.duplicated()].itertuples(index=False):
+        raise UserError(f"{paths[number]}: {key} {str(value).removesuffix('.0')} comes twice")
+    return tables
+
+
+def _read_together(paths: Sequence[Path], columns: Sequence[str], words: Sequence[str]) -> _Tables | None:
+    """Read tables at once; None where one of them needs a closer look."""
+    import pandas as pd
+
     try:
+        headers, _, bodies = zip(*(path.read_bytes().partition(b"\n") for path in paths), strict=True)
+        header, body = headers[0].decode("ascii").split(","), b"".join(bodies)
+        if (
+            len(set(headers)) > 1
+            or not all(name in header for name in columns)
+            or any(sign in text for sign in (b'"', b"\r") for text in (headers[0], body))
+            or not all(text.endswith(b"\n") for text in bodies if text)
+            or {line.count(b",") for line in body.splitlines()} != {len(header) - 1}
+        ):
+            return None
+        numbers = [name for name in header if name not in words]
         # round_trip: the number that the digits stand for, to the last bit
         table = pd.read_csv(
             io.BytesIO(body),
@@ -170,86 +115,25 @@ def _read_together(files: Sequence[_File], kind: _Kind) -> _Part | None:
             keep_default_na=False,
             na_values=dict.fromkeys(numbers, ""),
         )
-    except ValueError:
+    except (OSError, ValueError):
         return None
-    columns = {name: table[name].to_numpy() for name in header}
-    if not all(_are_counts(columns[name]) for name in numbers if name in COUNT_COLUMNS):
+    counts = table[[name for name in numbers if name in COUNT_COLUMNS]].to_numpy()
+    if ((np.floor(counts) != counts) & ~np.isnan(counts) | (np.abs(counts) > 2**53)).any():
         return None
-    sizes = np.array([file.body.count(b"\n") for file in files])
-    if not _each_once(columns[kind.columns[0]], np.repeat(np.arange(len(files)), sizes)):
-        return None
-    return _Part(files, sizes, columns, plain=True)
+    sizes = np.array([text.count(b"\n") for text in bodies])
+    return _Tables(sizes, {name: table[name].to_numpy() for name in header}, bodies)
 
 
-def _is_regular(body: bytes, columns: int) -> bool:
-    """Tell whether a text is lines of so many cells each, in ASCII, without quotes and blank lines."""
-    if b'"' in body or b"\r" in body or not body.isascii():
-        return False
-    text = np.frombuffer(body, np.uint8)
-    line_ends = text[(text == ord(",")) | (text == ord("\n"))] == ord("\n")
-    if len(line_ends) % columns or (columns == 1 and b"\n\n" in body):
-        return False
-    lines = line_ends.reshape(-1, columns)
-    return bool(lines[:, -1].all() and not lines[:, :-1].any())
-
-
-def _are_counts(values: np.ndarray) -> bool:
-    known = values[~np.isnan(values)]
-    return bool(((np.floor(known) == known) & (np.abs(known) <= 2**53)).all())
-
-
-def _each_once(keys: np.ndarray, table: np.ndarray) -> bool:
-    """Tell whether no key comes twice in a table; only numbers that ascend, and words, are known to."""
-    if keys.dtype == object:
-        return len(set(zip(table.tolist(), keys.tolist(), strict=True))) == len(keys)
-    return bool(((keys[1:] > keys[:-1]) | (table[1:] != table[:-1])).all()) and not np.isnan(keys).any()
-
-
-def _read_carefully(file: _File, kind: _Kind) -> _Part:
-    """Read a table on its own.
+def _read_each(paths: Sequence[Path], columns: Sequence[str], words: Sequence[str]) -> _Tables:
+    """Read tables one by one.
 
     Raises:
-        UserError: it is not what a run writes.
+        UserError: one is not what a run writes.
     """
-    key = kind.columns[0]
-    table = files.read_table(file.path, kind.columns, kind.words)
-    repeated = table[key].duplicated()
-    if repeated.any():
-        raise UserError(f"{file.path}: {key} {table[key][repeated].iloc[0]} comes twice")
-    columns = {
-        name: table[name].to_numpy(object) if name in kind.words else table[name].to_numpy(np.float64, na_value=np.nan)
-        for name in table
-    }
-    return _Part([file], np.array([len(table)]), columns, plain=False)
-
-
-def _columns_of(parts: Sequence[_Part], sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the columns of all parts, the rows in the order of the volumes, of ``sizes`` rows each."""
-    if len(parts) == 1:
-        return parts[0].columns
-    names = dict.fromkeys(chain.from_iterable(part.columns for part in parts))
-    columns = {name: np.full(sizes.sum(), np.nan) for name in names}
-    starts = np.cumsum(sizes) - sizes
-    for part in parts:
-        rows = np.concatenate([starts[file.number] + np.arange(sizes[file.number]) for file in part.files])
-        for name, values in part.columns.items():
-            columns[name][rows] = values
-    return columns
-
-
-def _volume_metrics(folder: Path, volumes: Sequence[ListedVolume]) -> list[dict[str, float]]:
-    """Return what results_*.csv says of each volume as a whole; nothing where there is no such file."""
-    files = [
-        _open(number, folder / one.image / one.listed.newest["results"], _SUMMARY_BYTES)
-        for number, one in enumerate(volumes)
-        if "results" in one.listed.newest
-    ]
-    found: list[dict[str, float]] = [{} for _ in volumes]
-    for part in _read_parts(files, _SUMMARY):
-        names, values = part.columns["metric"].tolist(), part.columns["avg"].tolist()
-        start = 0
-        for file, size in zip(part.files, part.sizes.tolist(), strict=True):
-            pairs = zip(names[start : start + size], values[start : start + size], strict=True)
-            found[file.number] = {name: value for name, value in pairs if not _is_slice_metric(name)}
-            start += size
-    return found
+    tables = [files.read_table(path, columns, words) for path in paths]
+    found = {}
+    for name in dict.fromkeys(chain.from_iterable(tables)):
+        kind = object if name in words else np.float64
+        parts = [table.get(name, np.full(len(table), np.nan)) for table in tables]
+        found[name] = np.concatenate([np.asarray(part, kind) for part in parts])
+    return _Tables(np.array([len(table) for table in tables]), found, [None] * len(tables))

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from pose.cli import UserError
 from pose.results import files
-from pose.results.in_order import InOrder, pieces_of
+from pose.results.in_order import Map
 from pose.results.prompts_saved import VolumePrompts, read_volume_prompts
+
+Volume = TypeVar("Volume")
 
 LOGGER = logging.getLogger(__name__)
 
 SLICE_COLUMNS = ("slice", "jaccard", "dice")
-VOLUMES_AT_ONCE = 500
-HEADER_BYTES = 4096  # a header that is longer is read with care
+# So many are listed, and read, as one piece of work: enough to be worth the way to another process, and little memory.
+VOLUMES_AT_ONCE = 200
 # So many volumes are read before a process more is worth its start.
 VOLUMES_OF_A_PROCESS = 1000
 
@@ -34,8 +39,6 @@ class ListedVolume:
         reason: why the newest run failed; None where it did not.
         prompts: what its manifest says of prompts.
         header: the columns of raw_data; empty where the volume has no result.
-        plain: whether the header is one that :mod:`pose.results.volume_block` reads at once.
-        size: bytes of raw_data.
     """
 
     image: str
@@ -43,8 +46,6 @@ class ListedVolume:
     reason: str | None = None
     prompts: VolumePrompts = VolumePrompts()
     header: tuple[str, ...] = ()
-    plain: bool = False
-    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,12 @@ def processes_for(names: Sequence[str]) -> int:
     return len(names) // VOLUMES_OF_A_PROCESS
 
 
-def list_volumes(folder: Path, names: Sequence[str], workers: InOrder) -> Listing:
+def pieces_of(volumes: Sequence[Volume]) -> list[Sequence[Volume]]:
+    """Cut volumes, or their names, into pieces of work."""
+    return [volumes[start : start + VOLUMES_AT_ONCE] for start in range(0, len(volumes), VOLUMES_AT_ONCE)]
+
+
+def list_volumes(folder: Path, names: Sequence[str], in_order: Map) -> Listing:
     """List the volumes ``names`` in ``folder``; folders written by the code of the published paper are listed as well.
 
     Raises:
@@ -98,14 +104,13 @@ def list_volumes(folder: Path, names: Sequence[str], workers: InOrder) -> Listin
     """
     volumes: list[ListedVolume] = []
     failures: dict[str, str] = {}
-    for part in workers.map(partial(_list_part, folder), pieces_of(names, lambda name: 1, VOLUMES_AT_ONCE)):
-        for one in part:
-            if one.reason is not None:
-                failures[one.image] = one.reason
-            elif one.listed.newest is None:
-                LOGGER.warning("%s: holds no raw_data_*.csv, left out", folder / one.image)
-            else:
-                volumes.append(one)
+    for one in chain.from_iterable(in_order(partial(_list_piece, folder), pieces_of(names))):
+        if one.reason is not None:
+            failures[one.image] = one.reason
+        elif one.listed.newest is None:
+            LOGGER.warning("%s: holds no raw_data_*.csv, left out", folder / one.image)
+        else:
+            volumes.append(one)
     if not volumes and failures:
         image, reason = next(iter(failures.items()))
         raise UserError(f"{folder}: no volume has a result, {len(failures)} failed, such as {image}: {reason}")
@@ -115,54 +120,28 @@ def list_volumes(folder: Path, names: Sequence[str], workers: InOrder) -> Listin
     return Listing(folder, volumes, failures)
 
 
-def _list_part(folder: Path, names: Sequence[str]) -> list[ListedVolume]:
-    return list(_listed(folder, names))
+def _list_piece(folder: Path, names: Sequence[str]) -> list[ListedVolume]:
+    return [_listed(folder / image) for image in names]
 
 
-def _listed(folder: Path, names: Sequence[str]) -> Iterator[ListedVolume]:
-    for image in names:
-        place = folder / image
-        listed = files.list_runs(place)
-        if listed.failed is not None:
-            yield ListedVolume(image, listed, files.failure_reason(place / listed.failed))
-        elif listed.newest is None:
-            yield ListedVolume(image, listed)
-        else:
-            manifest = listed.newest.get("run")
-            prompts = read_volume_prompts(None if manifest is None else place / manifest)
-            yield ListedVolume(image, listed, None, prompts, *_header(place / listed.newest["raw_data"]))
+def _listed(place: Path) -> ListedVolume:
+    listed = files.list_runs(place)
+    if listed.failed is not None:
+        return ListedVolume(place.name, listed, files.failure_reason(place / listed.failed))
+    if listed.newest is None:
+        return ListedVolume(place.name, listed)
+    manifest = listed.newest.get("run")
+    prompts = read_volume_prompts(None if manifest is None else place / manifest)
+    return ListedVolume(place.name, listed, None, prompts, _header(place / listed.newest["raw_data"]))
 
 
-def _header(path: Path) -> tuple[tuple[str, ...], bool, int]:
-    """Return the columns of a raw_data table, whether they are named in plain words, and the bytes of the file."""
-    columns, plain = None, False
-    with suppress(OSError):
-        start, size = read_start(path, HEADER_BYTES)
-        columns = plain_header(start[: start.find(b"\n") + 1])
-        plain = columns is not None and all(name in columns for name in SLICE_COLUMNS)
-    if not plain:
-        columns, size = tuple(files.read_table(path, SLICE_COLUMNS)), path.stat().st_size
-    if "image" in columns:
+def _header(path: Path) -> tuple[str, ...]:
+    """Return the columns of a raw_data table."""
+    header: tuple[str, ...] = ()
+    with suppress(OSError, ValueError, csv.Error), path.open(newline="", encoding="utf-8-sig") as file:
+        header = tuple(next(csv.reader(file), ()))
+    if not all(name in header for name in SLICE_COLUMNS):
+        header = tuple(files.read_table(path, SLICE_COLUMNS))  # which tells what is wrong with it
+    if "image" in header:
         raise UserError(f"{path}: has a column 'image', where the names of volumes will stand")
-    return columns, plain, size
-
-
-def read_start(path: Path, most: int) -> tuple[bytes, int]:
-    """Return the first bytes of a file, up to ``most`` of them, and how many it has, with as few calls as can be.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        return os.read(file, most), os.fstat(file).st_size
-    finally:
-        os.close(file)
-
-
-def plain_header(line: bytes) -> tuple[str, ...] | None:
-    """Return the columns that the first line of a CSV names; None where it needs a closer look, or names one twice."""
-    if not (line.endswith(b"\n") and line.isascii()) or b'"' in line or b"\r" in line:
-        return None
-    columns = tuple(line[:-1].decode("ascii").split(","))
-    return columns if len(set(columns)) == len(columns) else None
+    return header

@@ -13,7 +13,7 @@ from pose.results import in_order
 
 def doubled_later(number):
     time.sleep(0.02 * (number % 3))
-    return 2 * number, os.getpid(), os.environ.get("OMP_NUM_THREADS")
+    return 2 * number, os.getpid()
 
 
 def refuse(number):
@@ -33,42 +33,34 @@ def two_cores(monkeypatch):
     monkeypatch.setattr(in_order, "cores", lambda: 2)
 
 
-def test_results_come_in_the_order_of_the_work(two_cores, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+def test_results_come_in_the_order_of_the_work(two_cores):
     with in_order.processes(5) as workers:
-        found = list(workers.map(doubled_later, range(20)))
+        found = list(workers(doubled_later, range(20)))
     assert [one[0] for one in found] == list(range(0, 40, 2))
     assert 1 <= len({one[1] for one in found}) <= 2 and os.getpid() not in {one[1] for one in found}
-    assert {one[2] for one in found} == {"1"} and os.environ["OMP_NUM_THREADS"] == "7"
 
 
 @pytest.mark.parametrize("wanted", [0, 1])
 def test_little_work_is_done_here(two_cores, wanted):
     with in_order.processes(wanted) as workers:
-        assert {one[1] for one in workers.map(doubled_later, range(2))} == {os.getpid()}
-        assert workers.begin(refuse, 4)() == 4
+        assert {one[1] for one in workers(doubled_later, range(2))} == {os.getpid()}
 
 
-def test_no_more_is_begun_than_keeps_all_at_work(two_cores):
+def test_few_results_wait(two_cores, monkeypatch):
+    monkeypatch.setattr(in_order, "MOST_WAITING", 2)
     taken = []
     with in_order.processes(2) as workers:
-        results = workers.map(refuse, (taken.append(number) or number + 10 for number in range(50)))
+        results = workers(refuse, (taken.append(number) or number + 10 for number in range(50)))
         assert next(results) == 10 and len(taken) == 4
         assert list(results) == list(range(11, 60))
-        assert workers.begin(refuse, 4)() == 4
 
 
 def test_a_mistake_in_another_process_is_told_here(two_cores):
     with pytest.raises(UserError, match="^3: is three$"), in_order.processes(2) as workers:
-        list(workers.map(refuse, range(50)))
+        list(workers(refuse, range(50)))
 
 
 def test_a_process_that_is_ended_is_told(two_cores):
     with pytest.raises(UserError, match="was ended from outside; did the memory run out"):
         with in_order.processes(2) as workers:
-            list(workers.map(end_at_three, range(9)))
-
-
-def test_pieces_of_a_size():
-    assert list(in_order.pieces_of([5, 1, 1, 9, 2, 2], int, 6)) == [[5, 1], [1, 9], [2, 2]]
-    assert list(in_order.pieces_of([], int, 6)) == []
+            list(workers(end_at_three, range(9)))

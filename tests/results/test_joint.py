@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 import join_results
 from pose import results
 from pose.cli import UserError
-from pose.results import in_order, volume_block, volume_list
-from pose.results.result_set import read_result_set
+from pose.results import in_order, volume_list
+from pose.results.joint import Joint, table_of_all
+from pose.results.prompts_saved import VolumePrompts
+from pose.results.result_set import metrics_table, read_result_set
+from pose.scores.statistics import describe
 from tests import odd_results, plain_join
 
 # SHA-256 of joint_raw_data, as written when each table was still read by itself.
@@ -63,7 +68,7 @@ def test_joint_raw_data_is_what_it_was(tmp_path, name):
 def test_small_blocks_in_two_processes_change_nothing(folder, capsys, monkeypatch):
     whole, said = joined(folder), capsys.readouterr().out
     monkeypatch.setattr(volume_list, "VOLUMES_OF_A_PROCESS", 3)
-    monkeypatch.setattr(volume_block, "BYTES_AT_ONCE", 20_000)
+    monkeypatch.setattr(volume_list, "VOLUMES_AT_ONCE", 2)
     monkeypatch.setattr(in_order, "cores", lambda: 2)
     in_blocks = joined(folder)
     assert in_blocks["joint_raw_data"] == whole["joint_raw_data"]
@@ -71,6 +76,21 @@ def test_small_blocks_in_two_processes_change_nothing(folder, capsys, monkeypatc
     assert in_blocks["results"] == whole["results"]
     without_stamp = [re.sub(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", "", text) for text in (said, capsys.readouterr().out)]
     assert without_stamp[0] == without_stamp[1]
+
+
+def test_statistics_do_not_depend_on_the_number_of_threads():
+    scores = np.random.default_rng(0).random((5003, 2))
+    names, one = ["jaccard", "dice"], np.ones_like(scores)
+    described = {name: describe(values) for name, values in zip(names, scores.T, strict=True)}
+    images = [f"case_{number}" for number in range(len(scores))]
+    prompts = dict.fromkeys(images, VolumePrompts())
+    whole = metrics_table(images, [{"volume_dice": value} for value in scores[:, 0]])
+    joint = Joint(images, one[:, 0] > 0, {}, prompts, one[:, 0], {}, described, scores, one, whole)
+    with threadpool_limits(1, "blas"):
+        expected = table_of_all(joint)
+    with threadpool_limits(2, "blas"):
+        pd.testing.assert_frame_equal(table_of_all(joint), expected, check_exact=True)
+    assert expected["volumes"].tolist() == [5003, 5003, 5003]
 
 
 def test_a_result_set_is_what_the_plain_reader_reads(folder):
@@ -119,6 +139,13 @@ def test_one_bad_summary_among_many_is_named(tmp_path, text, message):
         odd_results.write(tmp_path / f"case_{number}", "slice,jaccard,dice\n0,,\n", summary)
     with pytest.raises(UserError, match=re.escape(f"results_{odd_results.STAMP}.csv: {message}")):
         join_results.main(["-r", str(tmp_path)])
+
+
+def test_words_beyond_ascii_are_kept(tmp_path):
+    for number in range(3):
+        summary = "metric,avg\nvolume_größe,0.5\n" if number else "metric,avg\nvolume_dice,0.5\n"
+        odd_results.write(tmp_path / f"case_{number}", "slice,jaccard,dice\n0,,\n", summary)
+    assert list(read_result_set(tmp_path).volume_metrics) == ["volume_dice", "volume_größe"]
 
 
 def test_a_column_for_which_there_is_no_place(tmp_path):

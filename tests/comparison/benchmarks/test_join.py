@@ -36,6 +36,23 @@ def test_programs_side_by_side(capsys):
     assert [row[1] for row in rows] == programs
 
 
+def test_tables_of_another_checkout_must_be_the_same(tmp_path, capsys):
+    (tmp_path / "join_results.py").write_text(
+        "import sys, runpy\n"
+        f"sys.path.insert(0, {str(benchmark_join.PROJECT_ROOT)!r})\n"
+        f"runpy.run_path({str(benchmark_join.PROJECT_ROOT / 'join_results.py')!r}, run_name='__main__')\n"
+    )
+    arguments = ["--volumes", "3", "--slices", "10", "--against", str(tmp_path)]
+    assert benchmark_join.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "tables that differ: none" in out and f"| 3 | {tmp_path / 'join_results.py'} | " in out
+    (tmp_path / "join_results.py").write_text(
+        "import sys, pathlib\n(pathlib.Path(sys.argv[2]) / 'results_2025-01-01_10-00-00.csv').write_text('metric')\n"
+    )
+    assert benchmark_join.main(arguments) == 1
+    assert "tables that differ: join_results.py of 3" in capsys.readouterr().out
+
+
 def test_many_volumes_differ_and_can_be_joined(tmp_path):
     generator = np.random.default_rng(0)
     made_of = benchmark_join.material(generator)
