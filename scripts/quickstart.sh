@@ -3,54 +3,89 @@
 #
 #   scripts/quickstart.sh                                    on a synthetic chest CT, made here
 #   scripts/quickstart.sh my_ct.nii.gz my_mask.nii.gz        on your own scan and its ground-truth mask
-#   scripts/quickstart.sh my_ct.nii.gz my_mask.nii.gz --window liver --labels 1
+#   scripts/quickstart.sh my_ct.nii.gz                       shows your own scan, and how to give the prompt
+#   scripts/quickstart.sh my_ct.nii.gz --slice 60 --box 24 44 86 109
 #
-# Further arguments go to process_image.py and process_video.py. Everything is written to quickstart/.
+# Further arguments, such as --window liver, go to process_video.py, and with a mask to process_image.py. Everything is
+# written to quickstart/, what the scripts say to quickstart/log.txt.
+
 set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/scripts/flags.sh"
 
-if [ "$#" -eq 1 ] || { [ "$#" -gt 0 ] && [[ "$1" == -* ]]; }; then
-  sed -n '2,9s/^# \{0,1\}//p' "$0"
-  exit 2
-fi
-files=()
-for file in "${@:1:2}"; do
-  [ -f "$file" ] || { echo "error: $file: no such file" >&2; exit 2; }
-  files+=("$(cd "$(dirname "$file")" && pwd)/$(basename "$file")")
+read_flags "..." "$@"
+[[ ${1-} != -* ]] || fail "$1: the scan comes first; see --help"
+files=() given=("$@")
+while [ $# -gt 0 ] && [[ $1 != -* ]]; do
+    [ "${#files[@]}" -lt 2 ] || fail "$1: a scan and its mask are all that is taken; see --help"
+    [ -f "$1" ] || fail "$1: no such file"
+    files+=("$(cd "$(dirname "$1")" && pwd)/$(basename "$1")")
+    shift
 done
-options=("${@:3}")
+options=("$@")
 
-root=$(cd "$(dirname "$0")/.." && pwd)
 venv=${POSE_VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
 export POSE_VENV=$venv
 "$root/scripts/setup.sh"
+find_python
 cd "$root"
-python=$venv/bin/python
 folder=quickstart
 mkdir -p "$folder"
+log=$folder/log.txt
+: >"$log"
 
-if [ "${#files[@]}" -eq 0 ]; then
-  "$python" scripts/make_phantom.py --output_folder_path "$folder" --shape 256 256 28
-  files=("$folder/chest_phantom_ct.nii.gz" "$folder/chest_phantom_lungs.nii.gz")
-  options=(--window lung)
+if [ "${#files[@]}" = 0 ]; then
+    "$python" scripts/make_phantom.py --output_folder_path "$folder" --shape 256 256 28 >>"$log"
+    files=("$folder/chest_phantom_ct.nii.gz" "$folder/chest_phantom_lungs.nii.gz")
+    options=(--window lung)
 fi
-name=$(basename "${files[0]}"); name=${name%.gz}; name=${name%.nii}
+name=$(basename "${files[0]}")
+name=${name%.gz}
+name=${name%.nii}
 image=$folder/working_data/$name.npz masks=$folder/working_data/${name}_masks.npz
 rm -rf "$folder/results/$name" "$folder/results_video/$name"
 
+# Segments with the script $1 into the folder $2 and joins the results; the rest are arguments.
+segment() {
+    "$python" "$1" --image_file_path "$image" --model lite_medsam --results_folder_path "$folder/$2" "${@:3}" \
+        ${options[@]+"${options[@]}"} >>"$log"
+    "$python" join_results.py --results_folder_path "$folder/$2" >>"$log"
+}
+
+# Prints the newest file $2 of the folder of results $1.
+newest() {
+    ls -t "$folder/$1/$name"/$2 | head -n 1
+}
+
+# Prints the average of the metric $2 over the volume in the folder of results $1.
+average() {
+    sed -n "s/^$2,[^,]*,[^,]*,\([^,]*\).*/\1/p" "$(newest "$1" 'results_*.csv')"
+}
+
 echo "== convert"
-"$python" nifti_to_numpy.py --input_file_path "${files[0]}" --output_file_path "$image" --swap_axes
-"$python" nifti_to_numpy.py --input_file_path "${files[1]}" --output_file_path "$masks" --swap_axes
-echo "== a prompt on every slice"
-"$python" process_image.py --image_file_path "$image" --masks_file_path "$masks" --model lite_medsam --objects per_label \
-  --use_bounding_box --results_folder_path "$folder/results" ${options[@]+"${options[@]}"}
+"$python" nifti_to_numpy.py --input_file_path "${files[0]}" --output_file_path "$image" --swap_axes >>"$log"
+prompt=()
+if [ "${#files[@]}" = 2 ]; then
+    "$python" nifti_to_numpy.py --input_file_path "${files[1]}" --output_file_path "$masks" --swap_axes >>"$log"
+    prompt=(--masks_file_path "$masks" --objects per_label --use_bounding_box)
+    echo "== a prompt on every slice"
+    segment process_image.py results "${prompt[@]}"
+elif [[ ! " ${options[*]-} " =~ \ --(box|point|prompt_file_path)[\ =] ]]; then
+    "$python" scripts/show_scan.py --image_file_path "$image" --output_file_path "$folder/results_video/${name}_scan.png" \
+        --command "scripts/quickstart.sh$(printf ' %q' "${given[@]}")" ${options[@]+"${options[@]}"}
+    exit 0
+fi
 echo "== one prompt for the volume"
-"$python" process_video.py --image_file_path "$image" --masks_file_path "$masks" --model lite_medsam --objects per_label \
-  --use_bounding_box --results_folder_path "$folder/results_video" ${options[@]+"${options[@]}"}
-for results in results results_video; do
-  echo "== $results"
-  "$python" join_results.py --results_folder_path "$folder/$results"
-done
+segment process_video.py results_video ${prompt[@]+"${prompt[@]}"}
+
 echo
-echo "picture: $(ls -t "$folder/results_video/$name"/contact_sheet_*.png | head -n 1)"
-echo "masks:   $(ls -t "$folder/results_video/$name"/masks_*.nii.gz | head -n 1) (open it over ${files[0]} in any viewer)"
+echo "picture: $(newest results_video 'contact_sheet_*.png')"
+echo "masks:   $(newest results_video 'masks_*.nii.gz') (open it over ${files[0]} in any viewer)"
+if [ "${#files[@]}" = 2 ]; then
+    LC_ALL=C printf 'Dice:    %.3f from one prompt for the volume, %.3f from a prompt on every slice\n' \
+        "$(average results_video volume_dice)" "$(average results volume_dice)"
+fi
+LC_ALL=C printf 'review:  %.0f slices on which the model is in doubt (needs_review in %s)\n' \
+    "$(average results_video slices_to_review)" "$(newest results_video 'raw_data_*.csv')"
+echo "tables:  $folder/results_video, their statistics in $log"

@@ -41,52 +41,39 @@ fail() {
 # all there: pip would take those packages for installed.
 inspect() {
     "$venv_python" -I - "$requirements" "$1" <<'PYTHON'
+import re
 import shutil
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
+requirements, interrupted = Path(sys.argv[1]), sys.argv[2] == "interrupted"
+pins, installed = {}, {}
+for line in requirements.read_text(encoding="utf-8").splitlines():
+    if line := line.split("#")[0].strip():
+        name, separator, version = map(str.strip, line.partition("=="))
+        if not separator:
+            sys.exit(f"{requirements}: {line}: not of the form NAME==VERSION")
+        pins[re.sub("[_.]", "-", name.lower())] = version
 
-def canonical(name):
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
-def is_whole(distribution):
-    files = distribution.files
-    return bool(files) and all(file.suffix == ".pyc" or file.locate().exists() for file in files)
-
-
-requirements = Path(sys.argv[1])
-interrupted = sys.argv[2] == "interrupted"
-installed = {}
 for distribution in distributions():
     folder = Path(distribution._path)
     if folder.name.startswith("~"):  # what pip set aside while it replaced a package
         continue
-    if interrupted and folder.suffix == ".dist-info" and Path(sys.prefix) in folder.parents:
-        if not is_whole(distribution):
-            shutil.rmtree(folder)
-            continue
-    if distribution.metadata["Name"]:
-        installed.setdefault(canonical(distribution.metadata["Name"]), distribution.version)
+    ours = folder.suffix == ".dist-info" and Path(sys.prefix) in folder.parents
+    files = distribution.files or () if interrupted and ours else None
+    if files is not None and not (files and all(file.suffix == ".pyc" or file.locate().exists() for file in files)):
+        shutil.rmtree(folder)
+    elif name := distribution.metadata["Name"]:
+        installed.setdefault(re.sub("[_.]", "-", name.lower()), distribution.version)
 
-pins = {}
-for line in requirements.read_text(encoding="utf-8").splitlines():
-    line = line.split("#")[0].strip()
-    if line:
-        name, separator, version = line.partition("==")
-        if not separator:
-            sys.exit(f"{requirements}: {line}: not of the form NAME==VERSION")
-        pins[canonical(name.strip())] = version.strip()
-
-torch = installed.get("torch")
-if torch is not None and torch.split("+")[0] != pins["torch"]:
+torch, torch_pin = installed.get("torch"), pins.pop("torch")
+if torch is not None and torch.split("+")[0] != torch_pin:
     pins["torchvision"] = None  # each torchvision fits one torch: pip finds the one for the torch that is kept
-missing = 0
-for name, pin in pins.items():
-    if name not in installed or (name != "torch" and pin and installed[name].split("+")[0] != pin):
-        missing += 1
-print(missing, torch or "none", pins.pop("torch"))
+missing = [
+    name for name, pin in pins.items() if name not in installed or pin and installed[name].split("+")[0] != pin
+]
+print(len(missing) + (torch is None), torch or "none", torch_pin)
 for name, pin in pins.items():
     print(f"{name}=={pin}" if pin else name)
 PYTHON

@@ -21,9 +21,7 @@ from tests.scripts.test_download import PROJECT_ROOT, CheckpointServer, server  
 COVID = [*CORONACASES, *RADIOPAEDIA]
 SAM2 = ["--model", TINY.name, "--precision", "fp32", "--device", "cpu"]
 
-pytestmark = pytest.mark.skipif(
-    any(shutil.which(tool) is None for tool in ("bash", "curl", "unzip")), reason="no bash, curl or unzip"
-)
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
 
 
 class Checkout:
