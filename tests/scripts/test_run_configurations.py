@@ -1,4 +1,4 @@
-"""The PyCharm run configurations in .run/: relative paths, arguments that parse, and files that the README makes."""
+"""The PyCharm run configurations in .run/: relative paths, arguments that parse, and commands of scripts/README.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATIONS = sorted((PROJECT_ROOT / ".run").glob("*.run.xml"))
-README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+README = (PROJECT_ROOT / "scripts" / "README.md").read_text(encoding="utf-8")
 
 
 def options_of(path: Path) -> dict[str, str]:

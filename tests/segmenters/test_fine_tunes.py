@@ -77,8 +77,8 @@ def test_medsam2_has_the_shapes_of_sam_2_1_tiny():
 
 
 def test_ones_own_fine_tune_as_the_readme_says(phantom, checkpoints, tmp_path, monkeypatch):
-    """The five lines of the README, with a small image so that the test is quick."""
-    readme = (models.REPOSITORY_FOLDER / "README.md").read_text(encoding="utf-8")
+    """The five lines of scripts/README.md, with a small image so that the test is quick."""
+    readme = (models.REPOSITORY_FOLDER / "scripts" / "README.md").read_text(encoding="utf-8")
     described = re.search(r"```yaml\n(.*?)```", readme, flags=re.DOTALL).group(1)
     assert len(described.splitlines()) == 5
     folder = tmp_path / "sam2_configs"
