@@ -55,7 +55,8 @@ def scores(sets: Sequence[Results]) -> bytes:
                     _boxes(axes, [one.slices[metric].dropna()], [at], SERIES[number % len(SERIES)])
         middle = (len(sets) - 1) / 2
         axes.set_yticks([row * (len(sets) + 1) + middle for row in range(len(shown))], [name for _, name in shown])
-        axes.invert_yaxis()
+        # a row is whole, with its name, whichever folders have a box in it
+        axes.set_ylim((len(shown) - 1) * (len(sets) + 1) + len(sets) - 0.3, -0.7)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("score of a slice")
         axes.set_xlim(_limits([one.slices[metric] for metric, _ in shown for one in sets if _has(one, metric)]))

@@ -107,6 +107,7 @@ def draw_slice(
     looks: Mapping[int, Look] | None = None,
     tile: bool = False,
     smooth: bool = False,
+    text_size: float = 9.0,
 ) -> None:
     """Fill the axes with a slice, what was found on it, what is true and what was asked.
 
@@ -120,6 +121,7 @@ def draw_slice(
         looks: of each object of ``prediction``; None where there is one.
         tile: draw finer lines and smaller marks.
         smooth: enlarge grey levels smoothly, instead of pixels as squares.
+        text_size: of the numbers of objects, in points.
     """
     (rows, columns), (width, height) = grey.shape, size
     # above the ticks, whose ends would else cover pixels of the rim
@@ -156,12 +158,12 @@ def draw_slice(
         _draw_boundary(axes, mask, part.on_slice, 1.2 * scale, 4)
     several = len(looks) > 1 or len({prompt.object_id for prompt in prompts}) > 1
     for prompt in prompts:
-        _draw_prompt(axes, prompt, scale, several and not tile)
+        _draw_prompt(axes, prompt, scale, text_size if several and not tile else None)
     if prediction is not None and len(looks) > 1 and not tile:
         for number in set(looks).difference(prompt.object_id for prompt in prompts):
             if (here := prediction == number).any():
                 row, column = Region.of(here).point()
-                _number(axes, number, (column, row), (0, 0), ha="center", va="center")
+                _number(axes, number, (column, row), (0, 0), text_size, ha="center", va="center")
     axes.set(xlim=look["extent"][:2], ylim=look["extent"][2:])
 
 
@@ -227,7 +229,8 @@ def draw_edges(axes: Axes, edges: Edges, text_size: float, all_four: bool = True
             )
 
 
-def _draw_prompt(axes: Axes, prompt: Prompt, scale: float, numbered: bool) -> None:
+def _draw_prompt(axes: Axes, prompt: Prompt, scale: float, text_size: float | None) -> None:
+    """Draw a prompt, and its object's number where a text has a size."""
     if prompt.mask is not None:
         _draw_boundary(axes, prompt.mask, BOX, 1.4 * scale, 5)
     for kind, points in (("positive point", prompt.positive_points), ("negative point", prompt.negative_points)):
@@ -245,20 +248,22 @@ def _draw_prompt(axes: Axes, prompt: Prompt, scale: float, numbered: bool) -> No
             axes.add_patch(Rectangle(anchor, *size, facecolor="none", clip_on=False, zorder=5, **look))
     if prompt.positive_points:
         anchor = (prompt.positive_points[0][1], prompt.positive_points[0][0])
-    if numbered and anchor is not None:
-        _number(axes, prompt.object_id, anchor, (7, -7), va="top")
+    if text_size is not None and anchor is not None:
+        _number(axes, prompt.object_id, anchor, (7, -7), text_size, va="top")
 
 
-def _number(axes: Axes, number: int, at: tuple[float, float], offset: tuple[int, int], **aligned: str) -> None:
+def _number(
+    axes: Axes, number: int, at: tuple[float, float], offset: tuple[int, int], size: float, **aligned: str
+) -> None:
     axes.annotate(
         str(number),
         at,
         xytext=offset,
         textcoords="offset points",
-        fontsize=10,
+        fontsize=1.1 * size,
         color="white",
         zorder=7,
-        path_effects=[withStroke(linewidth=2.4, foreground="black")],
+        path_effects=[withStroke(linewidth=0.27 * size, foreground="black")],
         **aligned,
     )
 

@@ -83,7 +83,7 @@ def overlay(
         edges: what to write at the edges of the turned slice, see :func:`pose.figures.upright.edges_of`.
         objects: numbers of all objects of the volume, so that each has the same colour on every slice; those of
             ``prediction`` count as well.
-        text_size: of numbers and letters round the slice, in points at 100 dpi.
+        text_size: of the numbers, letters and words on and round the slice, in points at 100 dpi.
 
     Returns:
         A figure whose size in pixels is its size in inches times its dpi.
@@ -100,10 +100,11 @@ def overlay(
         left, below = _room_for_ticks(grey.shape, text_size)
         figure = _new_figure(max(left + width, NARROWEST_OVERLAY) + 2 * MARGIN)
         above = _title_height(figure, title)
-        legend_below = _legend_height(figure, legend_handles(looks, truth is not None, prompts) if legend else [])
+        handles = legend_handles(looks, truth is not None, prompts) if legend else []
+        legend_below = _legend_height(figure, handles, text_size)
         _set_height(figure, above + height + below + legend_below)
         axes = _axes_at(figure, (figure.bbox.width - left - width) / 2 + left, above, width, height)
-        _draw_turned(axes, grey, prediction, truth, prompts, (width, height), turn, looks=looks)
+        _draw_turned(axes, grey, prediction, truth, prompts, (width, height), turn, looks=looks, text_size=text_size)
         draw_ticks(axes, grey.shape, turn, (width, height), text_size)
         if edges is not None:
             draw_edges(axes, edges, 1.3 * text_size)
@@ -455,7 +456,7 @@ def _title_height(figure: Figure, title: str | None) -> int:
     return MARGIN + int(np.ceil(text.get_window_extent(renderer).height)) + MARGIN // 2
 
 
-def _legend_height(figure: Figure, handles: Sequence[Line2D | Patch]) -> int:
+def _legend_height(figure: Figure, handles: Sequence[Line2D | Patch], text_size: float = TEXT_SIZE) -> int:
     """Put the legend at the bottom, in as few rows as fit; returns the pixels it takes, margins included."""
     if not handles:
         return MARGIN
@@ -469,7 +470,7 @@ def _legend_height(figure: Figure, handles: Sequence[Line2D | Patch]) -> int:
             facecolor="#3A3A3A",
             edgecolor="none",
             labelcolor="white",
-            fontsize=9.5,
+            fontsize=1.05 * text_size,
             handlelength=1.6,
             columnspacing=1.3,
             borderaxespad=0.0,
