@@ -181,7 +181,8 @@ def summary_of(choices: pd.DataFrame, metric: str) -> str:
 
 def draw(curve: pd.DataFrame, choices: pd.DataFrame, metric: str, path: Path) -> list[Path]:
     """Draw the median and the quartiles by place; below it where the best and the largest slice of each volume are."""
-    from pose.figures.plots import SERIES, new_plot, save_plot
+    from pose.figures.names import shown_name
+    from pose.figures.plots import SERIES, add_caption, new_plot, save_plot
 
     names = list(curve["results"].unique())
     with new_plot(160.0, 90.0 + 9.0 * len(names)) as figure:
@@ -190,7 +191,8 @@ def draw(curve: pd.DataFrame, choices: pd.DataFrame, metric: str, path: Path) ->
             colour = SERIES[index % len(SERIES)]
             rows, volumes = curve[curve["results"] == name], choices[choices["results"] == name]
             middle = (rows["place_from"] + rows["place_to"]) / 2
-            above.plot(middle, rows["median"], color=colour, linewidth=1.6, label=f"{name}, {len(volumes)} volumes")
+            label = shown_name(f"{name}, {len(volumes)} volumes")
+            above.plot(middle, rows["median"], color=colour, linewidth=1.6, label=label)
             above.fill_between(middle, rows["q1"], rows["q3"], color=colour, alpha=0.2, linewidth=0)
             for how, marker, aside in (("best", "o", -0.15), ("largest", "^", 0.15)):
                 here = volumes[f"{how}_place"].dropna()
@@ -203,13 +205,13 @@ def draw(curve: pd.DataFrame, choices: pd.DataFrame, metric: str, path: Path) ->
         for axes in (above, below):
             axes.axvline(0.5, color="#666666", linewidth=0.8, linestyle=":")
             axes.set_axisbelow(True)
-        below.set_yticks(range(len(names)), names, fontsize=7)
+        below.set_yticks(range(len(names)), map(shown_name, names), fontsize=7)
         below.set_ylim(len(names) - 0.5, -0.5)
         below.tick_params(axis="y", length=0)
         below.set_xlim(-0.02, 1.02)
         below.set_xlabel("place of the slice: 0 first, 1 last that holds the object")
-        figure.supxlabel(
-            "above: median and quartiles; below: best (circle) and largest (triangle) slice of each volume", fontsize=7
+        add_caption(
+            figure, "above: median and quartiles; below: best (circle) and largest (triangle) slice of each volume"
         )
         return save_plot(figure, path)
 

@@ -167,7 +167,8 @@ def tables_of(boxes: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFra
 def draw(boxes: Sequence[dict[str, Any]], metrics: int, subsets: int, path: Path) -> list[Path]:
     """Draw a row of panels per metric and a column per subset, in each a box per set of results."""
     from pose.figures.box_plots import draw_boxes
-    from pose.figures.plots import SERIES, new_plot, save_plot
+    from pose.figures.names import shown_name
+    from pose.figures.plots import SERIES, add_caption, new_plot, save_plot
 
     names = list(dict.fromkeys(box["results"] for box in boxes))
     width = max(80.0, min(240.0, MARGIN_MM + subsets * max(46.0, 17.0 * len(names))))
@@ -183,10 +184,10 @@ def draw(boxes: Sequence[dict[str, Any]], metrics: int, subsets: int, path: Path
             axes.grid(axis="y", color="#dddddd", linewidth=0.6)
             axes.set_axisbelow(True)
             if index < subsets:
-                axes.set_title(here[0]["subset"], fontsize=9)
+                axes.set_title(shown_name(here[0]["subset"]), fontsize=9)
             if index % subsets == 0:
-                axes.set_ylabel(LABELS.get(metric, metric))
-        figure.supxlabel("line: median, diamond: mean, cross: score of 0, inf: infinite distance", fontsize=7)
+                axes.set_ylabel(shown_name(LABELS.get(metric, metric)))
+        add_caption(figure, "line: median, diamond: mean, cross: score of 0, inf: infinite distance")
         return save_plot(figure, path)
 
 

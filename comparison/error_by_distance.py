@@ -277,7 +277,8 @@ def reach_of(bins: pd.DataFrame, metric: str, score: float) -> str:
 
 def draw(bins: pd.DataFrame, per_volume: pd.DataFrame, metric: str, path: Path) -> list[Path]:
     """Draw the scores by distance, with each volume as a thin line, and below them how many volumes a bin holds."""
-    from pose.figures.plots import SERIES, new_plot, save_plot
+    from pose.figures.names import shown_name
+    from pose.figures.plots import SERIES, add_caption, new_plot, save_plot
 
     with new_plot(160.0, 110.0) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -288,7 +289,7 @@ def draw(bins: pd.DataFrame, per_volume: pd.DataFrame, metric: str, path: Path) 
             rows = bins[bins["results"] == name]
             middle = _middles(rows)
             above.fill_between(middle, rows["q1"], rows["q3"], color=colour, alpha=0.18, linewidth=0, zorder=2)
-            above.plot(middle, rows["median"], color=colour, linewidth=1.8, label=name, zorder=4)
+            above.plot(middle, rows["median"], color=colour, linewidth=1.8, label=shown_name(name), zorder=4)
             ends = np.array([rows["mean"] - rows["mean_low"], rows["mean_high"] - rows["mean"]]).clip(min=0)
             style = {"fmt": "D", "markersize": 3, "markerfacecolor": "white", "elinewidth": 0.9, "capsize": 2}
             above.errorbar(middle, rows["mean"], ends, color=colour, zorder=3, **style)
@@ -305,10 +306,10 @@ def draw(bins: pd.DataFrame, per_volume: pd.DataFrame, metric: str, path: Path) 
         signed = bins["from_mm"].min() < 0
         side = " (positive: towards higher slice numbers)" if signed else ""
         below.set_xlabel(f"distance from the prompted slice, mm{side}")
-        figure.supxlabel(
+        add_caption(
+            figure,
             "thick: median and quartiles of slices; thin: medians of volumes; "
             "diamonds: mean, 95 % interval over volumes",
-            fontsize=7,
         )
         return save_plot(figure, path)
 

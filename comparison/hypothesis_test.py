@@ -323,6 +323,9 @@ def _equals(p: float) -> str:
 
 def draw(figure: Any, table: pd.DataFrame) -> None:
     """Draw the mean differences with their intervals: axes for each metric, on which each data set has its lines."""
+    from pose.figures.names import shown_name
+    from pose.figures.plots import add_caption
+
     metrics, names = (list(dict.fromkeys(table[column])) for column in ("metric", "data_set"))
     pair = table[["first", "second"]].drop_duplicates()
     what = f"{pair['second'].iloc[0]} - {pair['first'].iloc[0]}" if len(pair) == 1 else "second - first"
@@ -336,10 +339,10 @@ def draw(figure: Any, table: pd.DataFrame) -> None:
                 handles.setdefault(label, mark)
         axes.axvline(0, color="#444444", linewidth=0.8, linestyle=":")
         axes.locator_params(axis="x", nbins=4 if len(metrics) < 3 else 2)
-        axes.set_title(metric, fontsize="medium")
+        axes.set_title(shown_name(metric), fontsize="medium")
         axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), names)
-    figure.supxlabel(f"mean difference, {what}, with 95 % bootstrap interval", fontsize="medium")
+    axes.set_yticks(range(len(names)), map(shown_name, names))
+    add_caption(figure, f"mean difference, {what}, with 95 % bootstrap interval", size=9.0)
     figure.legend(
         handles.values(),
         handles.keys(),

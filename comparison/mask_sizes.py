@@ -244,6 +244,7 @@ def draw(figure: Any, slices: pd.DataFrame, metric: str) -> None:
     """Draw the sizes in each volume as boxes and, where there is a metric, the metric of each slice over its size."""
     from matplotlib.ticker import EngFormatter
 
+    from pose.figures.names import shown_name
     from pose.figures.plots import SERIES
 
     masked = slices[slices["voxels"] > 0]
@@ -266,7 +267,7 @@ def draw(figure: Any, slices: pd.DataFrame, metric: str) -> None:
     )
     for ((data_set, _), _), box in zip(groups, drawn["boxes"], strict=True):
         box.set(facecolor=colours[data_set], alpha=0.75)
-    boxes.set_yticks(range(1, len(groups) + 1), [image for (_, image), _ in groups])
+    boxes.set_yticks(range(1, len(groups) + 1), [shown_name(image) for (_, image), _ in groups])
     boxes.invert_yaxis()
     boxes.xaxis.set_major_formatter(EngFormatter(sep=""))
     boxes.locator_params(axis="x", nbins=5)
@@ -283,17 +284,17 @@ def draw(figure: Any, slices: pd.DataFrame, metric: str) -> None:
                 "o-",
                 color=colours[data_set],
                 markersize=4,
-                label=data_set,
+                label=shown_name(data_set),
                 markeredgecolor="black",
                 markeredgewidth=0.5,
             )
         axes.set_xscale("log")
         axes.set_xlabel(label)
-        axes.set_ylabel(f"{metric}; line: median of each tenth")
+        axes.set_ylabel(shown_name(f"{metric}; line: median of each tenth"))
     if len(colours) > 1:
         from matplotlib.patches import Patch
 
-        handles = [Patch(facecolor=colour, label=name) for name, colour in colours.items()]
+        handles = [Patch(facecolor=colour, label=shown_name(name)) for name, colour in colours.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
 
 

@@ -153,6 +153,7 @@ def sentence(row: dict[str, Any]) -> str:
 
 def draw(figure: Any, volumes: pd.DataFrame, total: pd.DataFrame) -> None:
     """Draw the masked slices of each volume as bars, a colour for each data set, and the prompts given on them."""
+    from pose.figures.names import shown_name
     from pose.figures.plots import SERIES
 
     axes = figure.add_subplot()
@@ -166,7 +167,7 @@ def draw(figure: Any, volumes: pd.DataFrame, total: pd.DataFrame) -> None:
             color=SERIES[number % len(SERIES)],
             height=0.7,
             alpha=0.75,
-            label=sentence(way.to_dict()),
+            label=shown_name(sentence(way.to_dict())),
         )
         for place, masked in rows["masked_slices"].items() if len(volumes) <= MOST_NAMED else ():
             axes.text(masked, place, f" {masked}", va="center", fontsize="small")
@@ -174,7 +175,7 @@ def draw(figure: Any, volumes: pd.DataFrame, total: pd.DataFrame) -> None:
         given = volumes[prompted]
         axes.barh(given.index, given["prompted_slices"], color="black", height=0.25, label="prompted slices")
     if len(volumes) <= MOST_NAMED:
-        axes.set_yticks(range(len(volumes)), volumes["image"])
+        axes.set_yticks(range(len(volumes)), map(shown_name, volumes["image"]))
     else:
         axes.set_ylabel("volumes")
     axes.invert_yaxis()

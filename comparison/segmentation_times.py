@@ -222,7 +222,7 @@ def labels_of(rows: Sequence[dict[str, Any]]) -> list[str]:
 def draw(rows: Sequence[dict[str, Any]], log_scale: bool, path: Path) -> list[Path]:
     """Draw a panel for each time of a slice, in each a box per set of results, subset and setting."""
     from pose.figures.box_plots import draw_boxes
-    from pose.figures.plots import SERIES, new_plot, save_plot
+    from pose.figures.plots import SERIES, add_caption, new_plot, save_plot
 
     names = list(dict.fromkeys(row["results"] for row in rows))
     shown = [name for name in TIMES.values() if name != "both"]
@@ -241,7 +241,7 @@ def draw(rows: Sequence[dict[str, Any]], log_scale: bool, path: Path) -> list[Pa
                 axes.set_yscale("log")
             else:
                 axes.set_ylim(bottom=0)
-        figure.supxlabel("line: median, diamond: mean; warm-ups left out", fontsize=7)
+        add_caption(figure, "line: median, diamond: mean; warm-ups left out")
         return save_plot(figure, path)
 
 

@@ -262,6 +262,7 @@ def plot_of(patients: Sequence[Patient]) -> Iterator[Figure]:
     """Yield a plot: for each data set, patients by sex, and by decade of age and sex."""
     from matplotlib.ticker import MaxNLocator
 
+    from pose.figures.names import shown_name
     from pose.figures.plots import SERIES, new_plot
 
     data_sets = list(dict.fromkeys(patient.data_set for patient in patients))
@@ -278,7 +279,7 @@ def plot_of(patients: Sequence[Patient]) -> Iterator[Figure]:
             by_sex.bar_label(bars)
             by_sex.margins(y=0.12)
             by_sex.set(ylabel="patients")
-            by_sex.set_title(f"{data_set}, {len(here)} patients", loc="left", parse_math=False)
+            by_sex.set_title(shown_name(f"{data_set}, {len(here)} patients"), loc="left")
             ages = [[one.age for one in here if one.sex == sex and one.age is not None] for sex in shown]
             known = sum(map(len, ages))
             by_age.hist(ages, bins=list(decades), stacked=True, color=[colours[sex] for sex in shown], label=shown)

@@ -187,6 +187,7 @@ def plot_of_volumes(
     volumes: pd.DataFrame, names: Sequence[str], metric: str, marked: Sequence[str] = ()
 ) -> Iterator[Figure]:
     """Yield a plot of the means of :func:`table_of_volumes`: a line for each volume, those ``marked`` with a star."""
+    from pose.figures.names import shown_name
     from pose.figures.plots import SERIES, new_plot
 
     with new_plot(160.0, 34.0 + 5.0 * len(volumes)) as figure:
@@ -195,9 +196,9 @@ def plot_of_volumes(
             if f"{metric} {name}" in volumes:
                 look = {"color": SERIES[index % len(SERIES)], "marker": "os^Dv"[index % 5], "markersize": 4}
                 heights = [row + 0.14 * (index - (len(names) - 1) / 2) for row in range(len(volumes))]
-                axes.plot(volumes[f"{metric} {name}"], heights, linestyle="none", label=name, **look)
+                axes.plot(volumes[f"{metric} {name}"], heights, linestyle="none", label=shown_name(name), **look)
         labels = [image.removeprefix(IMAGE_PREFIX) + (" *" if image in marked else "") for image in volumes["image"]]
-        axes.set_yticks(range(len(volumes)), labels, parse_math=False)
+        axes.set_yticks(range(len(volumes)), map(shown_name, labels))
         axes.set(xlabel=f"mean {metric} of the volume's slices" + (" (*: seed patient)" if marked else ""))
         axes.set_ylim(len(volumes) - 0.5, -0.5)
         axes.grid(color="#DDDDDD", linewidth=0.8)

@@ -72,7 +72,7 @@ if [ "${#files[@]}" = 2 ]; then
     echo "== a prompt on every slice"
     segment process_image.py results "${prompt[@]}"
 elif [[ ! " ${options[*]-} " =~ \ --(box|point|prompt_file_path)[\ =] ]]; then
-    "$python" scripts/show_scan.py --image_file_path "$image" --output_file_path "$folder/results_video/${name}_scan.png" \
+    "$python" scripts/look.py "$image" --output_file_path "$folder/results_video/${name}_scan.png" \
         --command "scripts/quickstart.sh$(printf ' %q' "${given[@]}")" ${options[@]+"${options[@]}"}
     exit 0
 fi

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,22 @@ import numpy as np
 from paper.report.data import Results
 from pose import results
 from pose.cli import UserError, existing_file, take
-from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, PREDICTION, TRUTH
+from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, TRUTH, looks_of
 from pose.prompts.prompt import Prompt, read_prompts
 from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case
 from pose.runs.resume import sha256_once
-from pose.scans.intensity import chosen_intensity
+from pose.scans.intensity import DisplaySlices, chosen_intensity
 from pose.scans.volume import read_mask
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# What a picture is made of: greys, greys below a prediction, and marks with their soft edges.
-GREYS, SHADES = 100, 5
-MARKS = (PREDICTION, TRUTH, POSITIVE, NEGATIVE, BOX)
+# What a picture is made of: greys, greys below each object, and marks with their soft edges; for one object, or many.
+GREYS, MANY_GREYS = 100, 80
+SHADES, MANY_SHADES = 5, 2
+MARKS = (TRUTH, POSITIVE, NEGATIVE, BOX)
+# In points; the page shows pictures at less than half of their size.
+TEXT_SIZE = 18.0
 ARGUMENTS = ("swap_axes", "allow_geometry_mismatch", "apply_windowing", "window", "intensity", "labels")
 
 
@@ -96,7 +99,8 @@ def _draw(one: Results, image: str, numbers: Sequence[int]) -> list[tuple[bytes 
             raise UserError(f"{run.raw_data}: slice {outside[0]} is not one of the scan's {len(case.grey)}")
     except UserError as error:
         return [(None, f"No picture: {error}")] * len(numbers)
-    return [(draw_slice(case, prediction, prompts, number), word) for number in numbers]
+    draw = drawing_of(case, prediction, prompts)
+    return [(draw(number), word) for number in numbers]
 
 
 def read_drawn(run: results.RunFiles, manifest: Mapping[str, Any]) -> tuple[Case, np.ndarray, list[Prompt], str]:
@@ -146,34 +150,51 @@ def recorded_file(manifest: Mapping[str, Any], kind: str, source: Path) -> Path:
     return path
 
 
-def draw_slice(case: Case, prediction: np.ndarray, prompts: Sequence[Prompt], number: int) -> bytes:
-    """Return a slice with the outlines of what was found and what is true, and its prompts, as a PNG of few colours."""
+def drawing_of(case: Case, prediction: np.ndarray, prompts: Sequence[Prompt]) -> Callable[[int], bytes]:
+    """Return what draws a slice of a volume, as a PNG of few colours: upright, with the outlines of what was found and
+    what is true, its prompts, and the numbers of its rows and columns.
+    """
     from PIL import Image
 
     from pose.figures import overlays
+    from pose.figures.upright import edges_of, upright
 
-    figure = overlays.overlay(
-        case.grey[number],
-        prediction=prediction[:, :, number],
-        legend=False,
-        spacing_mm=case.volume.spacing_mm,
-        truth=None if case.truth is None else case.truth[:, :, number],
-        prompts=[prompt for prompt in prompts if prompt.slice == number],
-    )
-    file = io.BytesIO()
-    picture = Image.open(io.BytesIO(overlays.png_of(figure)))
+    turn, grey, objects = upright(case.volume), DisplaySlices(case.volume), overlays.objects_in(prediction)
+    looks = looks_of(objects)
     colours = Image.new("P", (1, 1))
-    colours.putpalette(palette().tobytes())
-    picture.quantize(palette=colours, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
-    return file.getvalue()
+    colours.putpalette(palette(list(dict.fromkeys(look.on_slice for look in looks.values()))).tobytes())
+
+    def draw(number: int) -> bytes:
+        figure = overlays.overlay(
+            grey[number],
+            prediction=prediction[:, :, number],
+            legend=len(looks) > 1,
+            spacing_mm=case.volume.spacing_mm,
+            truth=None if case.truth is None else case.truth[:, :, number],
+            prompts=[prompt for prompt in prompts if prompt.slice == number],
+            turn=turn,
+            edges=edges_of(case.volume, turn),
+            objects=objects,
+            text_size=TEXT_SIZE,
+        )
+        file = io.BytesIO()
+        picture = Image.open(io.BytesIO(overlays.png_of(figure)))
+        picture.quantize(palette=colours, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
+        return file.getvalue()
+
+    return draw
 
 
-def palette() -> np.ndarray:
-    """Return (colours, 3) uint8, at most 256; one chosen for a picture would sacrifice its few marks to its greys."""
+def palette(tints: Sequence[str]) -> np.ndarray:
+    """Return (colours, 3) uint8, at most 256, for objects of these colours; one chosen for a picture would sacrifice
+    its few marks to its greys.
+    """
     from matplotlib.colors import to_rgb
 
-    black, white = np.zeros(3), np.ones(3)
-    greys = np.linspace(black, white, GREYS)
-    under_prediction = (1 - FILL_ALPHA) * greys + FILL_ALPHA * np.array(to_rgb(PREDICTION))
-    marks = [np.linspace(to_rgb(mark), end, SHADES + 1)[:-1] for mark in MARKS for end in (black, white)]
-    return np.unique((255 * np.concatenate([greys, under_prediction, *marks])).round().astype(np.uint8), axis=0)
+    greys, shades = (GREYS, SHADES) if len(tints) == 1 else (MANY_GREYS, MANY_SHADES)
+    black, white, of_objects = np.zeros(3), np.ones(3), np.array([to_rgb(tint) for tint in tints])
+    marks = [np.linspace(to_rgb(mark), end, shades + 1)[:-1] for mark in (*MARKS, *tints) for end in (black, white)]
+    tinted = min(greys, (256 - greys - sum(map(len, marks))) // len(tints))
+    below = [(1 - FILL_ALPHA) * np.linspace(black, white, tinted) + FILL_ALPHA * one for one in of_objects]
+    colours = np.concatenate([np.linspace(black, white, greys), *below, *marks])
+    return np.unique((255 * colours).round().astype(np.uint8), axis=0)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from paper.report.data import Results, distance_edges, quartiles
+from pose.figures.names import shown_name
 from pose.figures.plots import SERIES, new_plot
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def scores(sets: Sequence[Results]) -> bytes:
                     _boxes(axes, [one.slices[metric].dropna()], [at], SERIES[number % len(SERIES)])
         middle = (len(sets) - 1) / 2
         axes.set_yticks([row * (len(sets) + 1) + middle for row in range(len(shown))], [name for _, name in shown])
-        axes.invert_yaxis()
+        # a row is whole, with its name, whichever folders have a box in it
+        axes.set_ylim((len(shown) - 1) * (len(sets) + 1) + len(sets) - 0.3, -0.7)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("score of a slice")
         axes.set_xlim(_limits([one.slices[metric] for metric, _ in shown for one in sets if _has(one, metric)]))
@@ -62,7 +64,7 @@ def scores(sets: Sequence[Results]) -> bytes:
         axes.set_axisbelow(True)
         if len(sets) > 1:
             handles = [
-                Patch(facecolor=SERIES[number % len(SERIES)], edgecolor="black", alpha=0.75, label=one.name)
+                Patch(facecolor=SERIES[number % len(SERIES)], edgecolor="black", alpha=0.75, label=shown_name(one.name))
                 for number, one in enumerate(sets)
             ]
             figure.legend(handles=handles, loc="outside lower center", ncols=min(len(sets), 3), frameon=False)
@@ -82,7 +84,7 @@ def volumes(sets: Sequence[Results]) -> bytes:
             if len(names) <= MOST_NAMED_VOLUMES:
                 dice = dict(iter(sets[number].slices.groupby("image")["dice"]))
                 _boxes(axes, [dice[image].dropna() for image in names], range(len(names)), colour)
-                axes.set_yticks(range(len(names)), names, fontsize=8.0)
+                axes.set_yticks(range(len(names)), map(shown_name, names), fontsize=8.0)
             else:
                 every = _every(len(names), MOST_BANDS)
                 _bands(axes, found[number], orders[number], every, colour)
@@ -90,7 +92,7 @@ def volumes(sets: Sequence[Results]) -> bytes:
                 part = f", one in {every} drawn" if every > 1 else ""
                 axes.set_ylabel(f"{len(names)} volumes by their mean Dice{part}")
             axes.tick_params(axis="y", length=0)
-            axes.set(title=sets[number].name, ylim=(max(len(names), 1) - 0.3, -0.7))
+            axes.set(title=shown_name(sets[number].name), ylim=(max(len(names), 1) - 0.3, -0.7))
             axes.xaxis.grid(True, color="#DDDDDD", linewidth=0.8)
             axes.set_axisbelow(True)
         panels[-1].set(xlabel="Dice of a slice", xlim=_limits([one.slices["dice"] for one in sets]))
@@ -115,7 +117,7 @@ def by_distance(sets: Sequence[Results]) -> bytes:
             axes.plot(*dots, ".", color=colour, alpha=0.3, markersize=4, zorder=1)
             axes.fill_between(at, first, third, color=colour, alpha=0.2, linewidth=0, zorder=2)
             name = f"{one.name} (dots: one slice in {every})" if every > 1 else one.name
-            axes.plot(at, median, "o-", color=colour, markersize=4, linewidth=1.6, zorder=3, label=name)
+            axes.plot(at, median, "o-", color=colour, markersize=4, linewidth=1.6, zorder=3, label=shown_name(name))
         axes.set_xlabel("distance from the nearest prompted slice (mm)")
         axes.set_ylabel("Dice")
         axes.set_xlim(-edges[-1] * 0.015, edges[-1] * 1.015 or 1.0)

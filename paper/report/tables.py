@@ -65,6 +65,8 @@ NOT_SETTINGS = frozenset(
     )
 )
 FACTS = ("method", "model", "image_size", "device", "device_name", "threads", "instructions", "precision")
+# Flags of one method begin so; every run records them all, and their values say nothing of another method's runs.
+METHOD_OF_FLAGS = {"chain_": "chain", "growing_": "region_growing"}
 MOST_VALUES = 4
 # More rows of volumes make a page that browsers open slowly and nobody reads.
 MOST_VOLUMES = 1000
@@ -306,9 +308,7 @@ def settings(sets: Sequence[Results]) -> Table:
     rows.append(("weights (SHA-256)", lambda manifest: inside(manifest, "checkpoint", "sha256")))
     flags = _in_any(inside(manifest, "arguments") or {} for one in sets for manifest in one.all_said)
     rows += [
-        (f"--{name}", lambda manifest, name=name: _flag(inside(manifest, "arguments", name)))
-        for name in flags
-        if name not in NOT_SETTINGS
+        (f"--{name}", lambda manifest, name=name: _flag(name, manifest)) for name in flags if name not in NOT_SETTINGS
     ]
     return _facts_table("settings", "Settings of the runs", "Setting", sets, rows)
 
@@ -343,8 +343,11 @@ def _facts_table(
     return Table(name, caption, (first, *(one.name for one in sets)), tuple(kept), 1 + len(sets))
 
 
-def _flag(value: Any) -> str | None:
-    """Return the value of a flag; None where it was not given, as far as that can be told."""
+def _flag(name: str, manifest: Mapping[str, Any]) -> str | None:
+    """Return the value of a flag; None where it was not given, as far as can be told, or is another method's."""
+    value, method = inside(manifest, "arguments", name), manifest.get("method")
+    if any(name.startswith(prefix) and method not in (owner, None) for prefix, owner in METHOD_OF_FLAGS.items()):
+        return None
     if value is None or value is False or value == []:
         return None
     return "given" if value is True else " ".join(map(str, value)) if isinstance(value, list) else str(value)

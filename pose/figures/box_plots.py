@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cbook import boxplot_stats
 
+from pose.figures.names import shown_name
+
 BOX_COLUMNS = ("mean", "std", "min", "whisker_low", "q1", "median", "q3", "whisker_high", "max")
 FAILURE_COLOUR = "#D55E00"
 LABEL_LETTERS = 12  # in a line below a box, beside its neighbours
@@ -102,7 +104,6 @@ def draw_boxes(
 
 
 def _wrapped(label: str) -> str:
-    """Return a label whose lines end at blanks before they reach into the neighbour's."""
-    return "\n".join(
-        part for line in label.split("\n") for part in textwrap.wrap(line, LABEL_LETTERS, break_long_words=False)
-    )
+    """Return a label whose lines end at blanks before they reach into the neighbour's, names in it as they are."""
+    parts = (part for line in label.split("\n") for part in textwrap.wrap(line, LABEL_LETTERS, break_long_words=False))
+    return "\n".join(map(shown_name, parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pose.figures.drawing import STYLE
+from pose.figures.names import shown_name
 from pose.files.atomic import failure_named, write_all_atomically
 
 # Okabe and Ito's colours, for as many series; the first two are those of a prediction and of the truth.
@@ -33,6 +35,21 @@ def new_plot(width_mm: float = 160.0, height_mm: float = 90.0) -> Iterator[Figur
         figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
+
+
+def add_caption(figure: Figure, text: str, size: float = 7.0) -> None:
+    """Write ``text`` below a plot, centred, in as many lines as its width asks for; names in it are shown as they are.
+
+    Args:
+        figure: as :func:`new_plot` yields it.
+        text: what is to be said of the whole plot.
+        size: of letters, in points.
+    """
+    caption = figure.supxlabel(shown_name(text), fontsize=size)
+    renderer, characters = figure.canvas.get_renderer(), len(text)
+    while caption.get_window_extent(renderer).width > 0.97 * figure.bbox.width and characters > 8:
+        characters = int(characters * 0.95)
+        caption.set_text("\n".join(map(shown_name, textwrap.wrap(text, characters))))
 
 
 def save_plot(figure: Figure, path: Path) -> list[Path]:

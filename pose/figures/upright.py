@@ -7,11 +7,16 @@ right at the left. A turn moves pixels, never between them: it is one of the eig
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from pose.prompts.prompt import Point, Prompt
 from pose.scans.volume import Volume
+
+# As DICOM's Patient Orientation has it, an edge of an oblique slice has a second letter; not for a degree or two.
+LEAST_COSINE = 0.25
+DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,16 @@ class Turn:
         row_mm, column_mm = spacing_mm[:2]
         return (column_mm, row_mm) if self.transpose else (row_mm, column_mm)
 
+    def places(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return which row or column of a slice of ``shape`` lies where.
+
+        Returns:
+            (down,) from top to bottom and (across,) from left to right of the turned slice, indices of the slice's
+            rows and columns, or, where these are exchanged, of its columns and rows.
+        """
+        down, across = (np.arange(length) for length in (shape[::-1] if self.transpose else shape))
+        return down[:: -1 if self.flip_rows else 1], across[:: -1 if self.flip_columns else 1]
+
     def prompt(self, prompt: Prompt, shape: tuple[int, int]) -> Prompt:
         """Turn a prompt on a slice of ``shape``, (rows, columns) before the turn."""
         box = prompt.box
@@ -61,6 +76,33 @@ class Turn:
         return rows - 1 - row if self.flip_rows else row, columns - 1 - column if self.flip_columns else column
 
 
+class Edges(NamedTuple):
+    """Where the edges of a picture lie in the patient: R, L, A, P, S or I, and two or three of them where oblique."""
+
+    top: str
+    bottom: str
+    left: str
+    right: str
+
+
+def axis_directions(volume: Volume) -> np.ndarray | None:
+    """Return unit vectors along rows, columns and slices as their indices grow, (3, 3), a row each, in R, A, S.
+
+    None where the geometry is unknown.
+    """
+    if volume.affine is None:
+        return None
+    axes = volume.affine[:3, :3].T / np.linalg.norm(volume.affine[:3, :3], axis=0)[:, None]
+    return axes[[1, 0, 2]] if volume.swap_axes else axes
+
+
+def letters_of(direction: np.ndarray) -> str:
+    """Return where a unit vector in R, A, S points to: the nearest letter, then others that it leans to."""
+    order = np.argsort(-np.abs(direction).round(6), kind="stable")
+    leaning = [axis for axis in order if abs(direction[axis]) >= LEAST_COSINE]
+    return "".join(DIRECTIONS[axis][int(direction[axis] > 0)] for axis in leaning)
+
+
 def upright(volume: Volume) -> Turn:
     """Return the turn that lays the slices of a scan as radiologists look at them.
 
@@ -80,6 +122,16 @@ def upright(volume: Volume) -> Turn:
         directions = directions[::-1]
     # NIfTI counts towards the right, the front and the head; pictures start there
     return Turn(transpose, *(bool(direction == 1) for direction in directions))
+
+
+def edges_of(volume: Volume, turn: Turn) -> Edges | None:
+    """Return what lies at the edges of a slice of ``volume`` that is turned; None where the geometry is unknown."""
+    axes = axis_directions(volume)
+    if axes is None:
+        return None
+    down, across = (axes[1], axes[0]) if turn.transpose else (axes[0], axes[1])
+    down, across = (-down if turn.flip_rows else down), (-across if turn.flip_columns else across)
+    return Edges(letters_of(-down), letters_of(down), letters_of(-across), letters_of(across))
 
 
 def turn_by(degrees: int, flip: str) -> Turn:

@@ -28,6 +28,13 @@ PERCENTILES = (0.5, 99.5)
 # A histogram with one bin a value gives exact percentiles; above so many values it would be larger than a sample.
 MOST_HISTOGRAM_BINS = 1 << 22
 MOST_SAMPLED_VOXELS = 4_000_000
+# For people, not for models: what is to be seen of a body, and how finely it is looked for.
+DISPLAY_PERCENTILES = (1.0, 99.5)
+BODY_GRID = (128, 128, 64)
+LEAST_BODY = 0.1
+# Hounsfield units by what every body has: air in or around it, and soft tissue.
+AIR_HU, TISSUE_HU, LUNG_HU = (-1100.0, -700.0), (-200.0, 200.0), (-950.0, -500.0)
+LEAST_AIR, LEAST_TISSUE, LEAST_LUNG = 0.01, 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,128 @@ class GreySlices:
             LOGGER.warning("%s: every slice is of one grey level, its voxels go from %g to %g", name, *_widest(ranges))
         elif flat:
             LOGGER.info("%s: slice(s) %s are of one grey level each", name, _as_spans(flat))
+
+
+class DisplaySlices(GreySlices):
+    """A volume as a sequence of uint8 slices for people to look at, whatever window a model sees it through.
+
+    Without a window, see :func:`display_limits`. The log is left to the slices that models see.
+
+    Attributes:
+        shape: (rows, columns, slices).
+        limits: (black, white) voxel values.
+    """
+
+    def __init__(self, volume: Volume, window: tuple[float, float] | None = None):
+        self._voxels = volume.voxels
+        self.shape = volume.voxels.shape
+        if window is None:
+            self.limits = display_limits(volume)
+        else:
+            self.limits = (window[0] - window[1] / 2, window[0] + window[1] / 2)
+
+
+def display_limits(volume: Volume) -> tuple[float, float]:
+    """Return the voxel values that become black and white where people look; one value twice for a constant volume.
+
+    They are the percentiles 1 and 99.5 of the body, so that neither padding nor air round it counts; and white is no
+    further above its tissue than Tukey's outer fence, so that bone and metal do not leave the tissue dark.
+    """
+    body, tissue = _body_and_tissue(volume)
+    if not body.size:
+        return 0.0, 0.0
+    low, high = np.percentile(body, DISPLAY_PERCENTILES).tolist()
+    first, third = np.percentile(tissue, (25, 75)).tolist()
+    if first < third:
+        high = min(high, third + 3 * (third - first))
+    return (low, high) if low < high else (float(body.min()), float(body.max()))
+
+
+def body_values(volume: Volume) -> np.ndarray:
+    """Return the values of the body, (voxels,) float64, of a large volume those of a coarser grid.
+
+    The body is all that is brighter than what Otsu's threshold separates from it, its tissue, and what that encloses on
+    a slice (lungs are body). The lowest value is padding, or air that was cut off, and has no part in the threshold.
+    Where this leaves little, there was no other air, and the body is all above the lowest value.
+    """
+    return _body_and_tissue(volume)[0]
+
+
+def _body_and_tissue(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    values = coarse_values(volume)
+    finite = np.isfinite(values)
+    known = values[finite]
+    above_padding = known[known > known.min()] if known.size else known
+    if above_padding.size < 2 or above_padding.min() == above_padding.max():
+        return known, known
+    from scipy import ndimage
+
+    tissue = finite & (values > _otsu(above_padding))
+    filled = [ndimage.binary_fill_holes(tissue[:, :, index]) for index in range(tissue.shape[2])]
+    body = values[np.stack(filled, axis=2) & finite]
+    if body.size < LEAST_BODY * above_padding.size:
+        return above_padding, above_padding
+    return body, values[tissue]
+
+
+def coarse_values(volume: Volume) -> np.ndarray:
+    """Return every n-th row, column and slice, so that there are at most 128 x 128 x 64 values, float64."""
+    shape = volume.voxels.shape
+    grid = tuple(slice(None, None, -(-length // most)) for length, most in zip(shape, BODY_GRID))
+    return volume.voxels[grid].astype(np.float64)
+
+
+def _otsu(values: np.ndarray) -> float:
+    """Return the value between two groups of ``values`` that differ most; extremes of both ends do not count."""
+    low, high = np.percentile(values, (0.5, 99.5))
+    counts, edges = np.histogram(values, bins=256, range=(low, high) if low < high else None)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    sums = np.cumsum(counts * middles)
+    above = counts.sum() - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
+    return float(edges[1:-1][np.nanargmax(apart)])
+
+
+def saturated_share(volume: Volume, limits: tuple[float, float]) -> float:
+    """Return which share of the body, 0 to 1, becomes black (0) or white (255) between ``limits``."""
+    levels = _grey(body_values(volume), *limits)
+    return float(np.mean((levels == 0) | (levels == 255))) if levels.size else 0.0
+
+
+@dataclass(frozen=True)
+class LikelyUnit:
+    """What the values of a scan are, as far as they tell.
+
+    Attributes:
+        is_hounsfield: None where they do not tell.
+        reason: why, in words.
+        has_lungs: whether a good part of the body is as lungs are in Hounsfield units.
+    """
+
+    is_hounsfield: bool | None
+    reason: str
+    has_lungs: bool = False
+
+
+def likely_unit(volume: Volume) -> LikelyUnit:
+    """Tell Hounsfield units from others: there, air lies near -1000, soft tissue near 0, and there is much of both."""
+    values = coarse_values(volume)
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() == values.max():
+        return LikelyUnit(None, "all voxels have one value")
+    air, tissue = (float(np.mean((values >= low) & (values <= high))) for low, high in (AIR_HU, TISSUE_HU))
+    if values.min() >= 0:
+        grey = ", and none above 255: grey levels of 8 bits" if 1 < values.max() <= 255 else ""
+        return LikelyUnit(False, f"no value is below 0{grey}")
+    shares = f"{air:.0%} of the voxels are as air or lung ({AIR_HU[0]:g} to {AIR_HU[1]:g}), {tissue:.0%} as soft tissue"
+    shares += f" ({TISSUE_HU[0]:g} to {TISSUE_HU[1]:g})"
+    if air < LEAST_AIR or tissue < LEAST_TISSUE:
+        return LikelyUnit(None, shares)
+    body = body_values(volume)
+    lungs = float(np.mean((body >= LUNG_HU[0]) & (body <= LUNG_HU[1])))
+    return LikelyUnit(True, shares, lungs >= LEAST_LUNG)
 
 
 def _grey(values: np.ndarray, low: float, high: float) -> np.ndarray:

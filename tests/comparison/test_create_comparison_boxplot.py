@@ -83,6 +83,31 @@ def test_infinite_distances_are_counted(folder):
     assert outliers == "metric,subset,results,image,slice,value\n"
 
 
+@pytest.mark.parametrize("subsets", [1, 3])
+def test_the_caption_is_whole(folder, monkeypatch, subsets):
+    figures = []
+    monkeypatch.setattr("pose.figures.plots.save_plot", lambda figure, path: figures.append(figure) or [path])
+    words = ("all", "coronacases", "radiopaedia")[:subsets]
+    assert run("-r", folder / "SAM", "--subsets", *words, "--output_folder_path", folder / "out") == 0
+    figures[0].canvas.draw()
+    caption = figures[0]._supxlabel
+    extent = caption.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= figures[0].bbox.width and extent.y0 >= 0
+    whole = "line: median, diamond: mean, cross: score of 0, inf: infinite distance"
+    assert caption.get_text().replace("\n", " ") == whole and ("\n" in caption.get_text()) == (subsets == 1)
+
+
+def test_names_are_shown_as_they_are(folder, monkeypatch):
+    figures = []
+    monkeypatch.setattr("pose.figures.plots.save_plot", lambda figure, path: figures.append(figure) or [path])
+    names = ("_a$b_$c", "x$\\frac$")
+    given = [f"{name}={folder / results}" for name, results in zip(names, ("SAM", "SAM 2"), strict=True)]
+    assert run("-r", *given, "--output_folder_path", folder / "out") == 0
+    figures[0].canvas.draw()
+    labels = [label.get_text().split("\n")[0] for label in figures[0].axes[0].get_xticklabels()]
+    assert labels == ["\u200a_a\\$b_\\$c", "x\\$\\frac\\$"]
+
+
 def test_what_is_written_below_a_box():
     box = {"results": "SAM", "n": 3, "zero": 2, "infinite": 1, "failed_volumes": 4}
     assert create_comparison_boxplot.label_of(box, "zero") == "SAM\nn 4\n2 zero\n4 failed"

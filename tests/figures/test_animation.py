@@ -10,8 +10,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image, ImageSequence
 
 from pose.figures import animation
-from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, PREDICTION
-from pose.figures.upright import Turn
+from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, OBJECTS, POSITIVE, PREDICTION
+from pose.figures.upright import Edges, Turn
 from pose.prompts.prompt import Prompt
 
 
@@ -98,3 +98,55 @@ def test_ends_of_the_volume(labels_on):
     labels[:] = 0
     labels[10:20, 10:20, labels_on] = 3
     assert len(frames_of(animation.predictions_gif(grey, labels))) == (12 if not labels_on else 2)
+
+
+def written(frame: np.ndarray, rows: slice, columns: slice) -> bool:
+    """Whether white stands on black there."""
+    part = frame[rows, columns]
+    return bool((part == 255).all(axis=-1).any() and (part == 0).all(axis=-1).any())
+
+
+def test_letters_stand_in_the_middle_of_the_edges():
+    _, labels = volume()
+    grey = [np.full((160, 160), 120, np.uint8)] * 12
+    middle, start, end = slice(150, 170), slice(0, 18), slice(302, 320)
+    places = [(start, middle), (end, middle), (middle, start), (middle, end)]
+    frame = frames_of(animation.predictions_gif(grey, labels, edges=Edges("A", "P", "R", "L")))[1]
+    assert all(written(frame, *place) for place in places)
+    frame = frames_of(animation.predictions_gif(grey, labels))[1]
+    assert not any(written(frame, *place) for place in places)
+
+
+def test_ticks_count_the_rows_and_columns_of_the_array():
+    _, labels = volume()
+    grey = [np.full((160, 160), 120, np.uint8)] * 12
+    # two pixels a row; ticks of 20, so that row 40 lies at 81 from the top, or from the bottom where it is turned
+    plain = frames_of(animation.predictions_gif(grey, labels))[1]
+    turned = frames_of(animation.predictions_gif(grey, labels, turn=Turn(flip_rows=True)))[1]
+    white_rows = [np.flatnonzero((frame[:, 0] == 255).all(axis=-1)).tolist() for frame in (plain, turned)]
+    assert white_rows == [[41, 81, 121, 201, 241, 281], [39, 79, 119, 199, 239, 279]]
+    assert np.flatnonzero((plain[0] == 255).all(axis=-1)).tolist() == [41, 81, 121, 201, 241, 281]
+
+
+def test_each_object_has_its_colour_and_its_number():
+    grey, labels = volume()
+    labels[100:140, 40:80, 3:9] = 7
+    frame = frames_of(animation.predictions_gif(grey, labels))[3]
+    first, second = (colour(pair[0]) for pair in OBJECTS[:2])
+    for row, expected in ((120, first), (240, second)):
+        assert np.abs(frame[row, 100] - (FILL_ALPHA * expected + (1 - FILL_ALPHA) * 79)).max() <= 8
+        assert near(frame[row, 80], expected)
+    corner = frame[300:320, 280:320].reshape(-1, 3)
+    assert all((np.abs(corner - one).max(axis=-1) <= 3).any() for one in (first, second))
+    alone = frames_of(animation.predictions_gif(*volume()))[3][300:320, 280:320].reshape(-1, 3)
+    assert not (np.abs(alone - first).max(axis=-1) <= 3).any()
+
+
+def test_more_objects_than_colours_share_the_last():
+    grey, labels = volume(side=80)
+    labels[:] = 0
+    for number in range(1, 31):
+        labels[2 * number, :, 4] = number
+    frame = frames_of(animation.predictions_gif(grey, labels, filled=False))[1]
+    assert len(np.unique(frame.reshape(-1, 3), axis=0)) <= 256
+    assert near(frame[4 * 60, 200], colour("#B0B0B0"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from itertools import combinations
+from itertools import combinations, product
 
 import matplotlib
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 
 from pose.cli import UserError
 from pose.figures import drawing, overlays
+from pose.figures.upright import Edges, Turn
 from pose.prompts.prompt import Prompt
 from pose.scans.volume import read_volume
 
@@ -54,6 +55,18 @@ def tile_titles(figure) -> list[str]:
     return [axes.get_title() for axes in figure.axes[:-1]]
 
 
+def drawn_text(text) -> str:
+    """What is drawn of a text: no dollar of it may start a formula."""
+    shown, is_maths = text._preprocess_math(text.get_text())
+    assert not is_maths, text.get_text()
+    return shown
+
+
+def ticks(axis) -> list[tuple[float, str]]:
+    """(position, label) of the ticks of an axis."""
+    return [(tick.get_loc(), tick.label1.get_text()) for tick in axis.get_major_ticks()]
+
+
 def everything_inside(figure) -> None:
     """Nothing that is drawn leaves the picture."""
     figure.canvas.draw()
@@ -83,11 +96,13 @@ def square():
 
 @pytest.fixture
 def volume():
-    """Twelve slices of 40 x 50 with a ball of two labels in slices 2 to 9; nothing is predicted below slice 4."""
+    """Twelve slices of 40 x 50 with a ball of two labels in slices 2 to 9; nothing is predicted below slice 4, and no
+    labels are told apart.
+    """
     rows, columns, slices = np.indices((40, 50, 12))
     truth = ((rows - 20) ** 2 + (columns - 25) ** 2 + (3 * (slices - 5.5)) ** 2 < 150).astype(np.uint8)
     truth[:, 25:][truth[:, 25:] > 0] = 2
-    prediction = np.where(slices < 4, 0, truth)
+    prediction = np.where(slices < 4, 0, truth > 0).astype(np.uint8)
     grey = [np.full((40, 50), 20 * index, np.uint8) for index in range(12)]
     return grey, prediction, truth
 
@@ -202,8 +217,8 @@ def test_slice_is_shown_in_its_proportions(shape, spacing_mm, expected):
 def test_pixels_of_a_slice_are_kept_exactly():
     grey = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     figure = overlays.overlay(grey, legend=False)
-    top = overlays.MARGIN
-    shown = pixels(figure)[top : top + 768, overlays.MARGIN : overlays.MARGIN + 768]
+    top, left = place(figure, figure.axes[0], -0.5, -0.5)
+    shown = pixels(figure)[top : top + 768, left : left + 768]
     np.testing.assert_array_equal(shown[:, :, 0], np.kron(grey, np.ones((12, 12), int)))
 
 
@@ -217,7 +232,7 @@ def test_nothing_is_cut_off(shape, title):
     figure = overlays.overlay(np.zeros(shape, np.uint8), prediction=mask, truth=mask, prompts=[prompt], title=title)
     everything_inside(figure)
     if title and "$" in title:
-        assert figure.texts[0].get_text() == title
+        assert drawn_text(figure.texts[0]).replace("\n", " ") == title
 
 
 def test_saved_overlay_is_a_png_of_the_figure(tmp_path, square):
@@ -283,7 +298,7 @@ def test_contact_sheet_shows_each_slice_with_its_dice(volume):
     marks = [line for line in curve.lines if line.get_color() == drawing.PROMPTED]
     assert [list(line.get_xdata()) for line in marks] == [[5, 5]]
     defined = [d for d in dice if d is not None]
-    assert curve.get_title(loc="right") == f"mean {np.mean(defined):.3f}, slices: {len(defined)}"
+    assert curve.get_title(loc="right") == f"mean Dice {np.mean(defined):.3f}, slices: {len(defined)}"
 
 
 def test_contact_sheet_draws_contours_on_the_right_tile(volume):
@@ -392,6 +407,159 @@ def test_contact_sheet_refuses_what_does_not_fit(volume):
         overlays.contact_sheet_figure(grey, prediction, truth[:, :, :11])
     with pytest.raises(ValueError, match="3 values of Dice"):
         overlays.contact_sheet_figure(grey, prediction, truth, [0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("turn", [Turn(*flags) for flags in product((False, True), repeat=3)])
+def test_ticks_count_the_rows_and_columns_of_the_array(turn):
+    # one bright pixel at row 20, column 60, where prompts would have it
+    grey = np.zeros((64, 96), np.uint8)
+    grey[20, 60] = 255
+    figure = overlays.overlay(grey, turn=turn)
+    picture, axes = pixels(figure), figure.axes[0]
+    names = (axes.get_ylabel(), axes.get_xlabel())
+    assert names == (("column", "row") if turn.transpose else ("row", "column"))
+    found = {}
+    for name, axis in zip(names, (axes.yaxis, axes.xaxis), strict=True):
+        (found[name],) = [at for at, label in ticks(axis) if label == {"row": "20", "column": "60"}[name]]
+    across, down = (found["row"], found["column"]) if turn.transpose else (found["column"], found["row"])
+    assert (picture[place(figure, axes, down, across)] == 255).all()
+    assert (np.argwhere(turn.slice(grey) == 255) == [[down, across]]).all()
+    everything_inside(figure)
+
+
+def test_tick_labels_of_a_known_slice():
+    figure = overlays.overlay(np.zeros((64, 96), np.uint8), turn=Turn(transpose=True, flip_columns=True))
+    axes = figure.axes[0]
+    assert ticks(axes.yaxis) == [(float(at), str(at)) for at in range(0, 96, 10)]
+    assert ticks(axes.xaxis) == [(float(63 - at), str(at)) for at in range(60, -10, -10)]
+
+
+@pytest.mark.parametrize(
+    ("count", "letters", "expected"),
+    [(512, 30, 100), (512, 60, 50), (64, 64, 5), (10, 64, 1), (1, 1, 1), (9, 2, 10), (512, 4, 1000)],
+)
+def test_tick_steps(count, letters, expected):
+    assert drawing.tick_step(count, letters) == expected
+
+
+def test_letters_stand_at_their_edges():
+    edges = Edges("A", "P", "R", "LS")
+    figure = overlays.overlay(np.zeros((64, 96), np.uint8), edges=edges)
+    axes, renderer = figure.axes[0], figure.canvas.get_renderer()
+    figure.canvas.draw()
+    picture, at = axes.get_window_extent(), {}
+    for text in axes.texts:
+        extent = text.get_window_extent(renderer)
+        middle = (extent.x0 + extent.x1) / 2 - picture.x0, (extent.y0 + extent.y1) / 2 - picture.y0
+        at[text.get_text()] = (round(middle[0] / picture.width, 1), round(middle[1] / picture.height, 1))
+        assert extent.x0 > picture.x0 and extent.x1 < picture.x1
+        assert extent.y0 > picture.y0 and extent.y1 < picture.y1
+    assert at == {"A": (0.5, 1.0), "P": (0.5, 0.0), "R": (0.0, 0.5), "LS": (1.0, 0.5)}
+
+
+def test_no_letters_where_the_geometry_is_unknown(volume):
+    assert not overlays.overlay(volume[0][0]).axes[0].texts
+    assert all(not axes.texts for axes in overlays.contact_sheet_figure(*volume).axes)
+
+
+def test_a_contact_sheet_is_turned_with_everything_on_it(volume):
+    grey, prediction, truth = volume
+    turn = Turn(transpose=True, flip_rows=True)
+    figure = overlays.contact_sheet_figure(
+        grey, prediction, truth, [0.5] * 12, turn=turn, edges=Edges("A", "P", "R", "L"), spacing_mm=(2, 1, 5)
+    )
+    everything_inside(figure)
+    picture, tiles = pixels(figure), figure.axes[:-1]
+    # row 20, column 22 of slice 6 is predicted
+    tile = next(axes for axes in tiles if axes.get_title().startswith("slice 6"))
+    down, across = 49 - 22, 20
+    tinted = 120 + drawing.FILL_ALPHA * (colour(drawing.PREDICTION) - 120)
+    np.testing.assert_allclose(picture[place(figure, tile, down, across)], tinted, atol=3)
+    box = tile.get_window_extent()
+    assert box.width / box.height == pytest.approx(80 / 50, rel=0.02)
+    assert [text.get_text() for text in tile.texts] == ["A", "R"]
+    assert tiles[0].get_ylabel() == "column" and tiles[-1].get_xlabel() == "row"
+    labels = [label for _, label in ticks(tiles[0].yaxis)]
+    assert labels == [str(number) for number in range(40, -10, -10)]
+    assert [at for at, _ in ticks(tiles[0].yaxis)] == [49 - number for number in range(40, -10, -10)]
+    assert {label for _, label in ticks(tiles[1].yaxis)} == {""}
+
+
+@pytest.fixture
+def two_objects():
+    """Objects 3 and 9 side by side on slices 1 to 4 of 6, and the truth with the first one row lower."""
+    prediction = np.zeros((40, 50, 6), np.uint16)
+    prediction[10:30, 10:20, 1:5], prediction[10:30, 30:40, 1:5] = 3, 9
+    truth = prediction.copy()
+    truth[:, :25] = np.roll(truth[:, :25], 1, axis=0)
+    return [np.full((40, 50), 90, np.uint8)] * 6, prediction, truth
+
+
+def test_each_object_has_a_colour_a_legend_entry_and_a_curve(two_objects):
+    grey, prediction, truth = two_objects
+    dice = {3: [None, 0.95, 0.95, 0.95, 0.95, None], 9: [None, 1.0, 1.0, 1.0, 1.0, None]}
+    union = [None, 0.97, 0.97, 0.97, 0.97, None]
+    figure = overlays.contact_sheet_figure(grey, prediction, truth, union, dice_of_objects=dice)
+    assert texts(figure) == ["object 3", "object 9", "ground truth"]
+    (first, first_on_paper), (second, second_on_paper) = drawing.OBJECTS[:2]
+    patches = figure.legends[0].get_patches()
+    assert [to_rgb(patch.get_edgecolor()) for patch in patches] == [to_rgb(first), to_rgb(second)]
+    curves = {line.get_color(): line for line in figure.axes[-1].lines if len(line.get_xdata()) == 6}
+    for number, look in ((3, first_on_paper), (9, second_on_paper)):
+        expected = [np.nan if value is None else value for value in dice[number]]
+        np.testing.assert_array_equal(curves[look].get_ydata(), expected)
+    assert figure.axes[-1].get_ylabel() == "Dice"
+    assert figure.axes[-1].get_title(loc="right") == "mean Dice 0.970, slices: 4"
+    tile = next(axes for axes in figure.axes if axes.get_title().startswith("slice 2"))
+    for column, expected in ((15, first), (35, second)):
+        tinted = 90 + drawing.FILL_ALPHA * (colour(expected) - 90)
+        np.testing.assert_allclose(pixels(figure)[place(figure, tile, 20, column)], tinted, atol=3)
+
+
+def test_objects_without_a_dice_of_their_own_have_their_voxels(two_objects):
+    grey, prediction, truth = two_objects
+    figure = overlays.contact_sheet_figure(grey, prediction, (truth > 0).astype(np.uint8), [0.97] * 6)
+    curve = figure.axes[-1]
+    assert curve.get_ylabel() == "voxels"
+    drawn = [line.get_ydata().tolist() for line in curve.lines if len(line.get_xdata()) == 6]
+    assert drawn == [[0, 200, 200, 200, 200, 0]] * 2
+    assert tile_titles(figure)[1] == "slice 1 · Dice 0.970"
+
+
+def test_an_object_keeps_its_colour_and_number_on_every_slice(two_objects):
+    grey, prediction, _ = two_objects
+    alone = np.where(prediction[:, :, 2] == 9, 9, 0)
+    figure = overlays.overlay(grey[2], prediction=alone, objects=[3, 9])
+    assert texts(figure) == ["object 3", "object 9"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["9"]
+    assert figure.axes[0].texts[0].xy == (35, 20)
+    second = drawing.OBJECTS[1][0]
+    assert is_near(around(pixels(figure), place(figure, figure.axes[0], 9.5, 35)), second)
+
+
+def test_the_last_of_very_many_objects_share_a_colour():
+    looks = drawing.looks_of(range(1, 21))
+    assert len({look.on_slice for look in looks.values()}) == len(drawing.OBJECTS) + 1
+    assert looks[20] == looks[8] and looks[8].name == "13 other objects"
+    assert [look.name for look in drawing.looks_of([5]).values()] == ["prediction"]
+
+
+def test_object_colours_stand_out_and_differ():
+    on_slice = [pair[0] for pair in drawing.OBJECTS] + [drawing.TRUTH]
+    for one, other in combinations(on_slice, 2):
+        assert np.linalg.norm(colour(one) - colour(other)) > 60, (one, other)
+    for dark, paper in drawing.OBJECTS:
+        assert (relative_luminance(dark) + 0.05) / (relative_luminance("#3A3A3A") + 0.05) > 3.0, dark
+        assert 1.05 / (relative_luminance(paper) + 0.05) > 3.5, paper
+
+
+def test_slices_with_prompts_alone():
+    grey = [np.zeros((40, 50), np.uint8)] * 9
+    prompts = [Prompt(2, 1, ((20, 25),)), Prompt(7, 1, box=(5, 5, 30, 30)), Prompt(8, 1, ((1, 1),))]
+    figure = overlays.slices_figure(grey, [2, 5, 7], prompts=prompts, title="scan_1", edges=Edges("A", "P", "R", "L"))
+    assert [axes.get_title() for axes in figure.axes] == ["slice 2", "slice 5", "slice 7"]
+    assert texts(figure) == ["positive point", "box", "prompted slice"]
+    everything_inside(figure)
 
 
 def filled_slices(slices: int, start: int, stop: int) -> np.ndarray:

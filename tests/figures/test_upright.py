@@ -7,7 +7,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from pose.figures.upright import Turn, turn_by, upright
+from pose.figures.upright import Edges, Turn, axis_directions, edges_of, letters_of, turn_by, upright
 from pose.prompts.prompt import Prompt
 from pose.scans.volume import Volume
 
@@ -79,3 +79,53 @@ def test_spacing_turns_with_the_axes():
     assert Turn(transpose=True).spacing((1.0, 2.0, 5.0)) == (2.0, 1.0)
     assert Turn(flip_rows=True).spacing((1.0, 2.0, 5.0)) == (1.0, 2.0)
     assert Turn().spacing(None) is None
+
+
+OPPOSITE = dict(("RL", "LR", "AP", "PA", "SI", "IS"))
+
+
+@pytest.mark.parametrize("swap_axes", [False, True])
+@pytest.mark.parametrize("codes", ALL_CODES)
+def test_letters_of_every_orientation(codes, swap_axes):
+    volume = Volume(np.zeros(SHAPE_XYZ), affine_of(codes), swap_axes=swap_axes)
+    top, left = FIRST[codes[2]]
+    assert edges_of(volume, upright(volume)) == Edges(top, OPPOSITE[top], left, OPPOSITE[left])
+
+
+def test_letters_of_a_slice_as_it_lies():
+    # rows grow to the right, columns to the front
+    volume = Volume(np.zeros(SHAPE_XYZ), affine_of("RAS"))
+    assert edges_of(volume, Turn()) == Edges("L", "R", "P", "A")
+    assert edges_of(volume, Turn(flip_rows=True)) == Edges("R", "L", "P", "A")
+    assert edges_of(volume, Turn(transpose=True, flip_columns=True)) == Edges("P", "A", "R", "L")
+
+
+def test_no_letters_without_geometry():
+    assert edges_of(Volume(np.zeros((2, 2, 1))), Turn()) is None
+    assert axis_directions(Volume(np.zeros((2, 2, 1)))) is None
+
+
+@pytest.mark.parametrize(
+    ("degrees", "left", "right"), [(0, "R", "L"), (10, "R", "L"), (20, "RI", "LS"), (50, "IR", "SL")]
+)
+def test_letters_of_an_oblique_slice(degrees, left, right):
+    sine, cosine = np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[-cosine, 0, sine], [0, -1, 0], [sine, 0, cosine]]) * (0.7, 1.3, 5.0)
+    edges = edges_of(Volume(np.zeros(SHAPE_XYZ), affine), Turn(transpose=True))
+    assert edges == Edges("A", "P", left, right)
+
+
+def test_letters_of_a_direction_between_three():
+    assert letters_of(np.array([0.5, -0.6, 0.62])) == "SPR"
+
+
+@pytest.mark.parametrize("turn", [Turn(*flags) for flags in product((False, True), repeat=3)])
+def test_places_are_those_of_the_turned_slice(turn):
+    rows, columns = np.indices((3, 4))
+    down, across = turn.places((3, 4))
+    turned_rows, turned_columns = turn.slice(rows), turn.slice(columns)
+    if turn.transpose:
+        turned_rows, turned_columns = turned_columns, turned_rows
+    assert np.array_equal(turned_rows, np.broadcast_to(down[:, None], turned_rows.shape))
+    assert np.array_equal(turned_columns, np.broadcast_to(across, turned_columns.shape))

@@ -13,7 +13,18 @@ import pytest
 
 from pose.cli import UserError
 from pose.scans import intensity as intensity_module
-from pose.scans.intensity import WINDOWS, GreySlices, Intensity, chosen_intensity, window_of_words
+from pose.scans.intensity import (
+    WINDOWS,
+    DisplaySlices,
+    GreySlices,
+    Intensity,
+    body_values,
+    chosen_intensity,
+    display_limits,
+    likely_unit,
+    saturated_share,
+    window_of_words,
+)
 from pose.scans.volume import Volume, read_volume, write_volume
 
 WAYS = {
@@ -328,3 +339,106 @@ def test_real_scan(real_data: Path) -> None:
     by_percentiles = np.stack(list(GreySlices(scan)))
     # half a percent of the voxels is cut off at each end
     assert (by_percentiles == 255).mean() == pytest.approx(0.005, abs=0.004)
+
+
+def body_in_air(padding: float | None = None, bone: float = 300.0) -> np.ndarray:
+    """A body of 40 (soft tissue from 20 to 60) with lungs of -850 and a bone, 64 x 64 x 8, in noisy air of -1000.
+
+    Of 64 x 64 pixels a slice, rows and columns 16 to 47 are body (1024), of which 8 x 16 are lung and 4 x 4 bone.
+    """
+    rng = np.random.default_rng(0)
+    voxels = rng.uniform(-1010, -990, (64, 64, 8))
+    voxels[16:48, 16:48] = rng.uniform(20, 60, (32, 32, 8))
+    voxels[24:32, 24:40] = rng.uniform(-870, -830, (8, 16, 8))
+    voxels[40:44, 40:44] = bone
+    if padding is not None:
+        voxels[:, :8] = padding
+    return voxels.round().astype(np.int16)
+
+
+@pytest.mark.parametrize("padding", [None, -3024.0])
+@pytest.mark.parametrize("bone", [300.0, 3000.0])
+def test_pictures_show_the_tissue_whatever_lies_round_the_body(padding: float | None, bone: float) -> None:
+    volume = Volume(body_in_air(padding, bone))
+    assert body_values(volume).size == 32 * 32 * 8
+    low, high = display_limits(volume)
+    # black is in the lungs, and white at most three box lengths of about 20 above the tissue
+    assert -870 <= low <= -830 and 60 < high <= 120
+    grey = DisplaySlices(volume)
+    assert grey.shape == (64, 64, 8) and len(grey) == 8 and grey[3].dtype == np.uint8
+    assert grey[3][0, 0] == 0 and 200 < grey[3][20, 20] < 255 and grey[3][41, 41] == 255
+
+
+def test_a_window_of_ones_own_for_pictures() -> None:
+    volume = Volume(body_in_air())
+    assert DisplaySlices(volume, (40.0, 400.0)).limits == (-160.0, 240.0)
+    np.testing.assert_array_equal(
+        DisplaySlices(volume, (40.0, 400.0))[2], GreySlices(volume, Intensity(window=(40.0, 400.0)))[2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("voxels", "expected"),
+    [
+        (np.full((4, 4, 2), 7.0), (7.0, 7.0)),
+        (np.full((4, 4, 2), np.nan), (0.0, 0.0)),
+        (np.array([0.0, 1.0] * 8).reshape(4, 4, 1), (0.0, 1.0)),
+    ],
+)
+def test_pictures_of_next_to_nothing(voxels: np.ndarray, expected: tuple[float, float]) -> None:
+    assert display_limits(Volume(voxels)) == pytest.approx(expected, abs=0.01)
+    assert DisplaySlices(Volume(voxels))[0].shape == (4, 4)
+
+
+def test_not_finite_voxels_have_no_part_in_pictures(caplog: pytest.LogCaptureFixture) -> None:
+    voxels = body_in_air().astype(np.float32)
+    limits = display_limits(Volume(voxels))
+    voxels[:4], voxels[4:8] = np.nan, np.inf
+    # the air that is left has another lowest value, and the threshold another place in the gap
+    assert display_limits(Volume(voxels)) == pytest.approx(limits, abs=1)
+    assert DisplaySlices(Volume(voxels))[0][0, 0] == 0
+    assert caplog.text == ""
+
+
+def test_a_large_volume_is_looked_at_on_a_coarser_grid() -> None:
+    voxels = np.kron(body_in_air(), np.ones((5, 5, 1), np.int16))
+    assert display_limits(Volume(voxels)) == pytest.approx(display_limits(Volume(body_in_air())), abs=5)
+
+
+def test_share_of_the_body_that_a_window_saturates() -> None:
+    volume = Volume(body_in_air())
+    # lungs are 128 of 1024 pixels of the body, bone is 16
+    assert saturated_share(volume, (-160.0, 240.0)) == pytest.approx(144 / 1024)
+    assert saturated_share(volume, (-1400.0, 400.0)) == 0.0
+    assert saturated_share(volume, (-1400.0, -900.0)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("made", "is_hounsfield", "has_lungs", "word"),
+    [
+        (lambda ct: ct, True, True, "% as soft tissue"),
+        (lambda ct: np.where(ct < 0, -1000, ct), True, False, "as air or lung"),
+        (lambda ct: (ct + 1024).clip(0).astype(np.uint16), False, False, "no value is below 0"),
+        (lambda ct: (np.clip((ct + 1400) / 1500, 0, 1) * 255).astype(np.uint8), False, False, "grey levels of 8 bits"),
+        (lambda ct: ((ct + 1024) / 4095).astype(np.float32), False, False, "no value is below 0"),
+        (lambda ct: (ct + 990.0) / 100, None, False, "0% of the voxels are as air"),
+        (lambda ct: ct * 0, None, False, "all voxels have one value"),
+    ],
+)
+def test_likely_unit(made, is_hounsfield: bool | None, has_lungs: bool, word: str) -> None:
+    found = likely_unit(Volume(made(body_in_air())))
+    assert (found.is_hounsfield, found.has_lungs) == (is_hounsfield, has_lungs)
+    assert word in found.reason
+
+
+def test_units_and_pictures_of_real_scans(real_data: Path) -> None:
+    for name, is_hounsfield, has_lungs in (
+        ("ct_lung/lung1_001_ct.nii.gz", True, True),
+        ("ct_lung_small/ct64.nii.gz", True, True),
+        ("ct_tumour/image.nii.gz", True, False),
+        ("organs/mr_abdomen.nii.gz", None, False),
+    ):
+        volume = read_volume(real_data / name)
+        found = likely_unit(volume)
+        assert (found.is_hounsfield, found.has_lungs) == (is_hounsfield, has_lungs), name
+        assert saturated_share(volume, display_limits(volume)) < 0.06, name

@@ -62,10 +62,10 @@ def test_a_scan_alone_is_shown_with_the_command_that_segments_it(checkout: Check
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     sheet = checkout.root / "quickstart" / "results_video" / "my ct_scan.png"
-    assert f"picture: {sheet.relative_to(checkout.root)}" in lines
+    assert f"picture:     {sheet.relative_to(checkout.root)}" in lines
     with Image.open(sheet) as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
-    assert "slices:  0 to 4; rows 0 to 47 from the top, columns 0 to 39 from the left" in lines
+    assert "shape:       48 rows x 40 columns x 5 slices; they count from 0" in lines
 
     script, *command = shlex.split(lines[-1])
     assert script == "scripts/quickstart.sh"
