@@ -93,10 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'picture:':12} {path}")
     if example is not None:
         box = " ".join(map(str, example.box or ()))
-        print(
-            "next:        put a slice and a box round your object (ROW_MIN COLUMN_MIN ROW_MAX COLUMN_MAX) in place of the"
-        )
-        print("             example that the picture shows:")
+        print("next:        put a slice and a box round your object (ROW_MIN COLUMN_MIN ROW_MAX COLUMN_MAX) in place")
+        print("             of the example that the picture shows:")
         print(f"             {arguments.command} --slice {example.slice} --box {box}")
     return cli.EXIT_OK
 
