@@ -478,7 +478,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
         "-d",
         "--debug",
         action="store_true",
-        help="write an overlay picture and the prompt of every slice to debug/ beside the results folder",
+        help="write an overlay picture and the prompt of every slice to debug_*/ in the results folder of the image",
     )
     group.add_argument(
         "--review_below",
@@ -499,5 +499,8 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
         action="store_true",
         help="record a failure of the only volume as that of one among many: in its results folder, for joined "
         "tables to count, and with exit code 1",
+    )
+    group.add_argument(
+        "--strict", action="store_true", help="end with exit code 1 where there are warnings about what was found"
     )
     group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")

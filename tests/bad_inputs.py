@@ -879,12 +879,6 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput("video: results folder on a full disk", (*video, *into), ("results", "No space left"), mount=FULL)
 
     yield BadInput(
-        "video: debug folder is a file",
-        (*video, *into, "--debug"),
-        ("debug",),
-        lambda folder: (folder / "debug").write_text("notes"),
-    )
-    yield BadInput(
         "image: cache that is a file", (*image, "--embeddings_cache", "scan.nii.gz"), ("scan.nii.gz",), slow=True
     )
 

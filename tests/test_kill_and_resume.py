@@ -39,7 +39,7 @@ def test_two_runs_at_once_share_the_volumes(tmp_path):
     assert [process.returncode for process in both] == [0, 0], outputs
     assert all(done_in(tmp_path / "shared" / image.name[:-7]) <= 1 for image in images)
     assert done_in(tmp_path / "shared") == 6 and not hidden_files(tmp_path / "shared")
-    assert sum(out.count(": run: ") for out, _ in outputs) == 6
+    assert sum(out.count(": results: ") for out, _ in outputs) == 6
     alone, shared = joined(tmp_path / "alone"), joined(tmp_path / "shared")
     assert alone.keys() == shared.keys() and all(alone[name].equals(shared[name]) for name in alone)
 

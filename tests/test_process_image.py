@@ -205,7 +205,7 @@ def test_one_slice_alone(files, tmp_path):
     assert "volume_dice" not in pd.read_csv(only(folder, "results_*.csv"))["metric"].tolist()
     manifest = json.loads(only(folder, "run_*.json").read_text())
     assert (manifest["slices"], manifest["prompted_slices"], manifest["masked_slices"]) == (1, 1, 1)
-    debug = tmp_path / "debug" / "case"
+    [debug] = (tmp_path / "results" / "case").glob("debug_*")
     assert sorted(path.name for path in debug.iterdir()) == ["slice_4_prediction.png", "slice_4_prompt.json"]
     assert json.loads((debug / "slice_4_prompt.json").read_text())["prompts"][0]["slice"] == 4
 
@@ -405,7 +405,7 @@ def test_resume_skips_what_is_done_and_redoes_what_changed(files, tmp_path, caps
     assert "case: done already" in capsys.readouterr().out
     assert run(*command, "--debug") == 0
     seen = capsys.readouterr()
-    assert "1 of 1 volumes were done already" in seen.out and not (tmp_path / "debug").exists()
+    assert "1 of 1 volumes were done already" in seen.out and not list(tmp_path.rglob("debug_*"))
     assert run(*command, "-w") == 0
     assert len(list((tmp_path / "results" / "case").glob("run_*.json"))) == 2
 

@@ -124,7 +124,7 @@ def test_sam2_memory_fills_every_column(files, tmp_path, monkeypatch):
     manifest = json.loads(only(folder, "run_*.json").read_text())
     assert manifest["method"] == "sam2_memory" and manifest["precision"] == "fp32" and manifest["device"] == "cpu"
     assert manifest["checkpoint"]["sha256"] == models.sha256_of(checkpoint)
-    assert len(list((tmp_path / "debug" / "case").glob("slice_*_prediction.png"))) == 7
+    assert len(list((tmp_path / "results_video" / "case").glob("debug_*/slice_*_prediction.png"))) == 7
 
 
 def test_sam2_memory_that_is_too_large_once_is_done_with_less(files, tmp_path, monkeypatch):

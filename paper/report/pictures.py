@@ -127,7 +127,7 @@ def read_drawn(run: results.RunFiles, manifest: Mapping[str, Any]) -> tuple[Case
     window = arguments["apply_windowing"], arguments["window"] or (), arguments["intensity"]
     shown = ShownAs(arguments["swap_axes"], chosen_intensity(*window))
     rules = take(TruthRules, arguments)
-    case = load_case(Job(scan, truth, run.raw_data.parent, run.raw_data.parent), shown, rules)
+    case = load_case(Job(scan, truth, run.raw_data.parent), shown, rules)
     prediction = read_mask(run.masks, case.volume).voxels
     shape = case.volume.voxels.shape
     asked = results.read_manifest(run.sam_prompts).get("prompts") if run.sam_prompts else None

@@ -26,6 +26,7 @@ COUNT_COLUMNS = frozenset(
         "n",
         "needs_review",
         "slices_to_review",
+        "warnings",
         "prompted_slices",
         "masked_slices",
         "seed_patient",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pose import results
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
@@ -28,13 +28,18 @@ class CommandError(UserError):
     """A mistake that every volume would fail by."""
 
 
+class Written(NamedTuple):
+    """What a volume has become: its files by kind, and how many warnings there are about what was found."""
+
+    files: dict[str, Path]
+    warnings: int = 0
+
+
 class Process(Protocol):
     """Segments one volume and writes its results."""
 
-    def __call__(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
-        """Return the files written, by kind; ``less_memory`` asks for what needs less of it on the device, and more
-        time.
-        """
+    def __call__(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> Written:
+        """Return what was written; ``less_memory`` asks for what needs less of it on the device, and more time."""
 
 
 class Work(Protocol):
@@ -46,12 +51,18 @@ class Work(Protocol):
     def describe(self, job: Job) -> str:
         """Return in words what would be done to a volume; raise :class:`UserError` where it would fail."""
 
-    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
+    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> Written:
         """Segment a volume, write its results and return the files; see :class:`Process`."""
 
 
 def run_work(
-    work: Work, jobs: Sequence[Job], *, dry_run: bool = False, resume: bool = False, record_failures: bool = False
+    work: Work,
+    jobs: Sequence[Job],
+    *,
+    dry_run: bool = False,
+    resume: bool = False,
+    record_failures: bool = False,
+    strict: bool = False,
 ) -> int:
     """Do ``work`` on one volume after another, or say with ``dry_run`` what would be done; returns the exit code.
 
@@ -59,7 +70,7 @@ def run_work(
         UserError: see :func:`run_jobs` and :func:`check_jobs`.
     """
     if not dry_run:
-        return run_jobs(jobs, work.process, work.made_from, resume, record_failures)
+        return run_jobs(jobs, work.process, work.made_from, resume, record_failures, strict)
 
     def describe(job: Job) -> str:
         if resume and is_done(job.results_folder, work.made_from(job)):
@@ -84,6 +95,7 @@ def run_jobs(
     made_from: Callable[[Job], dict[str, Any]],
     resume: bool = False,
     record_failures: bool = False,
+    strict: bool = False,
 ) -> int:
     """Process one volume after another; one that fails does not stop the rest, and leaves a manifest that says so.
 
@@ -95,6 +107,7 @@ def run_jobs(
         made_from: tells what the result of a volume will be made from, see :func:`pose.runs.resume.made_from`.
         resume: skip volumes that have this result already.
         record_failures: record a failure of the only volume as well, instead of ending with its error.
+        strict: warnings about what was found count as failures.
 
     Returns:
         0, or 1 where a volume failed; each failure is named at the end with its reason.
@@ -123,6 +136,9 @@ def run_jobs(
         print(f"{len(batch.failures)} of {len(jobs)} volumes failed:", file=sys.stderr)
         for job, reason in batch.failures:
             print(f"  {job.image_path}: {reason}", file=sys.stderr)
+        return EXIT_VOLUME_FAILED
+    if strict and batch.warnings:
+        print(f"{batch.warnings} warnings about what was found (--strict)", file=sys.stderr)
         return EXIT_VOLUME_FAILED
     return EXIT_OK
 
@@ -163,6 +179,7 @@ class _Batch:
     ):
         self.seconds: list[float] = []
         self.skipped = 0
+        self.warnings = 0
         self.failures: list[tuple[Job, str]] = []
         self._count = count
         self._process = process
@@ -197,8 +214,8 @@ class _Batch:
             self.failures.append((job, str(error)))
             return
         self.seconds.append(perf_counter() - start)
-        for kind, path in written.items():
-            print(f"{job.name}: {kind}: {path}")
+        self.warnings += written.warnings
+        print(f"{job.name}: results: {job.results_folder}")
 
     def _ends_all(self, error: Exception) -> bool:
         return isinstance(error, (DiskFullError, CommandError)) or (self._only and not is_out_of_memory(error))
@@ -215,7 +232,7 @@ class _Batch:
             )
         LOGGER.info("volume %d of %d: %s%s", number, self._count, job.name, left)
 
-    def _with_second_try(self, job: Job, made_from: dict[str, Any]) -> dict[str, Path]:
+    def _with_second_try(self, job: Job, made_from: dict[str, Any]) -> Written:
         try:
             return self._process(job, made_from, less_memory=False)
         except Exception as error:

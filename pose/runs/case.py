@@ -5,17 +5,19 @@ it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pose.cli import UserError
+from pose.figures.upright import edges_of, upright
 from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask, read_prompts
 from pose.prompts.reach import is_pointing, within
-from pose.scans.intensity import GreySlices, GreyStack, Intensity
+from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
 from pose.scans.volume import Volume, read_mask, read_volume, stem_of
 
 LOGGER = logging.getLogger(__name__)
@@ -30,7 +32,6 @@ class Job:
     image_path: Path
     masks_path: Path | None
     results_folder: Path
-    debug_folder: Path
     prompts_path: Path | None = None
 
     @property
@@ -96,6 +97,21 @@ class Case:
         """Slices on which the ground truth has a label."""
         return [] if self.truth is None else np.flatnonzero(self.truth.any(axis=(0, 1))).tolist()
 
+    @cached_property
+    def displayed(self) -> GreyStack:
+        """The slices as pictures show them: tissue is seen whatever window the model has."""
+        return DisplaySlices(self.volume)
+
+    def look(self, object_ids: Iterable[int]) -> dict[str, Any]:
+        """Return how pictures of this volume lie, and which objects they tell apart by colour."""
+        turn = upright(self.volume)
+        return {
+            "turn": turn,
+            "edges": edges_of(self.volume, turn),
+            "objects": sorted(set(object_ids)),
+            "spacing_mm": self.volume.spacing_mm,
+        }
+
     def required_truth(self) -> np.ndarray:
         """Return the ground truth.
 
@@ -155,7 +171,7 @@ def plan_jobs(
         if folder in jobs:
             raise UserError(f"{image}: has the same name as {jobs[folder].image_path}; both would write to {folder}")
         prompts_path = prompts[index if len(prompts) > 1 else 0] if prompts else None
-        jobs[folder] = Job(image, masks[index] if masks else None, folder, root.parent / "debug" / name, prompts_path)
+        jobs[folder] = Job(image, masks[index] if masks else None, folder, prompts_path)
     return list(jobs.values())
 
 

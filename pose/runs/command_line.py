@@ -47,12 +47,13 @@ def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> d
     pictures = plan_pictures(
         flags["figure"], flags["figure_slices"], flags["figure_size"], **turned, images=images, one_slice=one_slice
     )
-    per_label = flags["objects"] == "per_label"
+    intensity = _intensity(flags)
+    judged = {"per_label": flags["objects"] == "per_label", "pictures": pictures, "intensity": intensity}
     return {
-        "shown": take(ShownAs, flags, intensity=_intensity(flags)),
+        "shown": take(ShownAs, flags, intensity=intensity),
         "truth": take(TruthRules, flags),
         "rules": _rules(flags),
-        "settings": take(RunSettings, flags, arguments=flags, per_label=per_label, pictures=pictures),
+        "settings": take(RunSettings, flags, arguments=flags, **judged),
         "typed": _typed(flags),
         "limits": None if flags["slices"] is None else tuple(flags["slices"]),
     }
@@ -60,7 +61,7 @@ def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> d
 
 def behaviour_of(flags: Flags) -> dict[str, bool]:
     """Return how :func:`pose.runs.batch.run_work` goes about the volumes."""
-    return {name: flags[name] for name in ("dry_run", "resume", "record_failures")}
+    return {name: flags[name] for name in ("dry_run", "resume", "record_failures", "strict")}
 
 
 def model_of(flags: Flags, sam_version: int | None = None) -> loading.ModelChoice:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pose.cli import UserError
@@ -63,7 +62,7 @@ class EverySlice:
         where = f"{len(prompted)} of {len(case.grey)} slices"
         return f"would prompt {self.model.spec.name} on {where} and write to {job.results_folder}"
 
-    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
+    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> batch.Written:
         """See :class:`pose.runs.batch.Work`; what needs less memory runs on the CPU."""
         case = load_case(job, self.shown, self.truth)
         prompts = self.prompts(case)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pose.cli import UserError
-from pose.figures.upright import Turn, turn_by, upright
+from pose.figures.upright import Turn, edges_of, turn_by, upright
 from pose.files.atomic import failure_named
 from pose.prompts.prompt import Prompt
 
@@ -195,12 +195,6 @@ def gif_of(
         return None
     from pose.figures.animation import predictions_gif
 
-    return predictions_gif(
-        case.grey,
-        labels,
-        slices,
-        prompts=prompts,
-        filled=pictures.gif == "filled",
-        turn=pictures.turn_of(case.volume),
-        spacing_mm=case.volume.spacing_mm,
-    )
+    turn = pictures.turn_of(case.volume)
+    look = {**case.look(prompt.object_id for prompt in prompts), "turn": turn, "edges": edges_of(case.volume, turn)}
+    return predictions_gif(case.displayed, labels, slices, prompts=prompts, filled=pictures.gif == "filled", **look)

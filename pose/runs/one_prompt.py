@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pose.cli import UserError
@@ -68,7 +67,7 @@ class OnePrompt:
         how = self.method.name + (f" with {self.method.model.spec.name}" if self.method.model else "")
         return f"would carry {what} through {len(case.grey)} slices by {how} and write to {job.results_folder}"
 
-    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> dict[str, Path]:
+    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> batch.Written:
         """See :class:`pose.runs.batch.Work`.
 
         SAM 2's memory can do with less of the device's memory; all else is left to the CPU.

@@ -36,6 +36,7 @@ NOT_SETTINGS = frozenset(
         "dry_run",
         "resume",
         "record_failures",
+        "strict",
         "embeddings_cache",
         "embeddings_cache_gb",
         "save_seed_memory",

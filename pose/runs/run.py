@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,10 +19,13 @@ from pose.files.atomic import failure_named, write_atomically
 from pose.prompts.prompt import Prompt, prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
 from pose.runs import figure_files
+from pose.runs.batch import Written
 from pose.runs.case import Case
 from pose.runs.figure_files import Pictures
 from pose.runs.resume import sha256_once
 from pose.runs.segmentation import Segmentation, mean_of
+from pose.runs.summary import summarise
+from pose.scans.intensity import Intensity
 from pose.scans.volume import Volume, write_mask
 from pose.scores import metrics
 from pose.scores.review import REVIEW_BELOW
@@ -30,6 +33,9 @@ from pose.scores.review import REVIEW_BELOW
 if TYPE_CHECKING:
     from pose.segmenters import SlicePredictions
     from pose.segmenters.embeddings import EmbeddingsCache
+
+
+STAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class RunSettings:
         review_below: a slice with a lower score of the model's is marked for review.
         debug: write an overlay and the prompt of each slice.
         pictures: further pictures.
+        intensity: how the voxels became the grey levels that the model sees.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -49,6 +56,7 @@ class RunSettings:
     review_below: float = REVIEW_BELOW
     debug: bool = False
     pictures: Pictures = Pictures()
+    intensity: Intensity = Intensity()
 
 
 def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
@@ -80,8 +88,8 @@ def segment_and_write(
     settings: RunSettings,
     manifest: dict[str, Any],
     embeddings: EmbeddingsCache | None = None,
-) -> dict[str, Path]:
-    """Run ``predictions`` to their end, score them, and write every result of the volume.
+) -> Written:
+    """Run ``predictions`` to their end, score them, write every result of the volume, and print what was found.
 
     Args:
         slices: the slices that ``predictions`` will yield; they are the rows of raw_data.
@@ -90,7 +98,7 @@ def segment_and_write(
         embeddings: the cache that the predictions use; the manifest says how often it held a slice of this volume.
 
     Returns:
-        Every file written, by kind; the manifest was written last.
+        Every file written, the manifest last, and how many warnings there are.
     """
     from tqdm import tqdm
 
@@ -98,21 +106,22 @@ def segment_and_write(
         embeddings.reset_counts()
     started, start = datetime.now(), perf_counter()
     volume = case.volume
+    debug_folder = case.job.results_folder / f"debug_{started:{STAMP_FORMAT}}" if settings.debug else None
     chained = manifest.get("method") == "chain"
     segmentation = Segmentation(volume, case.grey, prompts, chained, settings.review_below)
     rows: dict[int, dict[str, Any]] = {}
     times: list[tuple[float, ...]] = []
     per_label = settings.per_label and case.truth is not None
-    if settings.debug:
-        with failure_named(case.job.debug_folder, "pictures cannot be written here"):
-            case.job.debug_folder.mkdir(parents=True, exist_ok=True)
+    if debug_folder is not None:
+        with failure_named(debug_folder, "pictures cannot be written here"):
+            debug_folder.mkdir(parents=True, exist_ok=True)
     for found in tqdm(predictions, total=len(slices), desc=case.job.name, unit="slice"):
         segmentation.add(found)
         times += [(found.slice, number, *pair, sum(pair)) for number, pair in enumerate(found.repetitions)]
         here = segmentation.labels[:, :, found.slice]
         rows[found.slice] = slice_row(case, found, here, per_label)
-        if settings.debug and found.objects:
-            write_debug(case, prompts, found, here)
+        if debug_folder is not None and found.objects:
+            write_debug(debug_folder, case, prompts, found, here)
     labels = segmentation.labels
     segmented = perf_counter()
 
@@ -122,7 +131,7 @@ def segment_and_write(
         measured = None
         if case.truth is not None and len(slices) == len(case.grey):
             measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.spacing_mm)
-        contact_sheet = contact_sheet_png(case, labels, rows, prompts)
+        contact_sheet = contact_sheet_png(case, labels, rows, prompts, segmentation.object_ids)
         volume_metrics.update(measured.result() if measured is not None else {})
     figure_files.write_figures(case, prompts, labels, slices, settings.pictures)
     animation = figure_files.gif_of(case, prompts, labels, slices, settings.pictures)
@@ -131,6 +140,8 @@ def segment_and_write(
         rows[slice_index].update(needs_review=None if one.needed is None else int(one.needed), review_score=one.score)
     needed = [one.needed for one in reviews.values() if one.needed is not None]
     volume_metrics["slices_to_review"] = sum(needed) if needed else None
+    summary = summarise(case, segmentation, per_label, settings.intensity)
+    volume_metrics["warnings"] = len(summary.warnings)
     asked = VolumePrompts(
         prompted_slices=len({prompt.slice for prompt in prompts}),
         masked_slices=None if case.truth is None else len(set(case.masked_slices).intersection(slices)),
@@ -151,12 +162,14 @@ def segment_and_write(
         "prompts": len(prompts),
         "prompts_used": prompts_saved([asked]).used,
         "prompts_saved_percent": prompts_saved([asked]).saved_percent,
+        "summary": summary.to_json(),
+        "debug": None if debug_folder is None else debug_folder.name,
         "started": started.isoformat(timespec="seconds"),
         "segmentation_seconds": segmented - start,
         "total_seconds": perf_counter() - start,
         **results.environment_manifest(),
     }
-    return results.write_results(
+    files = results.write_results(
         case.job.results_folder,
         rows=[rows[index] for index in sorted(rows)],
         volume_metrics=volume_metrics,
@@ -168,6 +181,11 @@ def segment_and_write(
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
         animations={} if animation is None else {"predictions": lambda path: path.write_bytes(animation)},
     )
+    for one in summary.objects:
+        print(f"{case.job.name}: {one}")
+    for warned in summary.warnings:
+        print(f"{case.job.name}: warning: {warned.text}")
+    return Written(files, len(summary.warnings))
 
 
 def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -178,36 +196,52 @@ def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:
 
 
 def contact_sheet_png(
-    case: Case, labels: np.ndarray, rows: dict[int, dict[str, Any]], prompts: Sequence[Prompt]
+    case: Case,
+    labels: np.ndarray,
+    rows: dict[int, dict[str, Any]],
+    prompts: Sequence[Prompt],
+    object_ids: Iterable[int],
 ) -> bytes:
     """Draw the one picture of a volume: a grid of slices with contours, and the Dice of each slice as a curve."""
     from pose.figures import overlays
 
-    dice = None
+    dice, of_objects = None, {}
     if case.truth is not None:
-        dice = [rows.get(index, {}).get("dice", np.nan) for index in range(len(case.grey))]
+        here = [rows.get(index, {}) for index in range(len(case.grey))]
+        dice = [row.get("dice", np.nan) for row in here]
+        for label in case.labels:
+            if any(f"dice_label_{label}" in row for row in here):
+                of_objects[label] = [row.get(f"dice_label_{label}") for row in here]
     figure = overlays.contact_sheet_figure(
-        case.grey, labels, case.truth, dice, prompts=prompts, title=case.job.name, spacing_mm=case.volume.spacing_mm
+        case.displayed,
+        labels,
+        case.truth,
+        dice,
+        prompts=prompts,
+        title=case.job.name,
+        dice_of_objects=of_objects,
+        **case.look(object_ids),
     )
     return overlays.png_of(figure)
 
 
-def write_debug(case: Case, prompts: Sequence[Prompt], found: SlicePredictions, labels: np.ndarray) -> None:
-    """Write slice_N_prediction.png and, on a prompted slice, slice_N_prompt.json to the debug folder."""
+def write_debug(
+    folder: Path, case: Case, prompts: Sequence[Prompt], found: SlicePredictions, labels: np.ndarray
+) -> None:
+    """Write slice_N_prediction.png and, on a prompted slice, slice_N_prompt.json to ``folder``."""
     from pose.figures import overlays
 
     here = [prompt for prompt in prompts if prompt.slice == found.slice]
-    folder = case.job.debug_folder
     score = mean_of(prediction.score for prediction in found.objects.values())
     title = f"slice {found.slice}" + ("" if score is None else f", score {score:.3f}")
     overlays.save_overlay(
         folder / f"slice_{found.slice}_prediction.png",
-        case.grey[found.slice],
+        case.displayed[found.slice],
         prediction=labels,
         truth=None if case.truth is None else case.truth[:, :, found.slice],
         prompts=here,
         title=title,
-        spacing_mm=case.volume.spacing_mm,
+        **case.look(found.objects),
     )
     if here:
         document = prompts_json(case, here)

@@ -165,7 +165,7 @@ def seed_cases(seeds: SeedChoice) -> list[tuple[Case, list[Prompt]]]:
     for number in range(count):
         image, masks, where, prompt_file = (values[number % len(values)] for values in lists.values())
         if (image, masks) not in loaded:
-            loaded[image, masks] = load_case(Job(image, masks, Path(), Path()), seeds.shown, seeds.truth)
+            loaded[image, masks] = load_case(Job(image, masks, Path()), seeds.shown, seeds.truth)
         case = loaded[image, masks]
         if prompt_file is not None:
             prompts = read_prompts(prompt_file, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
-from pose.scans.intensity import GreyStack
+from pose.scans.intensity import DisplaySlices, GreyStack
 from pose.scans.volume import Volume, read_mask, volume_suffix, write_mask
 from pose.scores import metrics
 from pose.scores.review import REVIEW_BELOW, Estimate, Review, review
@@ -58,6 +58,11 @@ class Segmentation:
             object_id: Estimate(bool(one.mask.any()), one.score, one.object_score)
             for object_id, one in found.objects.items()
         }
+
+    @property
+    def object_ids(self) -> list[int]:
+        """The numbers of the objects that were looked for."""
+        return sorted({object_id for objects in self.estimates.values() for object_id in objects})
 
     @cached_property
     def reviews(self) -> dict[int, Review]:
@@ -107,14 +112,25 @@ class Segmentation:
         from PIL import Image
 
         from pose.figures import overlays
+        from pose.figures.upright import edges_of, upright
 
         known = None if truth is None else self._truth(truth)
         dice = None
         if known is not None:
             pairs = [(known[:, :, index] > 0, self.labels[:, :, index] > 0) for index in range(known.shape[2])]
             dice = [metrics.dice(*pair) for pair in pairs]
+        turn = upright(self.scan)
         figure = overlays.contact_sheet_figure(
-            self.grey, self.labels, known, dice, prompts=self.prompts, title=title, spacing_mm=self.scan.spacing_mm
+            DisplaySlices(self.scan),
+            self.labels,
+            known,
+            dice,
+            prompts=self.prompts,
+            title=title,
+            spacing_mm=self.scan.spacing_mm,
+            turn=turn,
+            edges=edges_of(self.scan, turn),
+            objects=self.object_ids,
         )
         return Image.open(io.BytesIO(overlays.png_of(figure)))
 

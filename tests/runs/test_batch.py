@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def jobs_in(folder: Path, names: str) -> list[Job]:
-    return [Job(folder / f"{name}.nii", None, folder / "results" / name, folder / "debug" / name) for name in names]
+    return [Job(folder / f"{name}.nii", None, folder / "results" / name) for name in names]
 
 
 def made_from(job: Job) -> dict:
@@ -36,13 +36,15 @@ class Work:
     def __init__(self, **does):
         self.does = does
         self.asked: list[tuple[str, bool]] = []
+        self.warnings = 0
 
     def __call__(self, job: Job, origin: dict, less_memory: bool) -> dict[str, Path]:
         self.asked.append((job.name, less_memory))
         if job.name in self.does:
             self.does[job.name](less_memory)
         manifest = {"status": "done", "made_from": origin}
-        return results.write_results(job.results_folder, rows=[{"slice": 0}], prompts_json={}, manifest=manifest)
+        files = results.write_results(job.results_folder, rows=[{"slice": 0}], prompts_json={}, manifest=manifest)
+        return batch.Written(files, self.warnings)
 
 
 def failing(error: BaseException, with_less_memory: bool = True):
@@ -62,7 +64,7 @@ def test_every_volume_and_its_files(tmp_path, capsys):
     assert batch.run_jobs(jobs_in(tmp_path, "ab"), work, made_from) == 0
     assert work.asked == [("a", False), ("b", False)]
     out = capsys.readouterr().out.splitlines()
-    assert len(out) == 8 and out[0].startswith("a: raw_data: ") and out[-1].startswith("b: run: ")
+    assert out == [f"{name}: results: {tmp_path / 'results' / name}" for name in "ab"]
     assert sorted(manifests(tmp_path)) == ["a", "b"]
 
 

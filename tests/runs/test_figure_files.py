@@ -35,7 +35,7 @@ def case(tmp_path):
     voxels = np.stack([grey] * 3, axis=2)
     truth = np.zeros(voxels.shape, np.uint8)
     truth[4:10, 5:20, 1] = 1
-    job = Job(tmp_path / "chest.npz", None, tmp_path / "results/chest", tmp_path / "debug/chest")
+    job = Job(tmp_path / "chest.npz", None, tmp_path / "results/chest")
     return Case(job, Volume(voxels), truth, [grey] * 3)
 
 
