@@ -503,4 +503,9 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
     group.add_argument(
         "--strict", action="store_true", help="end with exit code 1 where there are warnings about what was found"
     )
-    group.add_argument("-n", "--dry_run", action="store_true", help="say what would be done, and do not do it")
+    group.add_argument(
+        "-n",
+        "--dry_run",
+        action="store_true",
+        help="say what would be done, draw the prompts as NAME_prompt.png beside the results, and do no more",
+    )

@@ -39,15 +39,20 @@ class DownloadError(UserError):
     offline = False
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns its exit code, 1 where something could not be had."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("checkpoints", "covid", "montgomery"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="of checkpoints (default: all)")
     parser.add_argument("--list", action="store_true", help="say which checkpoints there are")
     parser.add_argument("--output_folder_path", type=Path, default=CHECKPOINTS_FOLDER, metavar="FOLDER")
     parser.add_argument("--mirror", default="", metavar="URL", help="stands for scheme and host of each address")
-    arguments = parser.parse_intermixed_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns its exit code, 1 where something could not be had."""
+    arguments = make_parser().parse_intermixed_args(argv)
     sys.stdout.reconfigure(line_buffering=True)
     folder, mirror = arguments.output_folder_path, arguments.mirror
     if arguments.what == "checkpoints":

@@ -101,7 +101,7 @@ def test_arrays_in_arrays_out(tmp_path):
         ({"method": "region_growing", "window": "spleen"}, "--window spleen: expected one of lung"),
         ({"method": "region_growing", "prompt": pose.Prompt(12, box=(1, 1, 5, 5))}, "slice 12"),
         ({"method": "region_growing", "prompt": []}, "no prompt"),
-        ({"model": "lite_medsam", "prompt": pose.Prompt(3, positive_points=((5, 5),))}, "takes box and mask only"),
+        ({"method": "region_growing", "prompt": pose.Prompt(3, absent=True)}, "no positive point, no box and no mask"),
     ],
 )
 def test_mistakes_are_user_errors(how, message):

@@ -375,12 +375,15 @@ def test_without_repetitions_the_manifest_tells_where_the_warm_up_is(files, tmp_
     assert not list(folder.rglob("times_*"))
 
 
-def test_dry_run_writes_nothing(files, tmp_path, capsys):
+def test_dry_run_writes_the_picture_of_the_prompts_alone(files, tmp_path, capsys):
     image, masks = files
     before = sorted(tmp_path.rglob("*"))
     assert run("-i", image, "-m", masks, "-n", "-b", "--model", "lite_medsam") == 0
-    assert "case: would prompt lite_medsam on 4 of 7 slices" in capsys.readouterr().out
-    assert sorted(tmp_path.rglob("*")) == before
+    out = capsys.readouterr().out
+    picture = tmp_path / "results" / "case_prompt.png"
+    assert "case: would prompt lite_medsam on 4 of 7 slices" in out and out.endswith(f"picture: {picture}\n")
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, picture.parent, picture])
+    assert len(Image.open(picture).convert("RGB").getcolors(1 << 20)) > 20
 
 
 def test_a_failed_volume_does_not_stop_the_rest(files, tmp_path, capsys):

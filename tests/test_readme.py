@@ -354,7 +354,7 @@ BOX = ["--model", "lite_medsam", "--slice", "15", "--box", "24", "18", "95", "58
 MASK = ["--model", "lite_medsam", "--use_bounding_box", "--masks_file_path"]
 MISTAKES = [
     [*SCAN, "--model", "lite_medsam"],
-    [*SCAN, "--model", "lite_medsam", "--slice", "15", "--point", "60", "40"],
+    [*SCAN, "--model", "lite_medsam", "--masks_file_path", "my_mask.nii.gz"],
     [*SCAN, "--masks_file_path", "my_mask.nii.gz"],
     [*SCAN, *BOX, "--slice", "36"],
     [*SCAN, *BOX[:-1], "158"],

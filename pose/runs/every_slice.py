@@ -20,6 +20,7 @@ from pose.runs.case import (
     usable_prompts,
 )
 from pose.runs.crop import crop_volume
+from pose.runs.preview import write_preview
 from pose.segmenters import SliceSegmenter, loading, segment_slices
 
 
@@ -58,9 +59,11 @@ class EverySlice:
     def describe(self, job: Job) -> str:
         """See :class:`pose.runs.batch.Work`."""
         case = load_case(job, self.shown, self.truth)
-        prompted = {prompt.slice for prompt in self.prompts(case)}
+        prompts = self.prompts(case)
+        prompted = {prompt.slice for prompt in prompts}
         where = f"{len(prompted)} of {len(case.grey)} slices"
-        return f"would prompt {self.model.spec.name} on {where} and write to {job.results_folder}"
+        would = f"would prompt {self.model.spec.name} on {where} and write to {job.results_folder}"
+        return f"{would}; picture: {write_preview(case, prompts)}"
 
     def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> batch.Written:
         """See :class:`pose.runs.batch.Work`; what needs less memory runs on the CPU."""

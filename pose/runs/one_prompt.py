@@ -20,6 +20,7 @@ from pose.runs.case import (
     usable_prompts,
 )
 from pose.runs.model import Model
+from pose.runs.preview import write_preview
 from pose.segmenters import loading
 
 
@@ -65,7 +66,8 @@ class OnePrompt:
         where = ", ".join(str(index) for index in sorted({prompt.slice for prompt in prompts}))
         what = "the seeds" if self.seeds else f"{len(prompts)} prompt(s) on slice {where}"
         how = self.method.name + (f" with {self.method.model.spec.name}" if self.method.model else "")
-        return f"would carry {what} through {len(case.grey)} slices by {how} and write to {job.results_folder}"
+        would = f"would carry {what} through {len(case.grey)} slices by {how} and write to {job.results_folder}"
+        return f"{would}; picture: {write_preview(case, prompts)}"
 
     def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> batch.Written:
         """See :class:`pose.runs.batch.Work`.

@@ -130,7 +130,7 @@ def test_masks_of_one_slice():
 
 def test_windows():
     assert kinds(summary_of(organ_on(4), intensity=Intensity(WINDOWS["lung"]))) == []
-    assert kinds(summary_of(organ_on(4), intensity=Intensity(WINDOWS["bone"]))) == ["saturated"]
+    assert kinds(summary_of(organ_on(4), intensity=Intensity((400.0, 300.0)))) == ["saturated"]
     grey = Volume(np.clip(scan().voxels // 8 + 130, 0, 255).astype(np.uint8))
     assert kinds(summary_of(organ_on(4), volume=grey, intensity=Intensity((120.0, 260.0)))) == ["not_hounsfield"]
 
@@ -168,4 +168,5 @@ def test_the_end_of_a_run(tmp_path, capsys):
     manifest = json.loads(newest.read_text())
     assert manifest["summary"]["warnings"] and manifest["status"] == "done"
     table = max((tmp_path / "r" / "empty").glob("results_*.csv")).read_text()
-    assert f"warnings,,,{len(manifest['summary']['warnings'])}" in table
+    [row] = [line.split(",") for line in table.splitlines() if line.startswith("warnings,")]
+    assert str(len(manifest["summary"]["warnings"])) in row[1:]

@@ -45,7 +45,7 @@ def test_picture_and_words(phantom, tmp_path):
     assert lines[0] == "shape:       56 rows x 48 columns x 10 slices; they count from 0"
     assert "likely Hounsfield units" in lines[4] and "--window lung" in lines[5]
     assert lines[-1] == "picture:     look_a$b_$c.png"
-    with Image.open(tmp_path / lines[-1]) as picture:
+    with Image.open(tmp_path / lines[-1].removeprefix("picture:     ")) as picture:
         assert picture.width > 700 and len(np.unique(np.asarray(picture)[:, :, 0])) > 100
 
 
