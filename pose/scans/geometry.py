@@ -70,6 +70,11 @@ class Reorientation(NamedTuple):
         """Return a view of an array of three axes, turned."""
         return array.transpose(self.axes)[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
 
+    def index(self, index: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return where a voxel of an array of ``shape`` lies in the turned one."""
+        pairs = zip(self.axes, self.flips, strict=True)
+        return tuple(shape[axis] - 1 - index[axis] if flip else index[axis] for axis, flip in pairs)
+
     def affine(self, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return the (4, 4) affine of the turned array of one of ``shape`` and ``affine``."""
         turned = affine.copy()
@@ -159,6 +164,29 @@ def plane_of(affine: np.ndarray, slice_axis: int = 2) -> str:
     return ("sagittal", "coronal", "axial")[int(io_orientation(affine)[slice_axis, 0])]
 
 
+def orientation_of(affine: np.ndarray) -> str:
+    """Return the directions that the axes of an array point in, as three of the letters R L A P S I."""
+    from nibabel import aff2axcodes
+
+    return "".join(aff2axcodes(affine))
+
+
+def turn_between(orientation: str, other: str) -> Reorientation:
+    """Return how an array whose axes point in ``orientation`` is turned for them to point in ``other``.
+
+    Raises:
+        ValueError: one of them is not three letters for the three directions of space.
+    """
+    pairs = ("RL", "AP", "SI")
+    directions = [
+        [index for code in one for index, pair in enumerate(pairs) if code in pair] for one in (orientation, other)
+    ]
+    if any(len(one) != 3 or sorted(found) != [0, 1, 2] for one, found in zip((orientation, other), directions)):
+        raise ValueError(f"{orientation!r:.20} and {other!r:.20} are not both three directions such as LPS")
+    axes = tuple(directions[0].index(direction) for direction in directions[1])
+    return Reorientation(axes, tuple(orientation[axis] != code for axis, code in zip(axes, other)))
+
+
 def reorientation(
     of_mask: np.ndarray, mask_shape: tuple[int, ...], of_scan: np.ndarray, scan_shape: tuple[int, ...]
 ) -> Reorientation | None:
@@ -235,11 +263,8 @@ def _log_fit(mask: Grid, mask_reading: Reading, scan: Grid, scan_reading: Readin
     if mask_reading.what:
         LOGGER.info("%s: taken by %s", mask.name, mask_reading.what)
     if turn != Reorientation():
-        from nibabel import aff2axcodes
-
-        codes = ("".join(aff2axcodes(one.affine)) for one in (mask_reading, scan_reading))
+        of_mask, of_scan = (orientation_of(one.affine) for one in (mask_reading, scan_reading))
         text = "%s: its axes are %s, those of %s %s; reoriented voxel by voxel"
-        of_mask, of_scan = codes
         LOGGER.info(text, mask.name, of_mask, scan.name, of_scan)
 
 
@@ -260,8 +285,6 @@ def _sentence(found: list[Difference], of: object) -> str:
 
 
 def _orientation_text(affine: np.ndarray) -> str:
-    from nibabel import aff2axcodes
-
     cosines = affine[:3, :3] / spacing_of(affine)
     rows = "; ".join(" ".join(f"{value + 0.0:.4g}" for value in row) for row in cosines.round(4))
-    return f"{''.join(aff2axcodes(affine))} [{rows}]"
+    return f"{orientation_of(affine)} [{rows}]"

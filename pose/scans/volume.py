@@ -27,6 +27,7 @@ from pose.scans.geometry import (
     fit,
     is_geometry,
     is_sheared,
+    orientation_of,
     plane_of,
     reorientation,
     rows_first,
@@ -110,6 +111,11 @@ class Volume:
     def array_affine(self) -> np.ndarray | None:
         """(4, 4) from (row, column, slice) to millimetres; None where the geometry is unknown."""
         return None if self.affine is None else self.affine[:, [*self.axes, 3]]
+
+    @property
+    def orientation(self) -> str | None:
+        """Directions of rows, columns and slices, such as PLS; None where the geometry is unknown."""
+        return None if self.affine is None else orientation_of(self.array_affine)
 
     @property
     def voxel_mm(self) -> np.ndarray | tuple[float, float, float] | None:
@@ -217,20 +223,28 @@ def mask_on(scan: Volume, mask: Volume, allow_geometry_mismatch: bool = False, a
     Raises:
         UserError: the mask lies elsewhere than the scan, or has another spacing or shape.
     """
-    grid, of_scan = mask.grid, scan.grid
+    of_scan = scan.grid
     if mask.affine is None or scan.affine is None:
         mask = Volume(_as_file_of(scan, mask), path=mask.path)
-        grid = mask.grid
-    elif mask.header is not None and not mask.header.has_unit and scan.header is not None:
+    else:
+        turned = mask.voxels.transpose([mask.axes.index(axis) for axis in scan.axes])
+        mask = replace(mask, voxels=turned, swap_axes=scan.swap_axes, slice_axis=scan.slice_axis, spacing_mm=None)
+    grid = mask.grid
+    if grid.readings and mask.header is not None and not mask.header.has_unit and scan.header is not None:
         in_unit = np.diag([*[scan.header.millimetres] * 3, 1.0])
         stated = Reading("the unit of the scan, as it states none", in_unit @ grid.readings[0].affine)
         grid = grid._replace(readings=(*grid.readings, stated))
-    if at_slice is not None and mask.voxels.size == scan.voxels[:, :, 0].size != scan.voxels.size:
+    if at_slice is not None and is_one_slice(mask, scan):
         of_scan = _grid_of_slice(grid, of_scan, at_slice)
     voxels = fit(grid, of_scan, allow_geometry_mismatch).apply(mask.voxels)
     if of_scan.shape != scan.voxels.shape or scan.affine is None:
         return Volume(voxels, path=mask.path)
     return replace(scan, voxels=voxels, path=mask.path)
+
+
+def is_one_slice(mask: Volume, scan: Volume) -> bool:
+    """Tell whether a mask has the voxels of one slice of a scan of several."""
+    return mask.voxels.size == scan.voxels[:, :, 0].size != scan.voxels.size
 
 
 def write_volume(path: Path | str, volume: Volume) -> None:

@@ -723,8 +723,27 @@ def test_a_mask_in_other_axes_is_turned_to_its_scan(tmp_path: Path, caplog: pyte
                 found = read_mask(tmp_path / name, like=scan)
             np.testing.assert_array_equal(found.voxels, scan.voxels)
             assert (found.axes, found.header) == (scan.axes, scan.header)
-            lies_so = {"raw.npz": (0, 1, 2), "swapped.npy": (1, 0, 2)}.get(name)
-            assert ("reoriented voxel by voxel" in caplog.text) is (lies_so != scan.axes)
+            assert ("reoriented voxel by voxel" in caplog.text) is (name == "turned.nii.gz")
+
+
+@pytest.mark.parametrize("arguments", [(False, 2), (True, 2), (True, 0)])
+@pytest.mark.parametrize("through", ["", ".npz"])
+def test_a_mask_elsewhere_is_taken_as_it_lies_where_that_is_allowed(
+    tmp_path: Path, arguments: tuple[bool, int], through: str
+) -> None:
+    """Its axes in the order of the scan's, however that was turned."""
+    labels = (counted((4, 5, 6)) % 3).clip(0).astype(np.uint8)
+    moved = OBLIQUE.copy()
+    moved[0, 3] += 5
+    mask_path = save_nifti(tmp_path / "mask.nii.gz", labels, moved)
+    scan = read_volume(save_nifti(tmp_path / "scan.nii.gz", labels), *arguments)
+    if through:
+        write_volume(tmp_path / f"scan{through}", scan)
+        scan = read_volume(tmp_path / f"scan{through}")
+    with pytest.raises(UserError, match="mask.nii.gz: origin"):
+        read_mask(mask_path, like=scan)
+    found = read_mask(mask_path, like=scan, allow_geometry_mismatch=True)
+    np.testing.assert_array_equal(found.voxels, labels.transpose(scan.axes))
 
 
 def test_a_mask_elsewhere_can_be_resampled_as_is_said(tmp_path: Path) -> None:
