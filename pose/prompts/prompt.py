@@ -258,7 +258,11 @@ def prompts_to_json(
 
 
 def read_prompts(
-    path: str | Path, shape: Sequence[int] | None = None, swap_axes: bool | None = None, like: Volume | None = None
+    path: str | Path,
+    shape: Sequence[int] | None = None,
+    swap_axes: bool | None = None,
+    like: Volume | None = None,
+    allow_geometry_mismatch: bool = False,
 ) -> list[Prompt]:
     """Read prompts that a run saved or a person wrote.
 
@@ -276,6 +280,8 @@ def read_prompts(
         shape: (rows, columns, slices) of the image; None checks against what the file says.
         swap_axes: whether the axes of the image were swapped, and so masks must be; None takes the file's word.
         like: the image itself, in place of both.
+        allow_geometry_mismatch: take masks of another orientation or origin than ``like`` as their voxels lie, with a
+            warning.
 
     Raises:
         UserError: the file is not there or no JSON, has a wrong type, value or key, is for an image of another shape or
@@ -321,7 +327,7 @@ def read_prompts(
     for number, prompt in enumerate(prompts):
         if prompt.mask_file_path is not None:
             if like is not None:
-                mask = _mask_on(like, prompt, path, turn, masks)
+                mask = _mask_on(like, prompt, path, turn, masks, allow_geometry_mismatch)
             else:
                 mask = _mask_of(prompt, f"{path}: prompts[{number}]", path, shape, swap_axes, masks)
             prompts[number] = replace(prompt, mask=mask)
@@ -398,17 +404,19 @@ def _prompt(entry: object, number: int, path: Path) -> Prompt:
     return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, None, mask_file_path)
 
 
-def _mask_on(like: Volume, prompt: Prompt, path: Path, turn: Reorientation, masks: dict[str, Volume]) -> np.ndarray:
+def _mask_on(
+    like: Volume, prompt: Prompt, path: Path, turn: Reorientation, masks: dict[str, Volume], allow_mismatch: bool
+) -> np.ndarray:
     """The (rows, columns) mask of a prompt on an image; ``masks`` keeps the files read so far."""
     name = prompt.mask_file_path
     if name not in masks:
         mask = read_mask(name)
         if any(turn.flips) and mask.affine is None:
             raise UserError(f"{path}: {name} has no geometry, and cannot be turned with the prompts; save it as NIfTI")
-        masks[name] = mask if is_one_slice(mask, like) else mask_on(like, mask)
+        masks[name] = mask if is_one_slice(mask, like) else mask_on(like, mask, allow_mismatch)
     index = min(max(prompt.slice, 0), like.voxels.shape[2] - 1)
     if is_one_slice(masks[name], like):
-        return mask_on(like, masks[name], at_slice=index).voxels[:, :, 0] != 0
+        return mask_on(like, masks[name], allow_mismatch, at_slice=index).voxels[:, :, 0] != 0
     return masks[name].voxels[:, :, index] != 0
 
 

@@ -628,6 +628,8 @@ def test_a_mask_elsewhere_than_the_scan_is_refused(tmp_path):
         nibabel.save(nibabel.Nifti1Image(np.asarray(mask.dataobj), affine), tmp_path / "mask.nii.gz")
         with pytest.raises(UserError, match=rf"mask.nii.gz: {what} .* differs from .*scan.nii.gz; resample it"):
             read_prompts(path, like=scan)
+    (prompt,) = read_prompts(path, like=scan, allow_geometry_mismatch=True)
+    assert np.argwhere(prompt.mask).tolist() == [[3, 8], [4, 8], [5, 8]]
 
 
 @pytest.mark.parametrize("swap_axes", [False, True])
@@ -736,7 +738,8 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
         (7, "the file must be an object with prompts, format, version, image, shape, swap_axes, orientation, got 7"),
         (
             one(),
-            "the file has the unknown key 'slice', known are prompts, format, version, image, shape, swap_axes, orientation",
+            "the file has the unknown key 'slice', known are prompts, format, version, image, shape, swap_axes, "
+            "orientation",
         ),
         ({"format": "sam", "prompts": [one()]}, "format must be 'pose_prompts', got 'sam'"),
         ({"version": 2, "prompts": [one()]}, "version must be 1, got 2"),
