@@ -117,6 +117,7 @@ def every_nth(volume: Volume, step: int) -> Volume:
         voxels=volume.voxels[:, :, ::step],
         affine=None if affine is None else affine @ np.diag([1, 1, step, 1]),
         spacing_mm=None if spacing is None else (*spacing[:2], spacing[2] * step),
+        header=None,
     )
 
 

@@ -360,8 +360,8 @@ MASK_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     ),
     "another orientation and origin": (
         "bad.nii.gz",
-        moved({(0, 0): 1.5, (0, 3): -18.5}),
-        ("orientation RPS", "origin (-18.5, 60, -100) mm from (40, 60"),
+        moved({(0, 0): 1.5, (0, 3): -17.0}),
+        ("orientation RPS", "origin (-17, 60, -100) mm from (40, 60"),
     ),
     "another spacing and origin": (
         "bad.nii.gz",

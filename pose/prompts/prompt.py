@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ import numpy as np
 from pose.cli import UserError, existing_file
 from pose.files.json_checks import check_keys, whole_number, whole_numbers
 from pose.prompts.regions import LAST_OBJECT_ID, regions_of_objects, rounded
-from pose.scans.volume import read_mask
+from pose.scans.geometry import Reorientation, turn_between
+from pose.scans.volume import Volume, is_one_slice, mask_on, read_mask
+
+LOGGER = logging.getLogger(__name__)
 
 Point = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -246,6 +250,7 @@ def prompts_to_json(
     shape: tuple[int, int, int],
     swap_axes: bool | None,
     folder: str | Path | None = None,
+    orientation: str | None = None,
 ) -> dict:
     """Prompts as :func:`read_prompts` takes them, ready for ``json.dump``.
 
@@ -256,6 +261,8 @@ def prompts_to_json(
         swap_axes: whether the first two axes of the source image were swapped; None where that is not known.
         folder: where the JSON file will lie. A mask file in or under it is named relative to it, so that the folder can
             be moved; any other one by its absolute path.
+        orientation: directions of rows, columns and slices (:attr:`pose.scans.volume.Volume.orientation`); None where
+            unknown.
 
     Raises:
         ValueError: a mask that came from no file.
@@ -284,10 +291,18 @@ def prompts_to_json(
     about = {"format": JSON_FORMAT, "version": JSON_VERSION, "image": Path(image_file_path).name}
     about["shape"] = {key: int(length) for key, length in zip(_SHAPE_KEYS, shape)}
     about["swap_axes"] = None if swap_axes is None else bool(swap_axes)
+    if orientation is not None:
+        about["orientation"] = orientation
     return {**about, "prompts": entries}
 
 
-def read_prompts(path: str | Path, shape: Sequence[int] | None = None, swap_axes: bool | None = None) -> list[Prompt]:
+def read_prompts(
+    path: str | Path,
+    shape: Sequence[int] | None = None,
+    swap_axes: bool | None = None,
+    like: Volume | None = None,
+    allow_geometry_mismatch: bool = False,
+) -> list[Prompt]:
     """Read prompts that a run saved or a person wrote.
 
     The file holds an object with "prompts" (what :func:`prompts_to_json` puts beside it is optional), or the bare list.
@@ -296,50 +311,126 @@ def read_prompts(path: str | Path, shape: Sequence[int] | None = None, swap_axes
     taken, and all that is not 0 is the object. ``"absent": true`` says that the object is not on this slice, nor beyond
     it, "first_slice" and "last_slice" between which slices it lies.
 
+    Prompts that were made when the axes of the scan lay or ran otherwise are turned, which the log says; masks are
+    fitted as ground truth is (:func:`pose.scans.volume.mask_on`). A file that does not say how the axes lay is taken
+    for the slices as they are shown.
+
     Args:
         path: the JSON file.
         shape: (rows, columns, slices) of the image; None checks against what the file says.
         swap_axes: whether the axes of the image were swapped, and so masks must be; None takes the file's word.
+        like: the image itself, in place of both.
+        allow_geometry_mismatch: take masks of another orientation or origin than ``like`` as their voxels lie, with a
+            warning.
 
     Raises:
         UserError: the file is not there or no JSON, has a wrong type, value or key, is for an image of another shape or
-            orientation, names a mask that cannot be read, or fails :func:`check_prompts`.
+            for slices along another axis, names a mask that cannot be read or lies elsewhere than the image, or fails
+            :func:`check_prompts`.
     """
     path = Path(path)
+    if like is not None:
+        shape, swap_axes = like.voxels.shape, None if like.affine is None else like.swap_axes
     try:
         # Editors on Windows put a byte order mark in front, which json refuses.
         document = json.loads(existing_file(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error
     document = {"prompts": document} if isinstance(document, list) else document
-    check_keys(document, ("prompts",), ("format", "version", "image", "shape", "swap_axes"), f"{path}: the file")
+    about = ("format", "version", "image", "shape", "swap_axes", "orientation")
+    check_keys(document, ("prompts",), about, f"{path}: the file")
     for key, right in (("format", JSON_FORMAT), ("version", JSON_VERSION)):
         value = document.get(key, right)
         if value != right or type(value) is not type(right):
             raise UserError(f"{path}: {key} must be {right!r}, got {value!r:.60}")
-    for key, kinds, name in (("image", str, "a file name"), ("swap_axes", bool, "true, false or null")):
-        if document.get(key) is not None and not isinstance(document[key], kinds):
+    kinds = (("image", str, "a file name"), ("swap_axes", bool, "true, false or null"), ("orientation", str, "letters"))
+    for key, kind, name in kinds:
+        if document.get(key) is not None and not isinstance(document[key], kind):
             raise UserError(f"{path}: {key} must be {name}, got {document[key]!r:.60}")
     made_swapped, made_for = document.get("swap_axes"), document.get("shape")
+    turn = Reorientation() if like is None else _turn(path, document.get("orientation"), made_swapped, like)
     if made_for is not None:
         made_for = whole_numbers(made_for, _SHAPE_KEYS, f"{path}: shape", least=1)
-        if shape is not None and made_for != tuple(shape):
+        if shape is not None and tuple(made_for[axis] for axis in turn.axes) != tuple(shape):
             raise UserError(f"{path}: shape is {_by(made_for)} (rows x columns x slices), the image's is {_by(shape)}")
-    if swap_axes is not None and made_swapped is not None and made_swapped != swap_axes:
+    if like is None and swap_axes is not None and made_swapped is not None and made_swapped != swap_axes:
         raise UserError(f"{path}: swap_axes is {made_swapped}, the image's is {swap_axes}")
     entries = document["prompts"]
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: prompts must be a list of at least one prompt, got {entries!r:.60}")
     shape = made_for if shape is None else tuple(shape)
     swap_axes = made_swapped if swap_axes is None else swap_axes
-    masks: dict[str, np.ndarray] = {}
-    prompts = [_prompt(entry, number, path, shape, swap_axes, masks) for number, entry in enumerate(entries)]
+    prompts = [_prompt(entry, number, path) for number, entry in enumerate(entries)]
+    if turn != Reorientation():
+        prompts = [_turned(prompt, turn, shape) for prompt in prompts]
+    masks: dict[str, Volume] = {}
+    for number, prompt in enumerate(prompts):
+        if prompt.mask_file_path is not None:
+            if like is not None:
+                mask = _mask_on(like, prompt, path, turn, masks, allow_geometry_mismatch)
+            else:
+                mask = _mask_of(prompt, f"{path}: prompts[{number}]", path, shape, swap_axes, masks)
+            prompts[number] = replace(prompt, mask=mask)
     check_prompts(prompts, shape, path)
     return prompts
 
 
-def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_axes: bool | None, masks: dict) -> Prompt:
-    """One prompt of a JSON file; ``masks`` keeps the (rows, columns, slices) of the mask files read so far."""
+def _turn(path: Path, orientation: str | None, made_swapped: bool | None, like: Volume) -> Reorientation:
+    """Return how the axes of a JSON file are turned to those of an image; a file that does not say is not turned."""
+    if like.affine is None:
+        return Reorientation()
+    turn, of_image = Reorientation(), f"that of {like.path or 'the image'} {like.orientation}"
+    if orientation is not None:
+        try:
+            turn = turn_between(orientation, like.orientation)
+        except ValueError:
+            raise UserError(f"{path}: orientation must be letters such as PLS, got {orientation!r:.60}") from None
+        if turn.axes[2] != 2:
+            said = f"orientation is {orientation}, {of_image}"
+            raise UserError(f"{path}: {said}: its slices run along another axis; give --slice_axis as it was then")
+        if turn != Reorientation():
+            LOGGER.info("%s: orientation is %s, %s; its prompts are turned", path, orientation, of_image)
+    elif made_swapped is not None and made_swapped != like.swap_axes:
+        turn = Reorientation((1, 0, 2))
+        text = "%s: swap_axes is %s, the image's is %s; rows and columns of its prompts are swapped"
+        LOGGER.info(text, path, made_swapped, like.swap_axes)
+    return turn
+
+
+def _turned(prompt: Prompt, turn: Reorientation, shape: Sequence[int]) -> Prompt:
+    """Turn a prompt to an image of ``shape``."""
+    before = [0, 0, 0]
+    for axis, length in zip(turn.axes, shape):
+        before[axis] = length
+
+    def point(row: int, column: int) -> Point:
+        return turn.index((row, column, prompt.slice), tuple(before))[:2]
+
+    box = prompt.box
+    if box is not None:
+        corners = point(*box[:2]), point(*box[2:])
+        if box[0] <= box[2] and box[1] <= box[3]:  # one that ends before it begins stays so, and is refused
+            corners = tuple(map(min, zip(*corners))), tuple(map(max, zip(*corners)))
+        box = (*corners[0], *corners[1])
+
+    def slice_of(index: int) -> int:
+        return turn.index((0, 0, index), tuple(before))[2]
+
+    limits = tuple(None if one is None else slice_of(one) for one in (prompt.first_slice, prompt.last_slice))
+    first, last = limits[::-1] if slice_of(0) > slice_of(1) else limits
+    return replace(
+        prompt,
+        slice=slice_of(prompt.slice),
+        first_slice=first,
+        last_slice=last,
+        positive_points=tuple(point(*one) for one in prompt.positive_points),
+        negative_points=tuple(point(*one) for one in prompt.negative_points),
+        box=box,
+    )
+
+
+def _prompt(entry: object, number: int, path: Path) -> Prompt:
+    """One prompt of a JSON file, as it stands there; its mask is not read yet."""
     where = f"{path}: prompts[{number}]"
     check_keys(entry, ("slice",), ("object_id", "points", "box", "mask_file_path", "absent", *_LIMIT_KEYS), where)
     index = whole_number(entry["slice"], 0, f"{where}.slice")
@@ -356,22 +447,44 @@ def _prompt(entry: object, number: int, path: Path, shape: tuple | None, swap_ax
         raise UserError(f"{where}.absent must be true or false, got {absent!r:.60}")
     limits = [None if entry.get(key) is None else whole_number(entry[key], 0, f"{where}.{key}") for key in _LIMIT_KEYS]
     box = None if entry.get("box") is None else whole_numbers(entry["box"], _BOX_KEYS, f"{where}.box")
-    mask, mask_file_path = None, entry.get("mask_file_path")
+    mask_file_path = entry.get("mask_file_path")
     if not isinstance(mask_file_path, (str, type(None))):
         raise UserError(f"{where}.mask_file_path must be a path, got {mask_file_path!r:.60}")
     if mask_file_path is not None:
         mask_file_path = os.path.abspath(path.parent / mask_file_path)
-        if mask_file_path not in masks:
-            volume = read_mask(mask_file_path, swap_axes=bool(swap_axes))
-            if volume.swap_axes and swap_axes is False:
-                raise UserError(f"{path}: {mask_file_path} was made with --swap_axes, the image without it")
-            masks[mask_file_path] = volume.voxels
-        slices = masks[mask_file_path].shape[2]
-        needed = shape[2] if shape is not None else max(slices, index + 1)
-        if slices not in (1, needed):
-            raise UserError(f"{where}: {mask_file_path} has {slices} slices, it needs 1 or {needed}")
-        mask = masks[mask_file_path][:, :, min(index, slices - 1)] != 0
-    return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, mask, mask_file_path, absent, *limits)
+    return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, None, mask_file_path, absent, *limits)
+
+
+def _mask_on(
+    like: Volume, prompt: Prompt, path: Path, turn: Reorientation, masks: dict[str, Volume], allow_mismatch: bool
+) -> np.ndarray:
+    """The (rows, columns) mask of a prompt on an image; ``masks`` keeps the files read so far."""
+    name = prompt.mask_file_path
+    if name not in masks:
+        mask = read_mask(name)
+        if any(turn.flips) and mask.affine is None:
+            raise UserError(f"{path}: {name} has no geometry, and cannot be turned with the prompts; save it as NIfTI")
+        masks[name] = mask if is_one_slice(mask, like) else mask_on(like, mask, allow_mismatch)
+    index = min(max(prompt.slice, 0), like.voxels.shape[2] - 1)
+    if is_one_slice(masks[name], like):
+        return mask_on(like, masks[name], allow_mismatch, at_slice=index).voxels[:, :, 0] != 0
+    return masks[name].voxels[:, :, index] != 0
+
+
+def _mask_of(
+    prompt: Prompt, where: str, path: Path, shape: tuple | None, swap_axes: bool | None, masks: dict[str, Volume]
+) -> np.ndarray:
+    """The (rows, columns) mask of a prompt for an image of which the shape alone may be known."""
+    name = prompt.mask_file_path
+    if name not in masks:
+        masks[name] = read_mask(name, swap_axes=bool(swap_axes))
+    if masks[name].swap_axes and swap_axes is False:
+        raise UserError(f"{path}: {name} was made with --swap_axes, the image without it")
+    slices = masks[name].voxels.shape[2]
+    needed = shape[2] if shape is not None else max(slices, prompt.slice + 1)
+    if slices not in (1, needed):
+        raise UserError(f"{where}: {name} has {slices} slices, it needs 1 or {needed}")
+    return masks[name].voxels[:, :, min(prompt.slice, slices - 1)] != 0
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""NIfTI files: stored numbers to voxels without a detour through float64, geometry, and images written back.
+"""NIfTI files: stored numbers to voxels without a detour through float64, and images written back.
 
 Reading goes past nibabel's own reader for two reasons: it stops at the last voxel and so never compares the checksum of
 a gzip file, and scaled integers come out of it as float64.
@@ -7,14 +7,16 @@ a gzip file, and scaled integers come out of it as float64.
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+
+from pose.scans.nifti_geometry import NiftiGeometry
 
 if TYPE_CHECKING:
     import nibabel
@@ -27,34 +29,53 @@ HEADER_BYTES = 544
 LARGEST_DEFLATE_RATIO = 1032
 GZIP_LEVEL = 6
 GZIP_MAGIC = b"\x1f\x8b"
-# How far a quaternion in single precision may be from its matrix and still be the same place.
-QUATERNION_TOLERANCE_MM = 1e-3
-# by the code for metres, millimetres and micrometres; other codes mean nothing
-MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 
 
-def read_stored(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
-    """Read header and stored numbers, before slope and intercept; a gzip file to its end, where its checksum is.
+@dataclass(frozen=True)
+class Stored:
+    """What a NIfTI file holds.
 
-    Returns:
-        The image, of which only header and affine are to be used, and its numbers in the shape, the dtype and the byte
-        order of the file, Fortran order, once in memory.
+    Attributes:
+        numbers: before slope and intercept, in the shape, the dtype and the byte order of the file, Fortran order.
+        slope, intercept: what makes voxels of them; 1 and 0 where the file has none.
+        geometry: the fields as they stand in the header.
+    """
+
+    numbers: np.ndarray
+    slope: float
+    intercept: float
+    geometry: NiftiGeometry
+
+
+def read_stored(path: Path) -> Stored:
+    """Read header and stored numbers, once in memory; a gzip file to its end, where its checksum is.
 
     Raises:
         OSError, EOFError, ValueError, zlib.error: the file is cut, damaged, or not NIfTI in one file.
     """
+    from nibabel.spatialimages import HeaderDataError
+
     compressed = path.name.lower().endswith(".gz")
-    image = _image_without_voxels(path, compressed)
-    shape, dtype, offset = image.dataobj.shape, image.dataobj.dtype, image.dataobj.offset
+    try:
+        header, geometry = _header(path, compressed)
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise OSError(str(error)) from error
+    numbers = _numbers(path, compressed, header)
+    return Stored(numbers, 1.0 if slope is None else slope, 0.0 if intercept is None else intercept, geometry)
+
+
+def _numbers(path: Path, compressed: bool, header: nibabel.Nifti1Header) -> np.ndarray:
+    shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
     if min(shape, default=0) < 0:
         raise ValueError(f"its header has the shape {shape}")
-    if offset < image.header.single_vox_offset:
+    if offset < header.single_vox_offset:
         raise ValueError(f"its header has the voxels begin at byte {offset}, within itself")
     size = math.prod(shape) * dtype.itemsize
     if offset + size > path.stat().st_size * (LARGEST_DEFLATE_RATIO if compressed else 1):
         raise EOFError(f"its header promises {size} bytes of voxels, the file is shorter")
     if not compressed:
-        return image, np.fromfile(path, dtype, math.prod(shape), offset=offset).reshape(shape, order="F")
+        return np.fromfile(path, dtype, math.prod(shape), offset=offset).reshape(shape, order="F")
     # bytes first: a view of a Fortran-ordered array as bytes is refused where its first axis has length one
     content = np.empty(size, np.uint8)
     skip, filled = offset, 0
@@ -66,17 +87,16 @@ def read_stored(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
             filled += len(body)
     if filled < size:
         raise EOFError(f"its header promises {size} bytes of voxels, it holds {filled}")
-    return image, content.view(dtype).reshape(shape, order="F")
+    return content.view(dtype).reshape(shape, order="F")
 
 
-def _image_without_voxels(path: Path, compressed: bool) -> nibabel.Nifti1Image:
-    """Read the header alone.
+def _header(path: Path, compressed: bool) -> tuple[nibabel.Nifti1Header, NiftiGeometry]:
+    """Read the header alone, as nibabel mends it, with the geometry fields before that.
 
-    Not by nibabel.load: it reads extensions, each as large as its own claim, and parses the XML that CIFTI has there.
+    Not by nibabel.load: it reads extensions, each as large as its own claim, parses the XML that CIFTI has there, and
+    gives up at a quaternion that is a rounding too long.
     """
     import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
 
     head = b""
     with open(path, "rb") as file:
@@ -87,14 +107,10 @@ def _image_without_voxels(path: Path, compressed: bool) -> nibabel.Nifti1Image:
             head += piece
             if len(head) >= HEADER_BYTES:
                 break
-    for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image):
-        header_class = kind.header_class
-        if header_class.may_contain_header(head):
-            try:
-                # the four bytes after the header say that no extension follows
-                return kind.from_stream(io.BytesIO(head[: header_class.template_dtype.itemsize] + bytes(4)))
-            except (ImageFileError, HeaderDataError) as error:
-                raise OSError(str(error)) from error
+    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+        if kind.may_contain_header(head):
+            block = head[: kind.template_dtype.itemsize]
+            return kind(block), NiftiGeometry.of_header(kind(block, check=False))
     raise OSError("it has no header of NIfTI")
 
 
@@ -123,30 +139,27 @@ def scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     return result
 
 
-def geometry(image: nibabel.Nifti1Image) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (4, 4) affine from voxel indices to millimetres, and the distance of voxels along each axis in mm."""
-    affine = np.array(image.affine, dtype=np.float64)
-    with np.errstate(over="ignore"):
-        affine[:3] *= MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
-        return affine, np.linalg.norm(affine[:3, :3], axis=0)
-
-
-def write_image(file: BinaryIO, voxels: np.ndarray, affine: np.ndarray, compressed: bool) -> None:
-    """Write voxels as they are, with their affine to millimetres; the same input gives the same bytes."""
+def write_image(file: BinaryIO, voxels: np.ndarray, geometry: NiftiGeometry, compressed: bool) -> None:
+    """Write voxels as they are, a plane at a time, with their geometry; the same input gives the same bytes."""
     import nibabel
 
-    image = nibabel.Nifti1Image(voxels, affine, dtype=voxels.dtype)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code="scanner")
-    # a viewer that prefers the quaternion must see the same place; a sheared affine has no quaternion
-    image.header.set_qform(affine, code="scanner", strip_shears=True)
-    if not np.allclose(image.header.get_qform(), affine, rtol=0, atol=QUATERNION_TOLERANCE_MM):
-        image.header.set_qform(None, code="unknown")
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape)
+    geometry.fill(header)
+    header["magic"], header["vox_offset"] = header.single_magic, header.single_vox_offset
     if not compressed:
-        image.to_stream(file)
+        _write_image(file, header, voxels)
         return
     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=GZIP_LEVEL, mtime=0) as packed:
-        image.to_stream(packed)
+        _write_image(packed, header, voxels)
+
+
+def _write_image(file: BinaryIO, header: nibabel.Nifti1Header, voxels: np.ndarray) -> None:
+    # four zeros: no extension follows
+    file.write(header.binaryblock + bytes(4))
+    for index in range(voxels.shape[-1]):
+        file.write(np.asfortranarray(voxels[..., index], dtype=header.get_data_dtype()).T.data)
 
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:

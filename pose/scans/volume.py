@@ -18,13 +18,29 @@ import numpy as np
 
 from pose.cli import UserError, existing_file
 from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
+from pose.scans import facts as recorded
 from pose.scans import nifti, npy
-from pose.scans.geometry import Grid, affine_text, check_same_grid, geometry_of_facts, is_geometry
+from pose.scans.geometry import (
+    Grid,
+    Reading,
+    affine_text,
+    fit,
+    is_geometry,
+    is_sheared,
+    orientation_of,
+    plane_of,
+    reorientation,
+    rows_first,
+    slice_axis_of,
+    spacing_of,
+)
+from pose.scans.nifti_geometry import NiftiGeometry
 
 LOGGER = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".npz", ".npy")
-GEOMETRY_KEYS = ("affine", "spacing_mm", "swap_axes")
+# How far from a whole number a label may be: what a scale in single precision makes of it.
+LABEL_ROUNDING = 1e-3
 
 # Level 1 is the fastest that compresses: on a noisy CT, level 6 takes 7 times as long and saves 2 %.
 DEFLATE_LEVEL = 1
@@ -57,8 +73,15 @@ class Volume:
         affine: (4, 4) float64, from voxel indices *of the source file* (before any swap of axes) to millimetres;
             None where the geometry is unknown.
         spacing_mm: (row, column, slice) distance in millimetres of ``voxels``; None where unknown.
-        swap_axes: True where the first two axes of the source were swapped, so that rows come first.
+        swap_axes: True where the two axes of a slice were swapped, so that rows come first.
         path: the file it was read from.
+        slice_axis: axis of the source along which the slices lie.
+        header: the geometry fields of the NIfTI file it came from, which masks found on it carry.
+        file_axes: for each axis of ``voxels``, the axis of the array in ``path``: other than (0, 1, 2) where they were
+            turned when they were read.
+
+    Raises:
+        ValueError: ``header`` says another place than ``affine``.
     """
 
     voxels: np.ndarray
@@ -66,51 +89,111 @@ class Volume:
     spacing_mm: tuple[float, float, float] | None = None
     swap_axes: bool = False
     path: Path | None = None
+    slice_axis: int = 2
+    header: NiftiGeometry | None = None
+    file_axes: tuple[int, int, int] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        if self.header is None:
+            return
+        stated = self.header.affine(self._source_shape)
+        if self.affine is None or not np.allclose(stated, self.affine, rtol=1e-5, atol=1e-3):
+            has = "unknown" if self.affine is None else affine_text(self.affine)
+            raise ValueError(f"the header fields say affine {affine_text(stated)}, the affine is {has}")
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """For each axis of ``voxels``, the axis of the source."""
+        in_plane = [axis for axis in range(3) if axis != self.slice_axis]
+        return (*(reversed(in_plane) if self.swap_axes else in_plane), self.slice_axis)
+
+    @property
+    def array_affine(self) -> np.ndarray | None:
+        """(4, 4) from (row, column, slice) to millimetres; None where the geometry is unknown."""
+        return None if self.affine is None else self.affine[:, [*self.axes, 3]]
+
+    @property
+    def orientation(self) -> str | None:
+        """Directions of rows, columns and slices, such as PLS; None where the geometry is unknown."""
+        return None if self.affine is None else orientation_of(self.array_affine)
+
+    @property
+    def voxel_mm(self) -> np.ndarray | tuple[float, float, float] | None:
+        """What distances are measured by: ``spacing_mm``, or where the axes are not at right angles the (3, 3) matrix
+        from (row, column, slice) to millimetres; None where unknown.
+        """
+        return self.array_affine[:3, :3] if self.affine is not None and is_sheared(self.affine) else self.spacing_mm
 
     @property
     def grid(self) -> Grid:
-        """Where its voxels lie."""
-        return Grid(str(self.path or "the scan"), self.voxels.shape, self.affine, self.swap_axes)
+        """Where its voxels lie, as the viewers have it."""
+        name = str(self.path or "the scan")
+        if self.affine is None:
+            return Grid(name, self.voxels.shape)
+        readings = [Reading("", self.affine)]
+        if self.header is not None:
+            readings += self.header.readings(self._source_shape)[1:]
+        columns = [*self.axes, 3]
+        return Grid(name, self.voxels.shape, tuple(Reading(what, affine[:, columns]) for what, affine in readings))
+
+    @property
+    def _source_shape(self) -> tuple[int, ...]:
+        return tuple(self.voxels.shape[axis] for axis in np.argsort(self.axes))
 
 
-def read_volume(path: Path | str, swap_axes: bool = False) -> Volume:
+def read_volume(path: Path | str, swap_axes: bool | None = False, slice_axis: int | None = 2) -> Volume:
     """Read a scan or a mask from NIfTI (.nii, .nii.gz) or working data (.npz, .npy).
 
     Integer NIfTI data stays integer, also through a slope and an intercept that keep whole numbers whole; other scaled
-    integers become float32. A two-dimensional array becomes one slice.
+    integers become float32. A two-dimensional array becomes one slice. Working data that records its geometry has been
+    turned already, and is left as it lies.
 
     Args:
         path: the file.
-        swap_axes: swap the first two axes of a NIfTI file, or of an array without known geometry. Working data that
-            records its own swap is left as it is.
+        swap_axes: swap the two axes of a slice of a NIfTI file, or of an array without known geometry; None swaps them
+            where rows then come first (:func:`pose.scans.geometry.rows_first`), an array without geometry never.
+        slice_axis: the axis of the file along which slices lie; None finds it
+            (:func:`pose.scans.geometry.slice_axis_of`), and says so where it is not the last.
 
     Returns:
         The volume, voxels (rows, columns, slices) of an integer or floating dtype in native byte order.
 
     Raises:
         UserError: the file is missing, damaged, of another format or shape, holds pickles, or is working data that
-            was made without the swap asked for.
+            was made without the swap or along another axis than asked for.
     """
     path = existing_file(Path(path))
     suffix = volume_suffix(path)
     volume = {".npz": _read_npz, ".npy": _read_npy}.get(suffix, _read_nifti)(path)
-    if not swap_axes or volume.swap_axes:
+    again = "but this working data was made without it; convert it again"
+    if suffix in (".npz", ".npy") and (volume.affine is not None or volume.swap_axes or volume.slice_axis != 2):
+        if swap_axes and not volume.swap_axes:
+            raise UserError(f"{path}: --swap_axes asked for, {again}")
+        if slice_axis in (0, 1) and slice_axis != volume.slice_axis:
+            raise UserError(f"{path}: --slice_axis {slice_axis} asked for, {again}")
         return volume
-    if volume.affine is not None and suffix in (".npz", ".npy"):
-        raise UserError(f"{path}: --swap_axes asked for, but this working data was made without it; convert it again")
-    spacing = volume.spacing_mm and (volume.spacing_mm[1], volume.spacing_mm[0], volume.spacing_mm[2])
-    return replace(volume, voxels=volume.voxels.swapaxes(0, 1), spacing_mm=spacing, swap_axes=True)
+    if slice_axis is None:
+        slice_axis = 2 if volume.affine is None else slice_axis_of(volume.affine, volume.voxels.shape)
+        if slice_axis != 2:
+            spacing = " x ".join(f"{distance:.4g}" for distance in volume.spacing_mm)
+            text = "%s: slices are taken along axis %d (%s; voxels of %s mm); --slice_axis 2 takes the last axis"
+            LOGGER.info(text, path, slice_axis, plane_of(volume.affine, slice_axis), spacing)
+    if swap_axes is None:
+        swap_axes = volume.affine is not None and rows_first(volume.affine, slice_axis)
+    return _turned(volume, swap_axes, slice_axis)
 
 
 def read_mask(
     path: Path | str, like: Volume | None = None, swap_axes: bool = False, allow_geometry_mismatch: bool = False
 ) -> Volume:
-    """Read a mask of whole, non-negative labels (0 is background), checked against the scan it belongs to.
+    """Read a mask of whole, non-negative labels (0 is background), turned onto the voxels of the scan it belongs to.
+
+    Labels within a thousandth of whole numbers are rounded, with a warning.
 
     Args:
         path: the file, of any format that :func:`read_volume` takes.
-        like: the scan. Its shape must equal the mask's, and where both geometries are known they must agree.
-        swap_axes: as for :func:`read_volume`; a NIfTI mask is also swapped where ``like`` was.
+        like: the scan that the mask is fitted to, see :func:`mask_on`.
+        swap_axes: as for :func:`read_volume`, where there is no ``like``.
         allow_geometry_mismatch: take a mask of another orientation or origin as its voxels lie, with a warning.
 
     Returns:
@@ -119,22 +202,49 @@ def read_mask(
     Raises:
         UserError: the file cannot be read, holds something else than labels, or does not fit ``like``.
     """
-    follows = like is not None and like.swap_axes and volume_suffix(Path(path)) in (".nii", ".nii.gz")
-    mask = read_volume(path, swap_axes or follows)
+    mask = read_volume(path, swap_axes and like is None)
     if like is not None:
-        check_same_grid(mask.grid, like.grid, allow_geometry_mismatch)
-    voxels = mask.voxels
-    if unusable := count_not_finite(voxels):
-        raise UserError(f"{path}: {unusable} voxels are NaN or infinite; the labels of a mask are whole numbers from 0")
-    lowest, highest = voxels.min(), voxels.max()
-    if not (lowest >= 0 and highest < 2**64):
-        raise UserError(f"{path}: values from {lowest} to {highest}; the labels of a mask are whole numbers from 0")
-    labels = voxels.astype(np.min_scalar_type(int(highest)), copy=False)
-    if labels.dtype != voxels.dtype and voxels.dtype.kind == "f":
-        fractional = labels != voxels
-        if fractional.any():
-            raise UserError(f"{path}: value {voxels[fractional][0]}; the labels of a mask are whole numbers")
-    return replace(mask, voxels=labels)
+        mask = mask_on(like, mask, allow_geometry_mismatch)
+    return replace(mask, voxels=_labels(Path(path), mask.voxels))
+
+
+def mask_on(scan: Volume, mask: Volume, allow_geometry_mismatch: bool = False, at_slice: int | None = None) -> Volume:
+    """Return a mask with its axes turned to those of its scan: one check for ground truth, seeds and prompts.
+
+    A mask that lies on the grid of the scan, as any viewer has it, in whatever order and direction of axes is taken.
+    An array without geometry is taken to have its axes in the order of the scan's file, and is turned as that was when
+    it was read.
+
+    Args:
+        mask: as its file has it.
+        allow_geometry_mismatch: take a mask of another orientation or origin as its voxels lie, with a warning.
+        at_slice: a mask of one slice is meant for this one; it may lie there, or carry the geometry of the whole scan.
+
+    Raises:
+        UserError: the mask lies elsewhere than the scan, or has another spacing or shape.
+    """
+    of_scan = scan.grid
+    if mask.affine is None or scan.affine is None:
+        mask = Volume(_as_file_of(scan, mask), path=mask.path)
+    else:
+        turned = mask.voxels.transpose([mask.axes.index(axis) for axis in scan.axes])
+        mask = replace(mask, voxels=turned, swap_axes=scan.swap_axes, slice_axis=scan.slice_axis, spacing_mm=None)
+    grid = mask.grid
+    if grid.readings and mask.header is not None and not mask.header.has_unit and scan.header is not None:
+        in_unit = np.diag([*[scan.header.millimetres] * 3, 1.0])
+        stated = Reading("the unit of the scan, as it states none", in_unit @ grid.readings[0].affine)
+        grid = grid._replace(readings=(*grid.readings, stated))
+    if at_slice is not None and is_one_slice(mask, scan):
+        of_scan = _grid_of_slice(grid, of_scan, at_slice)
+    voxels = fit(grid, of_scan, allow_geometry_mismatch).apply(mask.voxels)
+    if of_scan.shape != scan.voxels.shape or scan.affine is None:
+        return Volume(voxels, path=mask.path)
+    return replace(scan, voxels=voxels, path=mask.path)
+
+
+def is_one_slice(mask: Volume, scan: Volume) -> bool:
+    """Tell whether a mask has the voxels of one slice of a scan of several."""
+    return mask.voxels.size == scan.voxels[:, :, 0].size != scan.voxels.size
 
 
 def write_volume(path: Path | str, volume: Volume) -> None:
@@ -161,7 +271,8 @@ def write_volume(path: Path | str, volume: Volume) -> None:
 def write_mask(path: Path | str, labels: np.ndarray, like: Volume) -> None:
     """Write labels in the geometry of the scan they were found on, so that they overlay it in any viewer.
 
-    They are stored as uint8, above 255 in the next larger unsigned dtype that holds them.
+    They are stored as uint8, above 255 in the next larger unsigned dtype that holds them. A NIfTI file carries the
+    geometry fields of the scan's own.
 
     Args:
         path: .nii.gz or .nii, or .npz where the geometry of ``like`` is unknown.
@@ -214,23 +325,26 @@ def _damage_as_user_error(path: Path, what: str) -> Iterator[None]:
 
 def _read_nifti(path: Path) -> Volume:
     with _damage_as_user_error(path, "NIfTI"):
-        image, stored = nifti.read_stored(path)
-        _check_form(path, stored.shape, stored.dtype)
-        voxels = _three_dimensional(nifti.scaled(_native(stored), image.dataobj.slope, image.dataobj.inter))
-    affine, spacing = nifti.geometry(image)
-    if not is_geometry(affine):
-        what = "singular" if np.isfinite(affine).all() else "not finite"
-        text = "%s: its affine %s is %s; the geometry is taken as unknown, so that no distances are measured in mm"
-        LOGGER.warning(text, path, affine_text(affine), what)
+        stored = nifti.read_stored(path)
+        _check_form(path, stored.numbers.shape, stored.numbers.dtype)
+        voxels = _three_dimensional(nifti.scaled(_native(stored.numbers), stored.slope, stored.intercept))
+    header = stored.geometry.usable(lambda text: LOGGER.warning("%s: %s", path, text))
+    affine = (header or stored.geometry).affine(voxels.shape)
+    if header is None or not is_geometry(affine):
+        what = f"its affine {affine_text(affine)} is {'singular' if np.isfinite(affine).all() else 'not finite'}"
+        if is_geometry(affine):
+            what = f"its quaternion {stored.geometry.quatern} is longer than 1"
+        text = "%s: %s; the geometry is taken as unknown, so that no distances are measured in mm"
+        LOGGER.warning(text, path, what)
         return Volume(voxels, path=path)
-    return Volume(voxels, affine, tuple(spacing.tolist()), path=path)
+    return Volume(voxels, affine, tuple(spacing_of(affine).tolist()), path=path, header=header)
 
 
 def _read_npz(path: Path) -> Volume:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: is not an .npz archive, or is cut; get the file again")
     with _damage_as_user_error(path, ".npz"), zipfile.ZipFile(path) as archive:
-        voxels, facts = npy.read_archive(archive, path, partial(_check_form, path), GEOMETRY_KEYS)
+        voxels, facts = npy.read_archive(archive, path, partial(_check_form, path), recorded.KEYS)
         voxels = _native(voxels)
     return _with_geometry(path, path, voxels, facts)
 
@@ -245,6 +359,72 @@ def _read_npy(path: Path) -> Volume:
     elif facts:
         _check_belongs(path, geometry_path, voxels, facts)
     return _with_geometry(path, geometry_path, _native(voxels), facts or {})
+
+
+def _turned(volume: Volume, swap_axes: bool, slice_axis: int) -> Volume:
+    """Turn a volume that lies as its file has it."""
+    axes = replace(volume, header=None, swap_axes=swap_axes, slice_axis=slice_axis).axes
+    spacing = volume.spacing_mm and tuple(volume.spacing_mm[axis] for axis in axes)
+    return replace(
+        volume,
+        voxels=volume.voxels.transpose(axes),
+        spacing_mm=spacing,
+        swap_axes=swap_axes,
+        slice_axis=slice_axis,
+        file_axes=axes,
+    )
+
+
+def _as_file_of(scan: Volume, mask: Volume) -> np.ndarray:
+    """Return the voxels of a mask that has its axes in the order of the scan's file, turned as that was."""
+    if mask.axes != (0, 1, 2) or scan.file_axes == (0, 1, 2):
+        return mask.voxels  # has been turned when it was made, or there is nothing to turn
+    axes = scan.file_axes
+    if mask.voxels.shape[2] == 1 != scan.voxels.shape[2]:
+        axes = (1, 0, 2) if axes[0] > axes[1] else (0, 1, 2)  # one slice has its two axes alone
+    if axes != (0, 1, 2) and scan.affine is not None:
+        text = "%s: has no geometry; its axes are taken in the order of the file %s, and turned as that is shown"
+        LOGGER.info(text, mask.path or "the mask", scan.path or "of the scan")
+    return mask.voxels.transpose(axes)
+
+
+def _grid_of_slice(mask: Grid, scan: Grid, index: int) -> Grid:
+    """Return the grid that a mask of one slice is compared with: that slice, or the first where the mask lies there."""
+    for one in (scan.at_slice(index), scan.at_slice(0)):
+        if any(
+            reorientation(of_mask.affine, mask.shape, of_scan.affine, one.shape)
+            for of_mask in mask.readings
+            for of_scan in one.readings
+        ):
+            return one
+    return scan.at_slice(index)
+
+
+def _labels(path: Path, voxels: np.ndarray) -> np.ndarray:
+    """Return the labels of a mask in the smallest unsigned dtype; raise UserError where voxels are none."""
+    of_mask = "the labels of a mask are whole numbers"
+    if unusable := count_not_finite(voxels):
+        raise UserError(f"{path}: {unusable} voxels are NaN or infinite; {of_mask} from 0")
+    lowest, highest = voxels.min(), voxels.max()
+    if not (lowest >= -LABEL_ROUNDING and highest < 2**64):
+        raise UserError(f"{path}: values from {lowest} to {highest}; {of_mask} from 0")
+    if voxels.dtype.kind != "f":
+        return voxels.astype(np.min_scalar_type(int(highest)), copy=False)
+    labels = np.empty_like(voxels, dtype=np.min_scalar_type(int(np.rint(highest))))
+    rounded = 0
+    for index in range(voxels.shape[2]):
+        here = voxels[:, :, index]
+        whole = np.rint(here)
+        away = np.abs(here - whole)
+        if away.max() > LABEL_ROUNDING:
+            save = "save them as such: numpy.rint(labels).astype(numpy.uint8), where they are meant so"
+            raise UserError(f"{path}: value {here[away > LABEL_ROUNDING][0]}; {of_mask}; {save}")
+        rounded += np.count_nonzero(away)
+        labels[:, :, index] = whole
+    if rounded:
+        text = "%s: %d voxels are no whole numbers, by less than %g; rounded"
+        LOGGER.warning(text, path, rounded, LABEL_ROUNDING)
+    return labels
 
 
 def _check_belongs(path: Path, geometry_path: Path, voxels: np.ndarray, facts: dict[str, Any]) -> None:
@@ -263,12 +443,16 @@ def _read_geometry_file(path: Path) -> dict[str, Any] | None:
     """Read the .json beside a .npy; None where it is about something else than geometry."""
     with _damage_as_user_error(path, "JSON"):
         facts = json.loads(path.read_text(encoding="utf-8"))
-    return facts if isinstance(facts, dict) and set(GEOMETRY_KEYS) <= set(facts) else None
+    return facts if isinstance(facts, dict) and set(recorded.FIRST_KEYS) <= set(facts) else None
 
 
 def _with_geometry(path: Path, facts_path: Path, voxels: np.ndarray, facts: dict[str, Any]) -> Volume:
     """Put together a volume from working data; ``facts_path`` is named where a fact is no geometry."""
-    return Volume(_three_dimensional(voxels), *geometry_of_facts(facts_path, facts), path)
+    fields = recorded.geometry_of_facts(facts_path, facts)
+    try:
+        return Volume(_three_dimensional(voxels), path=path, **fields)
+    except ValueError as error:
+        raise UserError(f"{facts_path}: {error}; convert the scan again") from error
 
 
 def _check_form(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -303,27 +487,21 @@ def _write_array(file: BinaryIO, voxels: np.ndarray) -> int:
     return checksum
 
 
+def _facts(volume: Volume) -> dict[str, Any]:
+    return recorded.facts_of(volume.affine, volume.spacing_mm, volume.swap_axes, volume.slice_axis, volume.header)
+
+
 def _write_npz(path: Path, volume: Volume) -> None:
-    arrays = {"swap_axes": np.array(volume.swap_axes)}
-    if volume.affine is not None:
-        arrays["affine"] = np.asarray(volume.affine, dtype=np.float64)
-    if volume.spacing_mm is not None:
-        arrays["spacing_mm"] = np.array(volume.spacing_mm, dtype=np.float64)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=DEFLATE_LEVEL) as archive:
         with archive.open("voxels.npy", "w", force_zip64=True) as member:
             _write_array(member, volume.voxels)
-        for name, array in arrays.items():
+        for name, fact in _facts(volume).items():
             with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+                np.lib.format.write_array(member, np.array(fact), allow_pickle=False)
 
 
 def _write_npy_and_geometry(path: Path, volume: Volume) -> None:
-    facts = {
-        "shape": list(volume.voxels.shape),
-        "affine": None if volume.affine is None else np.asarray(volume.affine).tolist(),
-        "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
-        "swap_axes": volume.swap_axes,
-    }
+    facts = {"shape": list(volume.voxels.shape), **dict.fromkeys(recorded.FIRST_KEYS), **_facts(volume)}
     geometry_path = path.with_suffix(".json")
     if geometry_path.exists() and _read_geometry_file(geometry_path) is None:
         raise UserError(f"{geometry_path}: exists and is no geometry; it would be overwritten by that of {path.name}")
@@ -339,6 +517,7 @@ def _write_npy_and_geometry(path: Path, volume: Volume) -> None:
 def _write_nifti(path: Path, volume: Volume) -> None:
     if volume.affine is None:
         raise ValueError(f"{path}: NIfTI needs a geometry, and that of {volume.path or 'the volume'} is unknown")
-    voxels = volume.voxels.swapaxes(0, 1) if volume.swap_axes else volume.voxels
+    voxels = volume.voxels.transpose(np.argsort(volume.axes))
+    geometry = NiftiGeometry.of_affine(volume.affine) if volume.header is None else volume.header
     with path.open("wb") as file:
-        nifti.write_image(file, voxels, volume.affine, compressed=volume_suffix(path) == ".nii.gz")
+        nifti.write_image(file, voxels, geometry, compressed=volume_suffix(path) == ".nii.gz")

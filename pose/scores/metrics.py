@@ -74,7 +74,9 @@ class SurfaceDistances:
         return sum(np.count_nonzero(distances <= limit) for distances in directed) / total
 
 
-def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]) -> SurfaceDistances:
+def surface_distances(
+    truth: np.ndarray, prediction: np.ndarray, spacing_mm: np.ndarray | Sequence[float]
+) -> SurfaceDistances:
     """Measure the distances between the surfaces of two masks; compute once, reduce as often as needed.
 
     The surface of a mask is what an erosion by the face-connected neighbours takes away; beyond the border of the array
@@ -83,7 +85,8 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
     Args:
         truth: mask of two or three dimensions.
         prediction: mask of the same shape.
-        spacing_mm: distance between voxels along each axis.
+        spacing_mm: distance between voxels along each axis; or, where the axes are not at right angles, a matrix whose
+            columns are the steps along each axis.
 
     Raises:
         ValueError: the shapes differ, or the spacing does not fit them.
@@ -91,9 +94,11 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     _check_shapes(truth, prediction)
     spacing = np.asarray(spacing_mm, dtype=np.float64)
-    if spacing.shape != (truth.ndim,) or not np.all(np.isfinite(spacing) & (spacing > 0)):
-        raise ValueError(f"spacing_mm {tuple(spacing_mm)} is not {truth.ndim} distances above 0")
-    if truth.ndim == 3 and truth.size > MOST_VOXELS_AT_ONCE:
+    lengths = np.linalg.norm(spacing, axis=0) if spacing.ndim == 2 else spacing
+    if lengths.shape != (truth.ndim,) or not np.all(np.isfinite(lengths) & (lengths > 0)):
+        raise ValueError(f"spacing_mm {spacing.tolist()} is not {truth.ndim} distances above 0")
+    distances_between = surface.distances_in_space if spacing.ndim == 2 else _distances_between
+    if spacing.ndim == 1 and truth.ndim == 3 and truth.size > MOST_VOXELS_AT_ONCE:
         box = surface.joint_box(truth, prediction)
         with ThreadPoolExecutor(2) as workers:
             surfaces = list(workers.map(lambda mask: surface.surface_of(mask[box]), (truth, prediction)))
@@ -104,18 +109,19 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
     truth_surface, prediction_surface = surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])
     pairs = (truth_surface, prediction_surface), (prediction_surface, truth_surface)
     with ThreadPoolExecutor(2 if truth.ndim == 3 else 1) as workers:
-        return SurfaceDistances(*workers.map(lambda pair: _distances_between(*pair, spacing), pairs))
+        return SurfaceDistances(*workers.map(lambda pair: distances_between(*pair, spacing), pairs))
 
 
 def slice_metrics(
-    truth: np.ndarray | None, prediction: np.ndarray, spacing_mm: Sequence[float] | None
+    truth: np.ndarray | None, prediction: np.ndarray, spacing_mm: np.ndarray | Sequence[float] | None
 ) -> dict[str, float | int | None]:
     """Score one slice.
 
     Args:
         truth: (rows, columns) mask of the ground truth; None where there is none for the whole volume.
         prediction: (rows, columns) mask.
-        spacing_mm: (row, column) distance; a third value is not looked at; None where unknown.
+        spacing_mm: (row, column) distance, a third value is not looked at; or a matrix of which the first two columns
+            are; None where unknown.
 
     Returns:
         jaccard, dice, ground_truth_voxels, predicted_voxels, false_positive_voxels (what is predicted on a slice whose
@@ -134,7 +140,7 @@ def slice_metrics(
     ground_truth_voxels = int(np.count_nonzero(truth))
     hd95_mm = float("nan")
     if spacing_mm is not None:
-        hd95_mm = surface_distances(truth, prediction, spacing_mm[:2]).hausdorff_95_mm()
+        hd95_mm = surface_distances(truth, prediction, _in_plane(spacing_mm)).hausdorff_95_mm()
     return {
         "jaccard": jaccard(truth, prediction),
         "dice": dice(truth, prediction),
@@ -146,14 +152,14 @@ def slice_metrics(
 
 
 def volume_metrics(
-    truth: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float] | None
+    truth: np.ndarray, prediction: np.ndarray, spacing_mm: np.ndarray | Sequence[float] | None
 ) -> dict[str, float | int]:
     """Score a whole volume; a few slices at a time are copied, never the volume.
 
     Args:
         truth: (rows, columns, slices) mask of the ground truth, or labels: all that is not 0 counts.
         prediction: (rows, columns, slices) mask or labels.
-        spacing_mm: (row, column, slice) distance; None where unknown.
+        spacing_mm: (row, column, slice) distance, or a matrix as for :func:`surface_distances`; None where unknown.
 
     Returns:
         volume_jaccard, volume_dice; where the spacing is known, volume_hd95_mm, volume_surface_dice_1mm and
@@ -171,7 +177,7 @@ def volume_metrics(
     }
     if spacing_mm is not None:
         if truth.shape[2] == 1:
-            distances = surface_distances(truth[:, :, 0], prediction[:, :, 0], spacing_mm[:2])
+            distances = surface_distances(truth[:, :, 0], prediction[:, :, 0], _in_plane(spacing_mm))
         else:
             distances = surface_distances(truth, prediction, spacing_mm)
         values["volume_hd95_mm"] = distances.hausdorff_95_mm()
@@ -180,6 +186,11 @@ def volume_metrics(
     values["false_positive_voxels"] = int(predicted_voxels[true_voxels == 0].sum())
     values["missed_slices"] = int(np.count_nonzero((true_voxels > 0) & (predicted_voxels == 0)))
     return values
+
+
+def _in_plane(spacing_mm: np.ndarray | Sequence[float]) -> np.ndarray:
+    """Return the spacing of rows and columns alone: two distances, or a matrix of two columns."""
+    return np.asarray(spacing_mm, dtype=np.float64)[..., :2]
 
 
 def _jaccard_of(common: int, both: int) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 SLAB_VOXELS = 1 << 22  # how many voxels of a mask are looked at at once
 NEAR_SLICES = 4  # looked at for every voxel; slices farther off only for those that have found nothing nearer
@@ -119,6 +120,22 @@ def distances_to_surface(source: Surface, target: Surface, spacing_mm: np.ndarra
     if far.size:
         squared[far] = _lowered_from_afar(squared[far], source.only(far), target, spacing_mm)
     return np.sqrt(squared, out=squared)
+
+
+def distances_in_space(source: np.ndarray, target: np.ndarray, matrix_mm: np.ndarray) -> np.ndarray:
+    """Measure what :func:`distances_to_surface` does where the axes are not at right angles, by a k-d tree.
+
+    Args:
+        source, target: bool arrays of one shape, the surface voxels to measure from and to.
+        matrix_mm: (n, axes), a column is the step in millimetres along an axis of the arrays.
+
+    Returns:
+        (voxels of source,) float64 in millimetres; infinite for an empty target.
+    """
+    points, others = (np.argwhere(mask) @ matrix_mm.T for mask in (source, target))
+    if not len(points) or not len(others):
+        return np.full(len(points), np.inf)
+    return cKDTree(others).query(points)[0]
 
 
 def _lowered_from_afar(squared: np.ndarray, source: Surface, target: Surface, spacing_mm: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,8 @@ from pose.prompts.prompt import (
     read_prompts,
     typed_prompt,
 )
-from pose.scans.volume import Volume, write_volume
+from pose.scans.geometry import fit
+from pose.scans.volume import Volume, read_volume, write_volume
 
 SHAPE = (20, 30, 5)
 
@@ -584,6 +586,125 @@ def test_nifti_masks_are_swapped_like_the_image(tmp_path):
     assert by_the_file == swapped
 
 
+# an LPS scan of which nothing is symmetric, and a mask of three pixels on its slice 2
+LPS = np.array([[-1.5, 0, 0, 40], [0, -2, 0, 30], [0, 0, 3, -100], [0, 0, 0, 1.0]])
+
+
+def lps_scan(folder: Path) -> tuple[Path, nibabel.Nifti1Image]:
+    voxels = np.zeros((20, 30, 5), dtype=np.uint8)
+    voxels[3:6, 8, 2] = 1
+    mask = nibabel.Nifti1Image(voxels, LPS)
+    nibabel.save(nibabel.Nifti1Image(np.zeros_like(voxels), LPS), folder / "scan.nii.gz")
+    return folder / "scan.nii.gz", mask
+
+
+@pytest.mark.parametrize("swap_axes", [False, True])
+@pytest.mark.parametrize("turned", ["as it is", "RAS", "from feet to head", "other axes"])
+def test_masks_are_fitted_to_the_scan_as_ground_truth_is(tmp_path, swap_axes, turned, caplog):
+    scan_path, mask = lps_scan(tmp_path)
+    if turned == "RAS":
+        mask = nibabel.as_closest_canonical(mask)
+    elif turned == "from feet to head":
+        mask = mask.as_reoriented(np.array([[0, 1], [1, 1], [2, -1]]))
+    elif turned == "other axes":
+        mask = mask.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
+    nibabel.save(mask, tmp_path / "mask.nii.gz")
+    path = written(tmp_path, [{"slice": 2, "mask_file_path": "mask.nii.gz"}])
+    with caplog.at_level("INFO"):
+        (prompt,) = read_prompts(path, like=read_volume(scan_path, swap_axes))
+    expected = [[3, 8], [4, 8], [5, 8]] if not swap_axes else [[8, 3], [8, 4], [8, 5]]
+    assert np.argwhere(prompt.mask).tolist() == expected
+    assert ("reoriented voxel by voxel" in caplog.text) is (turned != "as it is")
+
+
+def test_a_mask_elsewhere_than_the_scan_is_refused(tmp_path):
+    scan_path, mask = lps_scan(tmp_path)
+    scan = read_volume(scan_path)
+    path = written(tmp_path, [{"slice": 2, "mask_file_path": "mask.nii.gz"}])
+    thick, moved = LPS.copy(), LPS.copy()
+    thick[2, 2], moved[0, 3] = 6, 70
+    for affine, what in ((thick, "spacing"), (moved, "origin")):
+        nibabel.save(nibabel.Nifti1Image(np.asarray(mask.dataobj), affine), tmp_path / "mask.nii.gz")
+        with pytest.raises(UserError, match=rf"mask.nii.gz: {what} .* differs from .*scan.nii.gz; resample it"):
+            read_prompts(path, like=scan)
+    (prompt,) = read_prompts(path, like=scan, allow_geometry_mismatch=True)
+    assert np.argwhere(prompt.mask).tolist() == [[3, 8], [4, 8], [5, 8]]
+
+
+@pytest.mark.parametrize("swap_axes", [False, True])
+def test_masks_of_one_slice(tmp_path, swap_axes):
+    """Of NIfTI, at the place of the slice or with the scan's own affine; of plain arrays in the axes of the file."""
+    scan_path, mask = lps_scan(tmp_path)
+    scan = read_volume(scan_path, swap_axes)
+    plane = np.asarray(mask.dataobj)[:, :, 2]
+    nibabel.save(mask.slicer[:, :, 2:3], tmp_path / "there.nii.gz")
+    nibabel.save(nibabel.as_closest_canonical(mask.slicer[:, :, 2:3]), tmp_path / "ras.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(plane[:, :, np.newaxis], LPS), tmp_path / "first.nii.gz")
+    np.save(tmp_path / "plain.npy", plane)
+    for name in ("there.nii.gz", "ras.nii.gz", "first.nii.gz", "plain.npy"):
+        (prompt,) = read_prompts(written(tmp_path, [{"slice": 2, "mask_file_path": name}]), like=scan)
+        np.testing.assert_array_equal(prompt.mask, (plane.T if swap_axes else plane) != 0)
+    with pytest.raises(UserError, match="there.nii.gz: origin .* differs"):
+        read_prompts(written(tmp_path, [{"slice": 3, "mask_file_path": "there.nii.gz"}]), like=scan)
+
+
+def test_prompts_say_how_the_axes_lay_and_are_turned(tmp_path, caplog):
+    """Made on one orientation, read for others: the same voxels in space, or refused."""
+    scan_path, mask = lps_scan(tmp_path)
+    made_on = read_volume(scan_path, swap_axes=True)
+    prompts = [Prompt(1, 1, ((4, 3),), ((29, 0),), (2, 5, 10, 19))]
+    about = {"image_file_path": scan_path, "shape": made_on.voxels.shape, "swap_axes": True}
+    path = written(tmp_path, prompts_to_json(prompts, **about, orientation=made_on.orientation))
+    assert json.loads(path.read_text())["orientation"] == "PLS"
+    assert read_prompts(path, like=made_on) == read_prompts(path) == prompts
+    assert caplog.text == ""
+
+    nibabel.save(nibabel.as_closest_canonical(nibabel.load(scan_path)), tmp_path / "ras.nii.gz")
+    nibabel.save(nibabel.load(scan_path).as_reoriented(np.array([[0, 1], [1, 1], [2, -1]])), tmp_path / "up.nii.gz")
+    for name, swap_axes in (("scan", False), ("ras", False), ("ras", True), ("up", True)):
+        scan = read_volume(tmp_path / f"{name}.nii.gz", swap_axes)
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            (prompt,) = read_prompts(path, like=scan)
+        assert f"orientation is PLS, that of {scan.path} {scan.orientation}; its prompts are turned" in caplog.text
+        for one, other in zip((*prompt.positive_points, *prompt.negative_points), ((4, 3), (29, 0))):
+            np.testing.assert_allclose(
+                scan.array_affine @ (*one, prompt.slice, 1), made_on.array_affine @ (*other, 1, 1), atol=1e-4
+            )
+        rows, columns = prompt.box[2] - prompt.box[0], prompt.box[3] - prompt.box[1]
+        assert (rows, columns) == ((8, 14) if swap_axes else (14, 8))
+        marked, before = np.zeros(scan.voxels.shape, bool), np.zeros(made_on.voxels.shape, bool)
+        marked[prompt.box[0] : prompt.box[2] + 1, prompt.box[1] : prompt.box[3] + 1, prompt.slice] = True
+        before[2:11, 5:20, 1] = True
+        there = fit(made_on.grid, scan.grid).apply(before)
+        np.testing.assert_array_equal(marked, there)
+
+    with pytest.raises(UserError, match="orientation is PLS, that of .* its slices run along another axis"):
+        read_prompts(path, like=read_volume(scan_path, slice_axis=0))
+
+
+def test_prompts_that_say_the_swap_alone_are_turned_too(tmp_path, caplog):
+    scan_path, _ = lps_scan(tmp_path)
+    prompts = [Prompt(1, 1, ((4, 3),), (), (2, 5, 10, 19))]
+    about = {"image_file_path": scan_path, "shape": (30, 20, 5), "swap_axes": True}
+    path = written(tmp_path, prompts_to_json(prompts, **about))
+    with caplog.at_level("INFO"):
+        assert read_prompts(path, like=read_volume(scan_path)) == [Prompt(1, 1, ((3, 4),), (), (5, 2, 19, 10))]
+    assert "swap_axes is True, the image's is False; rows and columns of its prompts are swapped" in caplog.text
+    assert read_prompts(path, like=read_volume(scan_path, True)) == prompts
+    outside = written(tmp_path, prompts_to_json([Prompt(1, 1, ((30, 3),))], **about))
+    with pytest.raises(UserError, match="the point row 3, column 30 lies outside the image of 20 x 30"):
+        read_prompts(outside, like=read_volume(scan_path))
+
+
+@pytest.mark.parametrize("orientation", ["", "LP", "LPSA", "LRS", "XYZ"])
+def test_an_orientation_that_is_none_is_refused(tmp_path, orientation):
+    scan_path, _ = lps_scan(tmp_path)
+    path = written(tmp_path, {"orientation": orientation, "prompts": [one()]})
+    with refused(f"{path}: orientation must be letters such as PLS, got {orientation!r}"):
+        read_prompts(path, like=read_volume(scan_path))
+
+
 def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
     mask_path = tmp_path / "mask.npz"
     path = written(tmp_path, [{"slice": 2, "mask_file_path": "mask.npz"}])
@@ -613,8 +734,12 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
         ([], "prompts must be a list of at least one prompt, got []"),
         ({"prompts": {}}, "prompts must be a list of at least one prompt, got {}"),
         ({}, "the file has no 'prompts'"),
-        (7, "the file must be an object with prompts, format, version, image, shape, swap_axes, got 7"),
-        (one(), "the file has the unknown key 'slice', known are prompts, format, version, image, shape, swap_axes"),
+        (7, "the file must be an object with prompts, format, version, image, shape, swap_axes, orientation, got 7"),
+        (
+            one(),
+            "the file has the unknown key 'slice', known are prompts, format, version, image, shape, swap_axes, "
+            "orientation",
+        ),
         ({"format": "sam", "prompts": [one()]}, "format must be 'pose_prompts', got 'sam'"),
         ({"version": 2, "prompts": [one()]}, "version must be 1, got 2"),
         ({"version": True, "prompts": [one()]}, "version must be 1, got True"),

@@ -13,6 +13,7 @@ import struct
 import time
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -20,6 +21,8 @@ import numpy as np
 import pytest
 
 from pose.cli import UserError
+from pose.scans import nifti
+from pose.scans.nifti_geometry import NiftiGeometry
 from pose.scans.volume import Volume, count_not_finite, read_mask, read_volume, stem_of, write_mask, write_volume
 
 # 30 degrees about z, spacing 0.5 x 2 x 3 mm, x mirrored: nothing in it is symmetric
@@ -467,7 +470,7 @@ def test_the_file_written_is_the_one_asked_for_or_none(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full_disk)
-    monkeypatch.setattr(nibabel.Nifti1Image, "to_stream", full_disk)
+    monkeypatch.setattr(nifti, "_write_image", full_disk)
     with pytest.raises(UserError, match=rf"{name}: cannot be written: No space left"):
         write_volume(tmp_path / name, Volume(counted((9, 9, 9)), first.affine, first.spacing_mm))
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
@@ -523,18 +526,92 @@ def test_a_mask_overlays_its_source(
 
     source, mask = nibabel.load(source_path), nibabel.load(tmp_path / "mask.nii.gz")
     assert mask.get_data_dtype() == np.uint8
-    assert mask.header.get_xyzt_units()[0] == "mm"
     np.testing.assert_array_equal(mask.affine, source.affine)
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(source.dataobj) > 20)
-    quaternion, code = mask.header.get_qform(coded=True)
-    if affine is SHEARED:
-        assert code == 0
-    else:
-        np.testing.assert_allclose(quaternion, source.affine, atol=1e-5)
+    if affine is not SHEARED:
+        assert NiftiGeometry.of_header(mask.header) == NiftiGeometry.of_header(source.header)
 
     again = read_mask(tmp_path / "mask.nii.gz", like=scan)
     np.testing.assert_array_equal(again.voxels, scan.voxels > 20)
     assert again.swap_axes is swap_axes
+
+
+@pytest.mark.parametrize("affine", [np.diag([0.7, 0.8, 1.5, 1.0]), OBLIQUE, SHEARED])
+def test_a_mask_of_a_scan_without_header_states_its_affine(tmp_path: Path, affine: np.ndarray) -> None:
+    write_mask(tmp_path / "mask.nii.gz", counted() > 20, Volume(counted(), affine.astype(np.float64)))
+    header = nibabel.load(tmp_path / "mask.nii.gz").header
+    assert header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_allclose(header.get_sform(), affine, atol=1e-6)
+    quaternion, code = header.get_qform(coded=True)
+    assert (code, int(header["sform_code"])) == (1, 1)
+    if affine is not SHEARED:
+        np.testing.assert_allclose(quaternion, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("slice_axis", [0, 1, 2])
+@pytest.mark.parametrize("swap_axes", [False, True])
+@pytest.mark.parametrize("through", ["", ".npz", ".npy"])
+def test_slices_along_any_axis_are_undone_in_the_mask(
+    tmp_path: Path, slice_axis: int, swap_axes: bool, through: str
+) -> None:
+    voxels = counted((5, 4, 3))
+    source_path = save_nifti(tmp_path / "source.nii.gz", voxels)
+    scan = read_volume(source_path, swap_axes, slice_axis)
+    if through:
+        write_volume(tmp_path / f"scan{through}", scan)
+        scan = read_volume(tmp_path / f"scan{through}")
+    in_plane = [axis for axis in range(3) if axis != slice_axis][:: -1 if swap_axes else 1]
+    assert scan.axes == (*in_plane, slice_axis)
+    np.testing.assert_array_equal(scan.voxels, voxels.transpose(scan.axes))
+    assert scan.spacing_mm == pytest.approx([(0.5, 2.0, 3.0)[axis] for axis in scan.axes], rel=1e-6)
+    place = scan.array_affine @ (2, 1, 1, 1)
+    index = np.zeros(4)
+    index[[*scan.axes, 3]] = 2, 1, 1, 1
+    np.testing.assert_allclose(place, OBLIQUE @ index, rtol=1e-6)
+
+    write_mask(tmp_path / "mask.nii.gz", scan.voxels > 20, scan)
+    mask = nibabel.load(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), voxels > 20)
+    np.testing.assert_array_equal(mask.affine, nibabel.load(source_path).affine)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii.gz", like=scan).voxels, scan.voxels > 20)
+
+
+def test_slices_and_rows_are_found_where_they_are_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save_nifti(tmp_path / "sagittal.nii.gz", counted((3, 6, 7)), np.diag([5, 0.5, 0.5, 1.0]))
+    with caplog.at_level(logging.INFO):
+        volume = read_volume(path, None, None)
+    assert (volume.axes, volume.voxels.shape, volume.spacing_mm) == ((2, 1, 0), (7, 6, 3), (0.5, 0.5, 5.0))
+    assert f"{path}: slices are taken along axis 0 (sagittal; voxels of 5 x 0.5 x 0.5 mm)" in caplog.text
+    assert read_volume(path).axes == (0, 1, 2)
+    assert read_volume(path, None, 2).axes == (1, 0, 2)
+    assert read_volume(save_nifti(tmp_path / "axial.nii.gz", counted()), None, None).axes == (1, 0, 2)
+    np.save(tmp_path / "plain.npy", counted())
+    assert read_volume(tmp_path / "plain.npy", None, None).axes == (0, 1, 2)
+
+
+def test_working_data_made_along_another_axis(tmp_path: Path) -> None:
+    scan = read_volume(save_nifti(tmp_path / "scan.nii.gz", counted()), slice_axis=0)
+    for name in ("scan.npz", "scan.npy"):
+        write_volume(tmp_path / name, scan)
+        assert read_volume(tmp_path / name, None, None).slice_axis == 0
+        assert "--slice_axis 1 asked for, but this working data" in error_of(tmp_path / name, slice_axis=1)
+
+
+def test_a_header_of_another_place_is_refused(tmp_path: Path) -> None:
+    scan = read_volume(save_nifti(tmp_path / "scan.nii.gz", counted()))
+    with pytest.raises(ValueError, match="the header fields say affine"):
+        replace(scan, affine=np.eye(4))
+    write_volume(tmp_path / "scan.npz", scan)
+    with np.load(tmp_path / "scan.npz") as archive:
+        members = dict(archive)
+    np.savez(tmp_path / "moved.npz", **{**members, "affine": np.eye(4)})
+    assert "moved.npz: the header fields say affine" in error_of(tmp_path / "moved.npz")
+    del members["nifti_srow"]
+    np.savez(tmp_path / "part.npz", **members)
+    assert "part.npz: nifti_srow is None; expected 3 x 4 numbers" in error_of(tmp_path / "part.npz")
+    older = {name: members[name] for name in ("voxels", "affine", "spacing_mm", "swap_axes")}
+    np.savez(tmp_path / "older.npz", **older)
+    assert read_volume(tmp_path / "older.npz").header is None
 
 
 def test_masks_of_many_objects_and_without_geometry(tmp_path: Path) -> None:
@@ -576,6 +653,8 @@ def test_labels_take_the_smallest_unsigned_dtype(tmp_path: Path, labels: np.ndar
     ("values", "message"),
     [
         ([0, 0.5, 1], "value 0.5;"),
+        ([0, 0.9961, 1], "value 0.9961;"),
+        ([0, 1, 2.0011], "value 2.0011;"),
         ([0, -1, 1], "values from -1 to 1;"),
         ([0, np.nan, 1], "1 voxels are NaN or infinite;"),
         ([-np.inf, np.inf, 1], "2 voxels are NaN or infinite;"),
@@ -588,6 +667,26 @@ def test_values_that_are_no_labels(tmp_path: Path, values: list[float], message:
         read_mask(tmp_path / "mask.npy")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_labels_that_carry_a_rounding_are_rounded_with_a_warning(
+    tmp_path: Path, dtype: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.array([0, 1.0000153, 0.99999, 2.0009, -0.0009, 300], dtype)
+    np.save(tmp_path / "mask.npy", values.reshape(6, 1, 1))
+    mask = read_mask(tmp_path / "mask.npy")
+    assert (mask.voxels.ravel().tolist(), mask.voxels.dtype) == ([0, 1, 1, 2, 0, 300], np.uint16)
+    assert "mask.npy: 4 voxels are no whole numbers, by less than 0.001; rounded" in caplog.text
+
+
+def test_labels_that_are_no_whole_numbers_can_be_saved_as_is_said(tmp_path: Path) -> None:
+    labels = np.array([0, 0.9961, 2.0235]).reshape(3, 1, 1)
+    np.save(tmp_path / "mask.npy", labels)
+    with pytest.raises(UserError, match=r"numpy\.rint\(labels\)\.astype\(numpy\.uint8\)"):
+        read_mask(tmp_path / "mask.npy")
+    np.save(tmp_path / "mask.npy", np.rint(labels).astype(np.uint8))
+    assert read_mask(tmp_path / "mask.npy").voxels.ravel().tolist() == [0, 1, 2]
+
+
 def test_a_mask_of_another_grid_is_refused_with_both_values(tmp_path: Path) -> None:
     scan = read_volume(save_nifti(tmp_path / "scan.nii.gz", counted()))
     save_nifti(tmp_path / "short.nii.gz", np.zeros((3, 4, 4), np.uint8))
@@ -595,7 +694,8 @@ def test_a_mask_of_another_grid_is_refused_with_both_values(tmp_path: Path) -> N
         read_mask(tmp_path / "short.nii.gz", like=scan)
     assert str(caught.value) == (
         f"{tmp_path / 'short.nii.gz'}: shape 3 x 4 x 4 differs from 3 x 4 x 5 of {tmp_path / 'scan.nii.gz'}; give the "
-        "mask that was drawn on this scan"
+        "mask that was drawn on this scan, or resample it onto the voxels of the scan "
+        "(nibabel.processing.resample_from_to with order=0)"
     )
     moved = OBLIQUE.copy()
     moved[0, 3] += 0.01
@@ -607,21 +707,84 @@ def test_a_mask_of_another_grid_is_refused_with_both_values(tmp_path: Path) -> N
     assert read_mask(tmp_path / "near.nii.gz", like=scan).voxels.sum() == 0
 
 
-def test_a_mask_swapped_otherwise_than_its_scan_is_refused(tmp_path: Path) -> None:
-    square = counted((4, 4, 5))
-    path = save_nifti(tmp_path / "scan.nii.gz", square)
-    write_volume(tmp_path / "mask.npz", read_mask(save_nifti(tmp_path / "mask.nii.gz", (square > 0).astype(np.uint8))))
-    with pytest.raises(UserError, match=r"mask.npz: was made without --swap_axes, \S*scan.nii.gz with it"):
-        read_mask(tmp_path / "mask.npz", like=read_volume(path, swap_axes=True))
-    followed = read_mask(tmp_path / "mask.nii.gz", like=read_volume(path, swap_axes=True))
-    np.testing.assert_array_equal(followed.voxels, square.transpose(1, 0, 2) > 0)
+def test_a_mask_in_other_axes_is_turned_to_its_scan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Saved as another orientation, or converted without the swap of the scan: the same voxels."""
+    labels = (counted((4, 5, 6)) % 3).clip(0).astype(np.uint8)
+    path = save_nifti(tmp_path / "scan.nii.gz", labels)
+    mask = nibabel.load(path)
+    nibabel.save(mask.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])), tmp_path / "turned.nii.gz")
+    write_volume(tmp_path / "raw.npz", read_volume(path))
+    write_volume(tmp_path / "swapped.npy", read_volume(path, swap_axes=True))
+    for arguments in ((False, 2), (True, 2), (True, 0)):
+        scan = read_volume(path, *arguments)
+        for name in ("turned.nii.gz", "raw.npz", "swapped.npy"):
+            caplog.clear()
+            with caplog.at_level(logging.INFO):
+                found = read_mask(tmp_path / name, like=scan)
+            np.testing.assert_array_equal(found.voxels, scan.voxels)
+            assert (found.axes, found.header) == (scan.axes, scan.header)
+            assert ("reoriented voxel by voxel" in caplog.text) is (name == "turned.nii.gz")
 
 
-def test_masks_of_unknown_geometry_are_taken_as_they_lie(tmp_path: Path) -> None:
-    scan = read_volume(save_nifti(tmp_path / "scan.nii.gz", counted((4, 4, 5))), swap_axes=True)
-    np.savez_compressed(tmp_path / "mask.npz", (scan.voxels > 20).astype(np.float64))
-    mask = read_mask(tmp_path / "mask.npz", like=scan)
+@pytest.mark.parametrize("arguments", [(False, 2), (True, 2), (True, 0)])
+@pytest.mark.parametrize("through", ["", ".npz"])
+def test_a_mask_elsewhere_is_taken_as_it_lies_where_that_is_allowed(
+    tmp_path: Path, arguments: tuple[bool, int], through: str
+) -> None:
+    """Its axes in the order of the scan's, however that was turned."""
+    labels = (counted((4, 5, 6)) % 3).clip(0).astype(np.uint8)
+    moved = OBLIQUE.copy()
+    moved[0, 3] += 5
+    mask_path = save_nifti(tmp_path / "mask.nii.gz", labels, moved)
+    scan = read_volume(save_nifti(tmp_path / "scan.nii.gz", labels), *arguments)
+    if through:
+        write_volume(tmp_path / f"scan{through}", scan)
+        scan = read_volume(tmp_path / f"scan{through}")
+    with pytest.raises(UserError, match="mask.nii.gz: origin"):
+        read_mask(mask_path, like=scan)
+    found = read_mask(mask_path, like=scan, allow_geometry_mismatch=True)
+    np.testing.assert_array_equal(found.voxels, labels.transpose(scan.axes))
+
+
+def test_a_mask_elsewhere_can_be_resampled_as_is_said(tmp_path: Path) -> None:
+    from nibabel.processing import resample_from_to
+
+    labels = np.zeros((8, 8, 6), np.uint8)
+    labels[2:6, 2:6, 2:4] = 1
+    scan_path = save_nifti(tmp_path / "scan.nii.gz", labels, np.diag([1.0, 1, 2, 1]))
+    shifted = np.diag([1.0, 1, 2, 1])
+    shifted[2, 3] = 2
+    mask_path = save_nifti(tmp_path / "mask.nii.gz", labels, shifted)
+    scan = read_volume(scan_path)
+    with pytest.raises(UserError, match=r"resample it onto .* \(nibabel.processing.resample_from_to with order=0\)"):
+        read_mask(mask_path, like=scan)
+    nibabel.save(resample_from_to(nibabel.load(mask_path), nibabel.load(scan_path), order=0), mask_path)
+    np.testing.assert_array_equal(read_mask(mask_path, like=scan).voxels[:, :, 3:5], labels[:, :, 2:4])
+
+
+@pytest.mark.parametrize("swap_axes", [False, True])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".npy"])
+def test_an_array_without_geometry_has_the_axes_of_the_scans_file(
+    tmp_path: Path, swap_axes: bool, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One rule for NIfTI and plain arrays: what turns the scan turns the mask."""
+    voxels = counted((4, 4, 5))
+    path = tmp_path / f"scan{suffix}"
+    np.save(path, voxels) if suffix == ".npy" else save_nifti(path, voxels)
+    np.save(tmp_path / "mask.npy", (voxels > 20).astype(np.float64))
+    scan = read_volume(path, swap_axes)
+    with caplog.at_level(logging.INFO):
+        mask = read_mask(tmp_path / "mask.npy", like=scan, swap_axes=swap_axes)
     np.testing.assert_array_equal(mask.voxels, scan.voxels > 20)
+    said = "mask.npy: has no geometry; its axes are taken in the order of the file" in caplog.text
+    assert said is (swap_axes and suffix == ".nii.gz")
+
+
+def test_an_array_without_geometry_lies_as_working_data_lies(tmp_path: Path) -> None:
+    write_volume(tmp_path / "scan.npz", read_volume(save_nifti(tmp_path / "scan.nii.gz", counted((4, 4, 5))), True))
+    scan = read_volume(tmp_path / "scan.npz")
+    np.save(tmp_path / "mask.npy", scan.voxels > 20)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.npy", like=scan).voxels, scan.voxels > 20)
 
 
 def test_stem_of() -> None:

@@ -135,3 +135,44 @@ def test_memory_of_volume_metrics_does_not_grow_with_the_volume(monkeypatch):
         tracemalloc.stop()
     assert values["volume_hd95_mm"] == pytest.approx(3.0, abs=1e-9)
     assert peak < 2 * truth.size
+
+
+def tilted(degrees: float) -> np.ndarray:
+    """Steps in mm along (row, column, slice) of a CT whose gantry was tilted: slices 5 mm apart are moved along."""
+    return np.array([[-0.8, 0, 0], [0, -0.8, 5 * np.tan(np.radians(degrees))], [0, 0, 5]])
+
+
+@pytest.mark.parametrize(("degrees", "hd95_mm"), [(0, 10.0), (15, 10.0500), (25, 10.4277)])
+def test_a_tilted_gantry(degrees, hd95_mm):
+    """A block of six slices of which the last two are missed; by the lengths of the steps 11.034 mm at 25 degrees."""
+    truth = np.zeros((40, 40, 10), dtype=np.uint8)
+    truth[8:30, 8:30, 2:8] = 1
+    prediction = truth.copy()
+    prediction[:, :, 6:] = 0
+    found = metrics.volume_metrics(truth, prediction, tilted(degrees))
+    assert found["volume_hd95_mm"] == pytest.approx(hd95_mm, abs=5e-5)
+    assert found["volume_surface_dice_1mm"] == pytest.approx(0.6344, abs=5e-5)
+
+
+@pytest.mark.parametrize("kinds", [("smooth", "smooth"), ("noise", "voxel"), ("full", "smooth"), ("empty", "noise")])
+@pytest.mark.parametrize("matrix", [tilted(25), np.array([[1, 0.5, 0], [0, 2, 0.25], [0, 0, 3.0]])])
+def test_sheared_distances_are_those_of_every_pair_of_points(kinds, matrix):
+    rng = np.random.default_rng(5)
+    truth, prediction = (blob(rng, (7, 8, 6), kind) for kind in kinds)
+    found = metrics.surface_distances(truth, prediction, matrix)
+    points = [np.argwhere(eroded_away(mask)) @ matrix.T for mask in (truth, prediction)]
+    apart = np.linalg.norm(points[0][:, np.newaxis] - points[1], axis=2)
+    for distances, axis in ((found.truth_to_prediction, 1), (found.prediction_to_truth, 0)):
+        np.testing.assert_allclose(distances, apart.min(axis=axis, initial=np.inf), atol=1e-9)
+    plane = metrics.slice_metrics(truth[:, :, 2], prediction[:, :, 2], matrix)
+    assert plane["hd95_mm"] == pytest.approx(
+        metrics.surface_distances(truth[:, :, 2], prediction[:, :, 2], matrix[:, :2]).hausdorff_95_mm(), nan_ok=True
+    )
+
+
+def test_a_matrix_at_right_angles_gives_the_distances_of_its_lengths():
+    rng = np.random.default_rng(6)
+    truth, prediction = blob(rng, (9, 11, 13), "smooth"), blob(rng, (9, 11, 13), "smooth")
+    turn = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]]) @ np.diag([0.7, 0.8, 2.0])
+    expected = metrics.volume_metrics(truth, prediction, (0.7, 0.8, 2.0))
+    assert metrics.volume_metrics(truth, prediction, turn) == pytest.approx(expected, abs=1e-9)
