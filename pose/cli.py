@@ -196,11 +196,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         metavar="LABEL",
         help="labels of the masks that count as the object (default: all)",
     )
-    group.add_argument(
-        "--swap_axes",
-        action="store_true",
-        help="swap the first two axes of NIfTI files, so that rows come first; working data remembers it by itself",
-    )
+    add_orientation_arguments(group)
     group.add_argument(
         "--allow_geometry_mismatch",
         action="store_true",
@@ -232,6 +228,31 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         default="none",
         help="body: the model sees only the box round the body, the same on every slice, and all its pixels are spent "
         "there; prompts and results stay in the whole frame (default: none)",
+    )
+
+
+def add_orientation_arguments(group: argparse._ActionsContainer) -> None:
+    """Add how the slices of NIfTI files lie; by default rows come first, and slices are found."""
+    swap = group.add_mutually_exclusive_group()
+    swap.add_argument(
+        "--swap_axes",
+        action="store_true",
+        default=None,
+        help="swap the axes of the slices of NIfTI files; working data remembers it by itself (default: where rows "
+        "then come first, by the affine)",
+    )
+    swap.add_argument(
+        "--no_swap_axes",
+        dest="swap_axes",
+        action="store_false",
+        default=None,
+        help="take them in the order of the file",
+    )
+    group.add_argument(
+        "--slice_axis",
+        type=int,
+        choices=(0, 1, 2),
+        help="the axis of NIfTI files along which slices lie (default: that of the widest spacing, if it stands out)",
     )
 
 

@@ -29,9 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output_file_path", type=Path, metavar="FILE", help="the picture, .png (default: look_NAME.png)"
     )
-    parser.add_argument(
-        "--swap_axes", action="store_true", help="as for the process scripts, so that rows and columns are theirs"
-    )
+    cli.add_orientation_arguments(parser)
     parser.add_argument(
         "--window",
         nargs="+",
@@ -72,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = arguments.output_file_path or Path(f"look_{stem_of(arguments.scan)}.png")
     if path.suffix.lower() != ".png":
         raise cli.UserError(f"--output_file_path {path}: a picture is a .png")
-    volume = read_volume(arguments.scan, swap_axes=arguments.swap_axes)
+    volume = read_volume(arguments.scan, arguments.swap_axes, arguments.slice_axis)
     prompts = prompts_of(arguments, volume)
     example = None if arguments.command is None or prompts else example_of(volume)
 
@@ -128,8 +126,7 @@ def prompts_of(arguments: argparse.Namespace, volume: Volume) -> list[Prompt]:
     if on_command_line:
         given = f"--prompt_file_path {arguments.prompt_file_path}"
         raise cli.UserError(f"{given}: not together with --point, --negative_point or --box")
-    swap_axes = None if volume.affine is None else volume.swap_axes
-    return read_prompts(arguments.prompt_file_path, shape=shape, swap_axes=swap_axes)
+    return read_prompts(arguments.prompt_file_path, like=volume)
 
 
 if __name__ == "__main__":

@@ -412,9 +412,9 @@ PROMPT_FAULTS: dict[str, tuple[object, tuple[str, ...]]] = {
         {**entry(), "shape": {**SHAPE, "slices": 9}},
         ("shape is 40 x 30 x 9", "the image's is 40 x 30 x 7"),
     ),
-    "JSON of an image swapped otherwise": (
-        {**entry(), "swap_axes": True},
-        ("swap_axes is True", "the image's is False"),
+    "JSON of an orientation that is none": (
+        {**entry(), "orientation": "XYZ"},
+        ("orientation must be letters such as PLS", "got 'XYZ'"),
     ),
     "object id 0": (entry(object_id=0), ("prompts[0].object_id", "from 1 to 65535, got 0")),
     "negative object id": (entry(object_id=-2), ("prompts[0].object_id", "got -2")),

@@ -125,13 +125,13 @@ def read_drawn(run: results.RunFiles, manifest: Mapping[str, Any]) -> tuple[Case
         except UserError as error:
             word = f"Without ground truth: {error}"
     window = arguments["apply_windowing"], arguments["window"] or (), arguments["intensity"]
-    shown = ShownAs(arguments["swap_axes"], chosen_intensity(*window))
+    # runs before version 0.2 say nothing of the axis of slices, which was the last
+    shown = ShownAs(arguments["swap_axes"], arguments.get("slice_axis", 2), chosen_intensity(*window))
     rules = take(TruthRules, arguments)
     case = load_case(Job(scan, truth, run.raw_data.parent), shown, rules)
     prediction = read_mask(run.masks, case.volume).voxels
-    shape = case.volume.voxels.shape
     asked = results.read_manifest(run.sam_prompts).get("prompts") if run.sam_prompts else None
-    prompts = read_prompts(run.sam_prompts, shape=shape, swap_axes=case.swap_axes) if asked else []
+    prompts = read_prompts(run.sam_prompts, like=case.volume) if asked else []
     return case, prediction, prompts, word
 
 

@@ -90,10 +90,9 @@ def axis_directions(volume: Volume) -> np.ndarray | None:
 
     None where the geometry is unknown.
     """
-    if volume.affine is None:
+    if (affine := volume.array_affine) is None:
         return None
-    axes = volume.affine[:3, :3].T / np.linalg.norm(volume.affine[:3, :3], axis=0)[:, None]
-    return axes[[1, 0, 2]] if volume.swap_axes else axes
+    return affine[:3, :3].T / np.linalg.norm(affine[:3, :3], axis=0)[:, None]
 
 
 def letters_of(direction: np.ndarray) -> str:
@@ -113,9 +112,7 @@ def upright(volume: Volume) -> Turn:
         return Turn()
     from nibabel.orientations import io_orientation
 
-    axes, directions = io_orientation(volume.affine)[:2].astype(int).T
-    if volume.swap_axes:
-        axes, directions = axes[::-1], directions[::-1]
+    axes, directions = io_orientation(volume.array_affine)[:2].astype(int).T
     # of axes 0 left-right, 1 front-back and 2 head-feet, the last one goes down the rows
     transpose = bool(axes[0] < axes[1])
     if transpose:

@@ -23,6 +23,8 @@ Point = tuple[int, int]
 Box = tuple[int, int, int, int]
 
 JSON_FORMAT, JSON_VERSION = "pose_prompts", 1
+# of a mask that says by itself on which slice it lies
+UNKNOWN_SLICE = -1
 _SHAPE_KEYS = ("rows", "columns", "slices")
 _POINT_KEYS = ("row", "column", "label")
 _BOX_KEYS = ("row_min", "column_min", "row_max", "column_max")
@@ -44,6 +46,7 @@ class Prompt:
         mask_file_path: the file that ``mask`` came from, so that the prompt can be written to JSON.
         absent: the object is not on this slice, nor beyond it: nothing else is said then.
         first_slice, last_slice: the object is on no slice before or after these.
+        mask_label: the label of the mask file that ``mask`` is; None where it is all that the file marks.
     """
 
     slice: int
@@ -56,6 +59,7 @@ class Prompt:
     absent: bool = False
     first_slice: int | None = None
     last_slice: int | None = None
+    mask_label: int | None = None
 
     def __eq__(self, other: object) -> bool:
         """Equal in every attribute, masks voxel by voxel (the comparison a dataclass generates raises on arrays)."""
@@ -282,6 +286,8 @@ def prompts_to_json(
             if folder is not None and path.is_relative_to(os.path.abspath(folder)):
                 path = path.relative_to(os.path.abspath(folder))
             entry["mask_file_path"] = path.as_posix()
+        if prompt.mask_label is not None:
+            entry["label"] = int(prompt.mask_label)
         if prompt.absent:
             entry["absent"] = True
         for key in ("first_slice", "last_slice"):
@@ -309,7 +315,9 @@ def read_prompts(
     Each prompt has a "slice" and some of "points", "box" and "mask_file_path"; "object_id" is 1 if not given. The path
     of a mask, absolute or seen from the JSON file, comes back absolute; of a mask with several slices the prompt's is
     taken, and all that is not 0 is the object. ``"absent": true`` says that the object is not on this slice, nor beyond
-    it, "first_slice" and "last_slice" between which slices it lies.
+    it, "first_slice" and "last_slice" between which slices it lies. Of a mask file with several labels, "label" chooses
+    one; without it and without an "object_id", each label of the slice is an object of its number. The slice of a mask
+    may be left out where the mask marks a single one.
 
     Prompts that were made when the axes of the scan lay or ran otherwise are turned, which the log says; masks are
     fitted as ground truth is (:func:`pose.scans.volume.mask_on`). A file that does not say how the axes lay is taken
@@ -360,17 +368,21 @@ def read_prompts(
         raise UserError(f"{path}: prompts must be a list of at least one prompt, got {entries!r:.60}")
     shape = made_for if shape is None else tuple(shape)
     swap_axes = made_swapped if swap_axes is None else swap_axes
-    prompts = [_prompt(entry, number, path) for number, entry in enumerate(entries)]
-    if turn != Reorientation():
-        prompts = [_turned(prompt, turn, shape) for prompt in prompts]
+    prompts: list[Prompt] = []
     masks: dict[str, Volume] = {}
-    for number, prompt in enumerate(prompts):
-        if prompt.mask_file_path is not None:
-            if like is not None:
-                mask = _mask_on(like, prompt, path, turn, masks, allow_geometry_mismatch)
-            else:
-                mask = _mask_of(prompt, f"{path}: prompts[{number}]", path, shape, swap_axes, masks)
-            prompts[number] = replace(prompt, mask=mask)
+    for number, entry in enumerate(entries):
+        where = f"{path}: prompts[{number}]"
+        prompt = _prompt(entry, number, path)
+        if turn != Reorientation():
+            prompt = _turned(prompt, turn, shape)
+        if prompt.mask_file_path is None:
+            prompts.append(prompt)
+            continue
+        if like is not None:
+            labels = _labels_on(like, prompt, path, turn, masks, allow_geometry_mismatch)
+        else:
+            labels = _labels_of(prompt, where, path, shape, swap_axes, masks)
+        prompts += _with_masks(prompt, labels, entry, where)
     check_prompts(prompts, shape, path)
     return prompts
 
@@ -404,7 +416,7 @@ def _turned(prompt: Prompt, turn: Reorientation, shape: Sequence[int]) -> Prompt
         before[axis] = length
 
     def point(row: int, column: int) -> Point:
-        return turn.index((row, column, prompt.slice), tuple(before))[:2]
+        return turn.index((row, column, 0), tuple(before))[:2]
 
     box = prompt.box
     if box is not None:
@@ -420,7 +432,7 @@ def _turned(prompt: Prompt, turn: Reorientation, shape: Sequence[int]) -> Prompt
     first, last = limits[::-1] if slice_of(0) > slice_of(1) else limits
     return replace(
         prompt,
-        slice=slice_of(prompt.slice),
+        slice=prompt.slice if prompt.slice == UNKNOWN_SLICE else slice_of(prompt.slice),
         first_slice=first,
         last_slice=last,
         positive_points=tuple(point(*one) for one in prompt.positive_points),
@@ -432,8 +444,14 @@ def _turned(prompt: Prompt, turn: Reorientation, shape: Sequence[int]) -> Prompt
 def _prompt(entry: object, number: int, path: Path) -> Prompt:
     """One prompt of a JSON file, as it stands there; its mask is not read yet."""
     where = f"{path}: prompts[{number}]"
-    check_keys(entry, ("slice",), ("object_id", "points", "box", "mask_file_path", "absent", *_LIMIT_KEYS), where)
-    index = whole_number(entry["slice"], 0, f"{where}.slice")
+    optional = ("object_id", "points", "box", "mask_file_path", "absent", *_LIMIT_KEYS)
+    if isinstance(entry, dict) and entry.get("mask_file_path") is not None:
+        check_keys(entry, (), ("slice", *optional, "label"), where)
+        if entry.get("label") is not None:
+            whole_number(entry["label"], 1, f"{where}.label")
+    else:
+        check_keys(entry, ("slice",), optional, where)
+    index = whole_number(entry["slice"], 0, f"{where}.slice") if "slice" in entry else UNKNOWN_SLICE
     object_id = whole_number(entry.get("object_id", 1), 1, f"{where}.object_id", LAST_OBJECT_ID)
     if not isinstance(listed := entry.get("points", []), list):
         raise UserError(f"{where}.points must be a list, got {listed!r:.60}")
@@ -455,27 +473,27 @@ def _prompt(entry: object, number: int, path: Path) -> Prompt:
     return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, None, mask_file_path, absent, *limits)
 
 
-def _mask_on(
+def _labels_on(
     like: Volume, prompt: Prompt, path: Path, turn: Reorientation, masks: dict[str, Volume], allow_mismatch: bool
 ) -> np.ndarray:
-    """The (rows, columns) mask of a prompt on an image; ``masks`` keeps the files read so far."""
-    name = prompt.mask_file_path
+    """The labels of a mask file on an image, (rows, columns, slices) or of one slice; ``masks`` keeps what was read."""
+    name = str(prompt.mask_file_path)
     if name not in masks:
         mask = read_mask(name)
         if any(turn.flips) and mask.affine is None:
             raise UserError(f"{path}: {name} has no geometry, and cannot be turned with the prompts; save it as NIfTI")
         masks[name] = mask if is_one_slice(mask, like) else mask_on(like, mask, allow_mismatch)
-    index = min(max(prompt.slice, 0), like.voxels.shape[2] - 1)
     if is_one_slice(masks[name], like):
-        return mask_on(like, masks[name], allow_mismatch, at_slice=index).voxels[:, :, 0] != 0
-    return masks[name].voxels[:, :, index] != 0
+        index = min(max(prompt.slice, 0), like.voxels.shape[2] - 1)
+        return mask_on(like, masks[name], allow_mismatch, at_slice=index).voxels
+    return masks[name].voxels
 
 
-def _mask_of(
+def _labels_of(
     prompt: Prompt, where: str, path: Path, shape: tuple | None, swap_axes: bool | None, masks: dict[str, Volume]
 ) -> np.ndarray:
-    """The (rows, columns) mask of a prompt for an image of which the shape alone may be known."""
-    name = prompt.mask_file_path
+    """The labels of a mask file for an image of which the shape alone may be known."""
+    name = str(prompt.mask_file_path)
     if name not in masks:
         masks[name] = read_mask(name, swap_axes=bool(swap_axes))
     if masks[name].swap_axes and swap_axes is False:
@@ -484,7 +502,30 @@ def _mask_of(
     needed = shape[2] if shape is not None else max(slices, prompt.slice + 1)
     if slices not in (1, needed):
         raise UserError(f"{where}: {name} has {slices} slices, it needs 1 or {needed}")
-    return masks[name].voxels[:, :, min(prompt.slice, slices - 1)] != 0
+    return masks[name].voxels
+
+
+def _with_masks(prompt: Prompt, labels: np.ndarray, entry: dict, where: str) -> list[Prompt]:
+    """Return a prompt with its mask, or one for each label of the slice; the slice is found where it is not named."""
+    name, label = prompt.mask_file_path, entry.get("label")
+    chosen = labels if label is None else np.where(labels == label, labels, 0)
+    marked = np.flatnonzero(chosen.any(axis=(0, 1))).tolist()
+    what = "nothing" if label is None else f"nothing with the label {label}"
+    if not marked:
+        raise UserError(f"{where}: {name} marks {what}")
+    named = ", ".join(map(str, marked[:5])) + (", ..." if len(marked) > 5 else "")
+    slice_index = prompt.slice
+    if slice_index == UNKNOWN_SLICE:
+        if labels.shape[2] == 1 or len(marked) > 1:
+            raise UserError(f"{where} has no 'slice', and {name} marks the slices {named}; choose one")
+        slice_index = marked[0]
+    here = chosen[:, :, min(slice_index, labels.shape[2] - 1)]
+    if not here.any():
+        raise UserError(f"{where}: {name} marks {what} on slice {slice_index}; it marks the slice(s) {named}")
+    present = [int(one) for one in np.unique(here) if one > 0]
+    if label is not None or entry.get("object_id") is not None or len(present) == 1:
+        return [replace(prompt, slice=slice_index, mask=here != 0, mask_label=label)]
+    return [replace(prompt, slice=slice_index, object_id=one, mask=here == one, mask_label=one) for one in present]
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -45,12 +45,14 @@ class ShownAs:
     """How a scan is read, and what of it a model sees.
 
     Attributes:
-        swap_axes: swap the first two axes of NIfTI files, so that rows come first.
+        swap_axes: swap the axes of the slices of NIfTI files; None where rows then come first.
+        slice_axis: the axis of NIfTI files along which the slices lie; None finds it by spacing and orientation.
         intensity: which voxel values become black and white.
         crop: "none", or "body" for the box round the body alone.
     """
 
-    swap_axes: bool = False
+    swap_axes: bool | None = None
+    slice_axis: int | None = None
     intensity: Intensity = Intensity()
     crop: str = "none"
 
@@ -75,12 +77,14 @@ class Case:
     Attributes:
         truth: (rows, columns, slices) labels of the ground truth, or None.
         grey: the slices as the models see them.
+        rules: what of masks counts.
     """
 
     job: Job
     volume: Volume
     truth: np.ndarray | None
     grey: GreySlices
+    rules: TruthRules = TruthRules()
 
     @property
     def swap_axes(self) -> bool | None:
@@ -184,12 +188,10 @@ def is_name(name: str) -> bool:
 
 def load_case(job: Job, shown: ShownAs = ShownAs(), rules: TruthRules = TruthRules()) -> Case:
     """Read the files of ``job``; the labels that do not count are removed from the ground truth."""
-    volume = read_volume(job.image_path, swap_axes=shown.swap_axes)
+    volume = read_volume(job.image_path, shown.swap_axes, shown.slice_axis)
     truth = None
     if job.masks_path is not None:
-        truth = read_mask(
-            job.masks_path, volume, shown.swap_axes, allow_geometry_mismatch=rules.allow_geometry_mismatch
-        ).voxels
+        truth = read_mask(job.masks_path, volume, allow_geometry_mismatch=rules.allow_geometry_mismatch).voxels
         if rules.labels is not None:
             present = labels_of(truth)
             for label in rules.labels:
@@ -198,17 +200,17 @@ def load_case(job: Job, shown: ShownAs = ShownAs(), rules: TruthRules = TruthRul
             for slice_index in range(truth.shape[2]):
                 here = truth[:, :, slice_index]
                 here[~np.isin(here, rules.labels)] = 0
-    return Case(job, volume, truth, GreySlices(volume, shown.intensity))
+    return Case(job, volume, truth, GreySlices(volume, shown.intensity), rules)
 
 
 def given_prompts(case: Case, typed: Prompt | None) -> list[Prompt] | None:
     """Return the prompts that the user gave as a file, or ``typed`` on the command line; None where there are none."""
-    shape = case.volume.voxels.shape
     if case.job.prompts_path is not None:
-        return read_prompts(case.job.prompts_path, shape=shape, swap_axes=case.swap_axes)
+        forced = case.rules.allow_geometry_mismatch
+        return read_prompts(case.job.prompts_path, like=case.volume, allow_geometry_mismatch=forced)
     if typed is None:
         return None
-    check_prompts([typed], shape, case.job.image_path)
+    check_prompts([typed], case.volume.voxels.shape, case.job.image_path)
     return [typed]
 
 

@@ -172,15 +172,15 @@ def segment(
     return loaded.segment(scan, prompts, window=window, crop=crop, review_below=review_below)
 
 
-def read_scan(path: Path | str, swap_axes: bool = True) -> Volume:
+def read_scan(path: Path | str, swap_axes: bool | None = None, slice_axis: int | None = None) -> Volume:
     """Read a scan: .nii, .nii.gz, .npz or .npy.
 
     Args:
         path: the file.
-        swap_axes: let rows come first in NIfTI files, which store columns first; working data remembers its own order.
+        swap_axes: swap the axes of the slices of NIfTI files; None where rows then come first.
+        slice_axis: the axis along which the slices lie; None finds it by spacing and orientation.
 
     Raises:
         UserError: as :func:`pose.scans.volume.read_volume`.
     """
-    path = Path(path)
-    return read_volume(path, swap_axes=swap_axes and path.name.lower().endswith((".nii", ".nii.gz")))
+    return read_volume(path, swap_axes, slice_axis)

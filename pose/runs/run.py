@@ -62,7 +62,6 @@ class RunSettings:
 def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
     """Return the row of raw_data for one slice; the SAM score of several objects is their mean."""
     truth = None if case.truth is None else case.truth[:, :, predictions.slice]
-    spacing_mm = None if case.volume.spacing_mm is None else case.volume.spacing_mm[:2]
     times = predictions.set_image_time, predictions.predict_image_time
     row: dict[str, Any] = {
         "slice": predictions.slice,
@@ -72,7 +71,7 @@ def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per
         "process_image_time": None if None in times else sum(times),
         "object_score": mean_of(prediction.object_score for prediction in predictions.objects.values()),
     }
-    row.update(metrics.slice_metrics(None if truth is None else truth > 0, labels > 0, spacing_mm))
+    row.update(metrics.slice_metrics(None if truth is None else truth > 0, labels > 0, case.volume.voxel_mm))
     if per_label:
         for label in case.labels:
             row[f"jaccard_label_{label}"] = metrics.jaccard(truth == label, labels == label)
@@ -130,7 +129,7 @@ def segment_and_write(
     with ThreadPoolExecutor(1) as worker:
         measured = None
         if case.truth is not None and len(slices) == len(case.grey):
-            measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.spacing_mm)
+            measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.voxel_mm)
         contact_sheet = contact_sheet_png(case, labels, rows, prompts, segmentation.object_ids)
         volume_metrics.update(measured.result() if measured is not None else {})
     figure_files.write_figures(case, prompts, labels, slices, settings.pictures)
@@ -191,7 +190,11 @@ def segment_and_write(
 def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """Return prompts for the volume of ``case`` as its JSON files hold them."""
     return prompts_to_json(
-        prompts, image_file_path=case.job.image_path, shape=case.volume.voxels.shape, swap_axes=case.swap_axes
+        prompts,
+        image_file_path=case.job.image_path,
+        shape=case.volume.voxels.shape,
+        swap_axes=case.swap_axes,
+        orientation=case.volume.orientation,
     )
 
 
@@ -256,6 +259,7 @@ def _describe_input(path: Path, volume: Volume) -> dict[str, Any]:
         "dtype": str(volume.voxels.dtype),
         "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),
         "swap_axes": volume.swap_axes,
+        "slice_axis": volume.slice_axis,
     }
 
 

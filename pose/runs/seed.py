@@ -138,8 +138,7 @@ def slice_digest(volume: Volume, index: int) -> str:
 
 def shape_in_file(volume: Volume) -> list[int]:
     """Return the shape of a volume with its axes as its source had them."""
-    first, second, slices = volume.voxels.shape
-    return [second, first, slices] if volume.swap_axes else [first, second, slices]
+    return [volume.voxels.shape[volume.axes.index(axis)] for axis in range(3)]
 
 
 def seed_cases(seeds: SeedChoice) -> list[tuple[Case, list[Prompt]]]:
@@ -168,7 +167,8 @@ def seed_cases(seeds: SeedChoice) -> list[tuple[Case, list[Prompt]]]:
             loaded[image, masks] = load_case(Job(image, masks, Path()), seeds.shown, seeds.truth)
         case = loaded[image, masks]
         if prompt_file is not None:
-            prompts = read_prompts(prompt_file, shape=case.volume.voxels.shape, swap_axes=case.swap_axes)
+            forced = seeds.truth.allow_geometry_mismatch
+            prompts = read_prompts(prompt_file, like=case.volume, allow_geometry_mismatch=forced)
         else:
             prompts = prompts_from_truth(case, prompt_slice(case.required_truth(), where, source=masks), seeds.rules)
         cases.append((case, prompts))
@@ -185,6 +185,7 @@ def _how_shown(shown: ShownAs) -> dict[str, Any]:
         "intensity": "per_slice" if shown.intensity.per_slice else "volume",
         "crop": shown.crop,
         "swap_axes": shown.swap_axes,
+        "slice_axis": shown.slice_axis,
     }
 
 

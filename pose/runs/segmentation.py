@@ -105,7 +105,7 @@ class Segmentation:
         Raises:
             UserError: a file that cannot be read, or is no mask of this scan.
         """
-        return metrics.volume_metrics(self._truth(truth), self.labels, self.scan.spacing_mm)
+        return metrics.volume_metrics(self._truth(truth), self.labels, self.scan.voxel_mm)
 
     def show(self, truth: Volume | np.ndarray | Path | str | None = None, title: str | None = None) -> Image:
         """Return the contact sheet as a picture; a notebook displays it, elsewhere ``.show()`` or ``.save(path)``."""

@@ -531,9 +531,9 @@ def test_masks_come_from_their_files(tmp_path, mask_volume):
         written(
             tmp_path,
             [
-                {"slice": 2, "mask_file_path": "mask.npz"},
-                {"slice": 3, "mask_file_path": mask_path},
-                {"slice": 4, "mask_file_path": "../" + tmp_path.name + "/slice.npz"},
+                {"slice": 2, "object_id": 1, "mask_file_path": "mask.npz"},
+                {"slice": 3, "object_id": 1, "mask_file_path": mask_path},
+                {"slice": 4, "object_id": 1, "mask_file_path": "../" + tmp_path.name + "/slice.npz"},
             ],
         ),
         SHAPE,
@@ -707,7 +707,7 @@ def test_an_orientation_that_is_none_is_refused(tmp_path, orientation):
 
 def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
     mask_path = tmp_path / "mask.npz"
-    path = written(tmp_path, [{"slice": 2, "mask_file_path": "mask.npz"}])
+    path = written(tmp_path, [{"slice": 2, "object_id": 1, "mask_file_path": "mask.npz"}])
     with refused(f"{path}: slice 2, object 1: {mask_path} has slices of 20 x 30, the image 20 x 31"):
         read_prompts(path, (20, 31, 5))
     with refused(f"{path}: prompts[0]: {mask_path} has 5 slices, it needs 1 or 7"):
@@ -717,7 +717,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
         read_prompts(beyond)
     write_volume(mask_path, Volume(np.zeros(SHAPE, dtype=np.uint8)))
     path = written(tmp_path, [{"slice": 2, "mask_file_path": "mask.npz"}])
-    with refused(f"{path}: slice 2, object 1: {mask_path} marks nothing on this slice"):
+    with refused(f"{path}: prompts[0]: {mask_path} marks nothing"):
         read_prompts(path)
     swapped = Volume(np.ones((20, 20, 5), dtype=np.uint8), np.eye(4), (1.0, 1.0, 1.0), swap_axes=True)
     write_volume(mask_path, swapped)
@@ -869,3 +869,53 @@ def test_what_is_said_of_where_an_object_is_not_is_written_and_read_again(tmp_pa
     document = prompts_to_json(prompts, image_file_path="ct.nii", shape=SHAPE, swap_axes=None)
     (tmp_path / "prompts.json").write_text(json.dumps(document))
     assert read_prompts(tmp_path / "prompts.json", shape=SHAPE) == prompts
+
+
+class TestMasksOfSeveralLabels:
+    """A mask file says by itself which objects it marks, and on which slice."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        voxels = np.zeros(SHAPE, np.uint8)
+        voxels[2:6, 3:9, 3] = 1
+        voxels[10:14, 3:9, 3] = 3
+        write_volume(tmp_path / "two.npz", Volume(voxels))
+        voxels[2:6, 3:9, 4] = 1
+        write_volume(tmp_path / "more.npz", Volume(voxels))
+        return tmp_path
+
+    def read(self, folder, **entry):
+        (folder / "prompts.json").write_text(json.dumps([entry]))
+        return read_prompts(folder / "prompts.json", shape=SHAPE)
+
+    def test_each_label_is_an_object_on_the_only_marked_slice(self, folder):
+        first, second = self.read(folder, mask_file_path="two.npz")
+        assert (first.slice, first.object_id, second.slice, second.object_id) == (3, 1, 3, 3)
+        assert first.mask.sum() == second.mask.sum() == 24 and not (first.mask & second.mask).any()
+
+    def test_a_label_is_chosen(self, folder):
+        [prompt] = self.read(folder, mask_file_path="two.npz", label=3)
+        assert (prompt.slice, prompt.object_id) == (3, 1) and prompt.mask[10, 3] and not prompt.mask[2, 3]
+
+    def test_an_object_of_all_labels(self, folder):
+        [prompt] = self.read(folder, mask_file_path="two.npz", object_id=1)
+        assert prompt.mask.sum() == 48
+
+    def test_what_was_read_is_written_and_read_again(self, folder):
+        prompts = self.read(folder, mask_file_path="two.npz")
+        document = prompts_to_json(prompts, image_file_path="ct.nii", shape=SHAPE, swap_axes=None, folder=folder)
+        (folder / "again.json").write_text(json.dumps(document))
+        assert read_prompts(folder / "again.json", shape=SHAPE) == prompts
+
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            ({"mask_file_path": "more.npz"}, "has no 'slice', and .*more.npz marks the slices 3, 4; choose one"),
+            ({"mask_file_path": "two.npz", "slice": 2}, r"marks nothing on slice 2; it marks the slice\(s\) 3"),
+            ({"mask_file_path": "two.npz", "label": 2}, "marks nothing with the label 2"),
+            ({"mask_file_path": "two.npz", "label": 0}, "label must be a whole number from 1"),
+        ],
+    )
+    def test_mistakes_name_the_right_slice(self, folder, entry, message):
+        with pytest.raises(UserError, match=message):
+            self.read(folder, **entry)
