@@ -42,7 +42,7 @@ def test_picture_and_words(phantom, tmp_path):
         "unit",
         "window",
     ]
-    assert lines[0] == "shape:       56 rows x 48 columns x 10 slices; they count from 0"
+    assert lines[0] == "shape:       48 rows x 56 columns x 10 slices; they count from 0"
     assert "likely Hounsfield units" in lines[4] and "--window lung" in lines[5]
     assert lines[-1] == "picture:     look_a$b_$c.png"
     with Image.open(tmp_path / lines[-1].removeprefix("picture:     ")) as picture:
@@ -50,7 +50,7 @@ def test_picture_and_words(phantom, tmp_path):
 
 
 def test_swapped_axes_turn_the_numbers_and_not_the_picture(phantom, tmp_path):
-    plain = look(phantom, "-s", 4, "-o", "plain.png", folder=tmp_path)
+    plain = look(phantom, "-s", 4, "-o", "plain.png", "--no_swap_axes", folder=tmp_path)
     swapped = look(phantom, "-s", 4, "-o", "swapped.png", "--swap_axes", folder=tmp_path)
     assert plain.stdout.startswith("shape:       56 rows x 48 columns")
     assert swapped.stdout.startswith("shape:       48 rows x 56 columns")
@@ -87,7 +87,7 @@ def test_a_window_changes_picture_and_words(phantom, tmp_path):
         (("-o", "picture.jpg"), "--output_file_path picture.jpg: a picture is a .png"),
         (("-s", 10), "--slice 10 is not among its slices 0 to 9"),
         (("--point", 1, 1), "--point, --negative_point and --box need --slice"),
-        (("-s", 3, "--point", 56, 1), "the point row 56, column 1 lies outside the image of 56 x 48"),
+        (("-s", 3, "--point", 56, 1), "the point row 56, column 1 lies outside the image of 48 x 56"),
         (("-s", 3, "--box", 9, 9, 5, 20), "ends before it begins"),
         (("-s", 3, "--window", "liverish"), "--window liverish: expected one of"),
         (("--prompt_file_path", "no.json"), "no.json: no such file"),
