@@ -4,6 +4,9 @@
 #   scripts/test.sh                                 everything
 #   scripts/test.sh -m "not slow"                   the quick ones
 #   scripts/test.sh tests/prompts/test_prompt.py -k box     some
+#
+# Tests that miss a program (Snakemake, a browser, Slurm) are skipped, and named at the end with the reason; on Debian
+# scripts/setup_tests.sh installs a browser and Slurm.
 
 set -euo pipefail
 

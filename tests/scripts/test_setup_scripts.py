@@ -1,4 +1,4 @@
-"""scripts/setup.sh with a pip that only writes down what it is asked for; scripts/test.sh and .ci/run."""
+"""scripts/setup.sh with a pip that only writes down what it is asked for; scripts/test.sh."""
 
 from __future__ import annotations
 
@@ -377,13 +377,12 @@ def test_requirements_of_the_project_are_pins_with_torch_and_build_tools() -> No
     assert {"torch", "torchvision", "setuptools", "wheel", "sam2"} <= {line.split("==")[0] for line in pins}
 
 
-@pytest.mark.parametrize("script", ["scripts/test.sh", ".ci/run"])
-def test_the_test_scripts_run_everything_and_pass_the_exit_code_on(checkout: Checkout, script: str) -> None:
+def test_the_test_script_runs_everything_and_passes_the_exit_code_on(checkout: Checkout) -> None:
     checkout.create_venv(PINS)
     (checkout.site_packages / "pytest.py").write_text(
         "import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]])); sys.exit(3)"
     )
-    result = checkout.run(script)
+    result = checkout.run("scripts/test.sh")
     assert result.returncode == 3
     first, workflow, second = result.stdout.splitlines()
     assert first + "\n" == EVERYTHING and workflow.startswith("setup: Snakemake installed into .venv_workflow (")
