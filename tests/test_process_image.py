@@ -108,7 +108,9 @@ def test_a_centre_of_mass_stays_outside_where_asked(files, tmp_path):
     points = []
     for flags in ([], ["--no_move_centroids"]):
         folder = tmp_path / f"results_{len(flags)}"
-        assert run("-i", image, "-m", masks, "-w", "--model", "lite_medsam", "-r", folder, "--no_swap_axes", *flags) == 0
+        assert (
+            run("-i", image, "-m", masks, "-w", "--model", "lite_medsam", "-r", folder, "--no_swap_axes", *flags) == 0
+        )
         prompts = json.loads(only(folder / "corner", "sam_prompts_*.json").read_text())["prompts"]
         points.append([(point["row"], point["column"]) for point in prompts[0]["points"] if point["label"] == 1][0])
     assert labels[points[0]] == 1

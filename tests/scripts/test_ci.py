@@ -1,6 +1,4 @@
-""".ci/run and what it calls: what is installed from Debian, with an apt-get that only notes what it is asked for, and the
-look over the code.
-"""
+"""What CI does beside the tests: scripts/setup_tests.sh, check.sh and the order in which .ci/run calls them."""
 
 from __future__ import annotations
 
