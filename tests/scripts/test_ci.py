@@ -1,4 +1,4 @@
-""".ci/run and what it calls: what is installed from Debian, with an apt-get that only notes what it is asked for, and the
+""".ci/run and what it calls: what is installed from Debian, by an apt-get that only notes what it is asked for, and the
 look over the code.
 """
 
