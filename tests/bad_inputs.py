@@ -26,8 +26,11 @@ import numpy as np
 
 from pose.scans.volume import Volume, read_volume, write_volume
 from tests.cases import AFFINE, SHAPE_XYZ, two_blocks, write_nifti, write_two_blocks
+from tests.warm_python import run_script
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+# copied before there are threads: of two, one fails where the other takes a variable away, as pytest does
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 # what a shell makes of the folder "results" in cases of a disk that does not take results
 READ_ONLY = "mount --bind results results && mount -o remount,bind,ro results"
@@ -94,15 +97,16 @@ def run_command(command: tuple[str, ...], folder: Path, mount: str | None = None
     """Run a script in ``folder``, as a process of its own."""
     before = contents(folder)
     script, *arguments = command
-    process = [sys.executable, str(PROJECT_ROOT / script), *arguments]
-    if mount is not None:
+    process = [str(PROJECT_ROOT / script), *arguments]
+    if mount is None:
+        done = run_script(process, folder, {"OMP_NUM_THREADS": "1"})
+    else:
         (folder / "results").mkdir(exist_ok=True)
         before = contents(folder)
         # what is written to the mounted folder is gone with it: the shell tells what there was
         inside = '; "$@"; code=$?; find results -mindepth 1 -newer before; exit $code'
-        process = [*NAMESPACE, "sh", "-c", f"touch before && {mount} || exit 99{inside}", "sh", *process]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(process, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        shell = [*NAMESPACE, "sh", "-c", f"touch before && {mount} || exit 99{inside}", "sh", sys.executable, *process]
+        done = subprocess.run(shell, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     (folder / "before").unlink(missing_ok=True)
     after = contents(folder)
     changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))

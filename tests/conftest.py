@@ -11,6 +11,32 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+# of the whole suite, most seconds first: begun last, one of them would keep a single worker busy when all else is done
+LONGEST_FILES = [
+    "scripts/test_workflow.py",
+    "scripts/test_workflow_slurm.py",
+    "test_fuzz_readers.py",
+    "test_kill_and_resume.py",
+    "test_bad_inputs.py",
+    "scripts/test_slurm_cluster.py",
+    "scripts/test_setup_scripts.py",
+    "scripts/test_dataset_scripts.py",
+    "test_determinism.py",
+    "scores/test_metrics_independent.py",
+    "segmenters/sam2/test_memory.py",
+]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores: the tests of Slurm mostly wait."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first; the others, and the tests of a file, stay in their order."""
+    places = {PROJECT_ROOT / "tests" / name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")

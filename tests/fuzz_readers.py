@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import logging
-import multiprocessing
 import os
 import random
 import re
@@ -35,6 +34,7 @@ import numpy as np
 
 from pose.cli import UserError
 from tests.fuzz_mutations import CASES, SEED_FACTS, Files
+from tests.warm_python import CONTEXT
 
 # No case is larger than some 100 kB, and deflate grows by 1032 at most: none of them needs as much.
 MEMORY_BYTES = 256 << 20
@@ -303,16 +303,15 @@ def fuzz(reader: str, seconds: float, seed: int, findings_folder: Path | None = 
     Args:
         findings_folder: gets a folder of files for the first case of each cause.
     """
-    context = multiprocessing.get_context("spawn")
     shared_memory = Path("/dev/shm")
     report, start, case = Report(reader), time.monotonic(), 0
     while (left := seconds - (time.monotonic() - start)) > 0:
         # this process's, so that it is removed where the worker is killed
         temporary = tempfile.TemporaryDirectory(dir=shared_memory if os.access(shared_memory, os.W_OK) else None)
-        current = context.Value("q", -1, lock=False)
-        receiver, sender = context.Pipe(duplex=False)
+        current = CONTEXT.Value("q", -1, lock=False)
+        receiver, sender = CONTEXT.Pipe(duplex=False)
         arguments = (reader, seed, case, left, Path(temporary.name), current, sender)
-        worker = context.Process(target=_work, args=arguments, daemon=True)
+        worker = CONTEXT.Process(target=_work, args=arguments, daemon=True)
         worker.start()
         sender.close()
         seen, since, ended = -1, time.monotonic(), False

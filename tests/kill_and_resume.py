@@ -12,9 +12,6 @@ import argparse
 import json
 import random
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from tests.cases import two_blocks, write_nifti
+from tests.warm_python import Script, run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMES = "set_image_time|predict_image_time|process_image_time"
@@ -56,22 +54,12 @@ def write_data_set(folder: Path, volumes: int) -> tuple[list[Path], list[Path]]:
 
 def command_for(images: list[Path], masks: list[Path], results_folder: Path) -> list[str]:
     paths = ["-i", *map(str, images), "-m", *map(str, masks), "-r", str(results_folder)]
-    return [
-        sys.executable,
-        str(ROOT / "process_video.py"),
-        *paths,
-        "--method",
-        "region_growing",
-        "-w",
-        "-b",
-        "--resume",
-    ]
+    return [str(ROOT / "process_video.py"), *paths, "--method", "region_growing", "-w", "-b", "--resume"]
 
 
 def joined(results_folder: Path) -> dict[str, pd.DataFrame]:
     """Join the results and return the tables by name, times aside."""
-    command = [sys.executable, str(ROOT / "join_results.py"), "-r", str(results_folder)]
-    subprocess.run(command, check=True, capture_output=True)
+    run_script([str(ROOT / "join_results.py"), "-r", str(results_folder)], ROOT).check_returncode()
     tables = {}
     for path in results_folder.glob("*.csv"):
         table = pd.read_csv(path).filter(regex=f"^(?!({TIMES}))")
@@ -91,14 +79,11 @@ def done_in(folder: Path) -> int:
 
 def run_until(command: list[str], results_folder: Path, done: int, seconds: float) -> None:
     """Start the run and kill it ``seconds`` after so many volumes are done, if it has not ended by itself."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while done_in(results_folder) < done and process.poll() is None:
-        time.sleep(0.002)
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = Script(command, ROOT)
+    while done_in(results_folder) < done and process.wait(0.002) is None:
+        pass
+    if process.wait(seconds) is None:
+        process.kill()
 
 
 def run_trial(
@@ -122,7 +107,7 @@ def run_trial(
         run_until(command, results_folder, moments.randrange(least, len(images)), delays[-1])
         done.append(done_in(results_folder))
         left += len(hidden_files(results_folder))
-    subprocess.run(command, check=True, capture_output=True)
+    run_script(command, ROOT).check_returncode()
     folders = [folder for folder in results_folder.iterdir() if folder.is_dir()]
     runs = [sorted(folder.glob("raw_data_*.csv")) for folder in folders]
     for run in (run for folder in folders for run in folder.glob("run_*.json")):
@@ -143,7 +128,7 @@ def run_trials(folder: Path, count: int, volumes: int = 6, seed: int = 0, at_onc
     """Run ``count`` trials, each killed once, every third of them three times, at moments spread over the whole run."""
     images, masks = write_data_set(folder / "data", volumes)
     start = time.perf_counter()
-    subprocess.run(command_for(images, masks, folder / "undisturbed"), check=True, capture_output=True)
+    run_script(command_for(images, masks, folder / "undisturbed"), ROOT).check_returncode()
     seconds = (time.perf_counter() - start) / volumes
     expected = joined(folder / "undisturbed")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kill_and_resume import command_for, joined, write_data_set
+from tests.warm_python import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
@@ -49,10 +50,10 @@ def small_disks() -> None:
 @pytest.mark.slow
 def test_a_full_disk_keeps_what_is_finished_and_can_be_resumed(tmp_path, small_disks):
     images, masks = write_data_set(tmp_path / "data", 3)
-    subprocess.run(command_for(images, masks, tmp_path / "roomy"), check=True, capture_output=True)
+    run_script(command_for(images, masks, tmp_path / "roomy"), tmp_path).check_returncode()
     volume = sum(path.stat().st_size for path in (tmp_path / "roomy" / "volume_0").iterdir())
     (tmp_path / "small").mkdir()
-    command = command_for(images, masks, tmp_path / "small")
+    command = [sys.executable, *command_for(images, masks, tmp_path / "small")]
     # room for one volume and a half, in whole pages a file
     size = f"{int(1.5 * volume) // 1024 + 24}k"
     done = subprocess.run(

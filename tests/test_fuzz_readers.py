@@ -269,4 +269,4 @@ def test_a_short_fuzz_of_all_readers_finds_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_minutes_of_fuzzing_find_nothing(tmp_path: Path) -> None:
-    _fuzz_all(15, 2, tmp_path)
+    _fuzz_all(120 / len(READERS), 2, tmp_path)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.kill_and_resume import Trial, command_for, done_in, hidden_files, joined, run_trials, write_data_set
+from tests.warm_python import Script, run_script
 
 
 def check(trials: list[Trial]) -> None:
@@ -31,15 +32,14 @@ def test_killed_at_twenty_moments(tmp_path):
 def test_two_runs_at_once_share_the_volumes(tmp_path):
     """Neither does what the other does or has done, and both end when all is done."""
     images, masks = write_data_set(tmp_path / "data", 6)
-    subprocess.run(command_for(images, masks, tmp_path / "alone"), check=True, capture_output=True)
+    run_script(command_for(images, masks, tmp_path / "alone"), tmp_path).check_returncode()
     command = command_for(images, masks, tmp_path / "shared")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
+    with ThreadPoolExecutor(2) as workers:
+        both = list(workers.map(lambda _: run_script(command, tmp_path, seconds=120), range(2)))
+    assert [one.returncode for one in both] == [0, 0], both
     assert all(done_in(tmp_path / "shared" / image.name[:-7]) <= 1 for image in images)
     assert done_in(tmp_path / "shared") == 6 and not hidden_files(tmp_path / "shared")
-    assert sum(out.count(": results: ") for out, _ in outputs) == 6
+    assert sum(one.stdout.count(": results: ") for one in both) == 6
     alone, shared = joined(tmp_path / "alone"), joined(tmp_path / "shared")
     assert alone.keys() == shared.keys() and all(alone[name].equals(shared[name]) for name in alone)
 
@@ -50,8 +50,8 @@ def test_two_runs_at_once_without_resume_do_not_mix(tmp_path):
     images, masks = write_data_set(tmp_path / "data", 3)
     command = command_for(images, masks, tmp_path / "shared")
     command.remove("--resume")
-    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    both = [Script(command, tmp_path) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
     for image in images:
         folder: Path = tmp_path / "shared" / image.name[:-7]
         assert done_in(folder.parent) == 6 and len(list(folder.glob("raw_data_*.csv"))) == 2

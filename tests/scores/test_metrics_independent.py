@@ -22,6 +22,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -34,7 +35,21 @@ from pose.scores import metrics, surface
 
 PAIRS = 1000
 SCIPY, MONAI, PARTS, SCIKIT = (name for name in comparison.IMPLEMENTATIONS if name != comparison.SUBVOXELS)
-SAME_DEFINITION = {name: comparison.IMPLEMENTATIONS[name] for name in (SCIPY, MONAI, PARTS, SCIKIT)}
+
+
+def measured_once(measure: Callable[[Pair], comparison.Values]) -> Callable[[Pair], comparison.Values]:
+    """Keep what an implementation of others says of a pair: no fault of ours changes it."""
+    kept: dict[int, tuple[Pair, comparison.Values]] = {}
+
+    def measure_or_recall(pair: Pair) -> comparison.Values:
+        if id(pair) not in kept:
+            kept[id(pair)] = pair, measure(pair)
+        return kept[id(pair)][1]
+
+    return measure_or_recall
+
+
+SAME_DEFINITION = {name: measured_once(comparison.IMPLEMENTATIONS[name]) for name in (SCIPY, MONAI, PARTS, SCIKIT)}
 DISTANCE_METRICS = ("hd95_mm", *comparison.SURFACE_DICE)
 
 
@@ -115,7 +130,7 @@ def test_equal_to_1e_9_by_the_same_definition(pairs, outcomes):
 
 def test_only_spacings_in_single_precision_meet_the_margin_of_a_tolerance(pairs):
     exact = [pair for number, pair in enumerate(pairs) if number % 3 != 2]
-    for one in comparison.compare(exact, {SCIPY: comparison.scipy_values}):
+    for one in comparison.compare(exact, {SCIPY: SAME_DEFINITION[SCIPY]}):
         assert one.pairs == 667 and not one.unexplained and comparison.MARGIN not in one.reasons
 
 

@@ -1,4 +1,6 @@
-"""What CI does beside the tests: scripts/setup_tests.sh, check.sh and the order in which .ci/run calls them."""
+""".ci/run and what it calls: what is installed from Debian, by an apt-get that only notes what it is asked for, and the
+look over the code.
+"""
 
 from __future__ import annotations
 
