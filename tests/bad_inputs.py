@@ -38,10 +38,10 @@ FULL = "mount -t tmpfs -o size=8k tmpfs results"
 FULL_OF_RESULTS = f"cp -a results kept && {FULL} && cp -a kept/. results && rm -r kept"
 
 CONVERT = ("nifti_to_numpy.py", "-o", "out.npz", "-i")
-VIDEO = ("process_video.py", "--method", "region_growing", "-b", "-i")
+VIDEO = ("process_video.py", "--no_swap_axes", "--method", "region_growing", "-b", "-i")
 VIDEO_OF_SCAN = (*VIDEO, "scan.nii.gz")
 VIDEO_WITH_MASK = (*VIDEO_OF_SCAN, "-m")
-IMAGE = ("process_image.py", "--model", "lite_medsam", "-b", "-i")
+IMAGE = ("process_image.py", "--no_swap_axes", "--model", "lite_medsam", "-b", "-i")
 IMAGE_OF_SCAN = (*IMAGE, "scan.nii.gz")
 IMAGE_WITH_MASK = (*IMAGE_OF_SCAN, "-m")
 GOOD = ("scan.nii.gz", "-m", "scan_mask.nii.gz")

@@ -30,6 +30,7 @@ TIMES_JOINED = {f"{time}_{statistic}" for time in TIMES for statistic in STATIST
 # of a manifest, what tells when, by which command, how quickly, and what was edited meanwhile
 OF_THE_MOMENT = {
     "timestamp",
+    "debug",
     "command",
     "arguments",
     "embeddings_cache",
