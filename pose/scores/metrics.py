@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from scipy import ndimage
@@ -94,17 +95,16 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Seq
     if spacing.shape != (truth.ndim,) or not np.all(np.isfinite(spacing) & (spacing > 0)):
         raise ValueError(f"spacing_mm {tuple(spacing_mm)} is not {truth.ndim} distances above 0")
     if truth.ndim == 3 and truth.size > MOST_VOXELS_AT_ONCE:
-        box = surface.joint_box(truth, prediction)
+        box: tuple[slice, ...] = surface.joint_box(truth, prediction)
         with ThreadPoolExecutor(2) as workers:
             surfaces = list(workers.map(lambda mask: surface.surface_of(mask[box]), (truth, prediction)))
-            pairs = surfaces, surfaces[::-1]
-            return SurfaceDistances(*workers.map(lambda pair: surface.distances_to_surface(*pair, spacing), pairs))
+            ways = workers.map(surface.distances_to_surface, surfaces, surfaces[::-1], repeat(spacing))
+            return SurfaceDistances(*ways)
     truth, prediction = _as_masks(truth, prediction)
     box = _joint_bounding_box(truth, prediction)
-    truth_surface, prediction_surface = surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])
-    pairs = (truth_surface, prediction_surface), (prediction_surface, truth_surface)
+    outer = [surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])]
     with ThreadPoolExecutor(2 if truth.ndim == 3 else 1) as workers:
-        return SurfaceDistances(*workers.map(lambda pair: _distances_between(*pair, spacing), pairs))
+        return SurfaceDistances(*workers.map(_distances_between, outer, outer[::-1], repeat(spacing)))
 
 
 def slice_metrics(
