@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -71,7 +71,7 @@ def predictions_gif(
         objects: numbers of all objects; those of ``labels`` count as well.
     """
     filled_slices = np.array([labels[:, :, index].any() for index in range(labels.shape[2])])
-    shown = choose_slices(filled_slices, [prompt.slice for prompt in prompts], MOST_FRAMES)
+    shown: Sequence[int] = choose_slices(filled_slices, [prompt.slice for prompt in prompts], MOST_FRAMES)
     if slices is not None:
         shown = [index for index in shown if index in slices] or slices[:1]
     looks = looks_of([*objects, *objects_in(labels)])
@@ -163,7 +163,7 @@ def _write(
     margin: int = 4,
 ) -> float:
     """Write on black with the anchor of the text at ``where``; return where it begins from the left."""
-    look = {"font": ImageFont.load_default(pixels), "anchor": anchor}
+    look: dict[str, Any] = {"font": ImageFont.load_default(pixels), "anchor": anchor}
     left, top, right, bottom = draw.textbbox(where, text, **look)
     draw.rectangle((left - margin, top - margin, right + margin, bottom + margin), fill=colour["black"])
     draw.text(where, text, fill=colour[fill], **look)
@@ -202,7 +202,7 @@ def _write_objects(
     for number, look in looks.items():
         shared = sharing[look.on_slice]
         words[look.on_slice] = str(number) if shared == 1 else f"+{shared}"
-    right = size[0] - 6
+    right: float = size[0] - 6
     for fill, text in reversed(words.items()):
         right = _write(draw, text, (right, size[1] - 6), colour, fill, anchor="rs") - 6
 

@@ -96,7 +96,7 @@ def draw_boxes(
         # a step aside, so that marks on the same value are seen to be many
         aside = np.linspace(-0.25, 0.25, failed.sum()) if failed.sum() > 1 else np.zeros(failed.sum())
         axes.plot(place + aside, outliers[failed], "x", color=FAILURE_COLOUR, markersize=4, markeredgewidth=1.0)
-        edge = {"markeredgecolor": "#222222", "markeredgewidth": 0.7}
+        edge: dict[str, Any] = {"markeredgecolor": "#222222", "markeredgewidth": 0.7}
         axes.plot(place, box["mean"], "D", color="white", markersize=3.2, **edge)
     axes.set_xticks(range(len(boxes)), [_wrapped(label) for label in labels])
     axes.set_xlim(-0.6, len(boxes) - 0.4)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ OBJECTS = (
 )
 OTHER_OBJECTS = ("#B0B0B0", "#8A8A8A")
 POINTS = {"positive point": ("*", 14.0, POSITIVE), "negative point": ("X", 9.0, NEGATIVE)}
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
@@ -90,7 +91,7 @@ def parts_of(labels: np.ndarray, looks: Mapping[int, Look]) -> dict[Look, np.nda
     """Return the labels of a slice, (rows, columns), of each look that it has; all that is not 0 where there is one."""
     if len(looks) == 1:
         return {look: labels for look in looks.values() if labels.any()}
-    found = {}
+    found: dict[Look, np.ndarray] = {}
     for number, look in looks.items():
         if (here := labels == number).any():
             found[look] = found.get(look, 0) + number * here
@@ -125,7 +126,7 @@ def draw_slice(
     """
     (rows, columns), (width, height) = grey.shape, size
     # above the ticks, whose ends would else cover pixels of the rim
-    look = {
+    look: dict[str, Any] = {
         "extent": (-0.5, columns - 0.5, rows - 0.5, -0.5),
         "aspect": "auto",
         "interpolation": "nearest",
@@ -242,8 +243,8 @@ def _draw_prompt(axes: Axes, prompt: Prompt, scale: float, text_size: float | No
         row_min, column_min, row_max, column_max = prompt.box
         anchor = (column_min - 0.5, row_min - 0.5)
         size = (column_max - column_min + 1, row_max - row_min + 1)
-        under = {"linestyle": "-", "edgecolor": "black", "alpha": 0.55, "linewidth": 2.4 * scale}
-        over = {"linestyle": (0, (5, 3)), "edgecolor": BOX, "linewidth": 1.6 * scale}
+        under: dict[str, Any] = {"linestyle": "-", "edgecolor": "black", "alpha": 0.55, "linewidth": 2.4 * scale}
+        over: dict[str, Any] = {"linestyle": (0, (5, 3)), "edgecolor": BOX, "linewidth": 1.6 * scale}
         for look in (under, over):
             axes.add_patch(Rectangle(anchor, *size, facecolor="none", clip_on=False, zorder=5, **look))
     if prompt.positive_points:
@@ -253,7 +254,7 @@ def _draw_prompt(axes: Axes, prompt: Prompt, scale: float, text_size: float | No
 
 
 def _number(
-    axes: Axes, number: int, at: tuple[float, float], offset: tuple[int, int], size: float, **aligned: str
+    axes: Axes, number: int, at: tuple[float, float], offset: tuple[int, int], size: float, **aligned: Any
 ) -> None:
     axes.annotate(
         str(number),
@@ -316,7 +317,12 @@ def label_tile(axes: Axes, index: int, dice: np.ndarray | None, marked: bool) ->
         label += " · Dice –" if np.isnan(dice[index]) else f" · Dice {dice[index]:.3f}"
     axes.set_title(label, fontsize=8.5, pad=3.5, fontweight="bold" if marked else "normal")
     if marked:
-        frame = {"transform": axes.transAxes, "facecolor": "none", "edgecolor": PROMPTED, "linewidth": 2.5}
+        frame: dict[str, Any] = {
+            "transform": axes.transAxes,
+            "facecolor": "none",
+            "edgecolor": PROMPTED,
+            "linewidth": 2.5,
+        }
         axes.add_patch(Rectangle((0, 0), 1, 1, clip_on=False, zorder=8, **frame))
 
 
@@ -348,7 +354,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], *, false: np.ndarray, marke
         score: what is to be said over the curve.
     """
     index = np.arange(len(false))
-    line = {"marker": ".", "markersize": 5, "clip_on": False}
+    line: dict[str, Any] = {"marker": ".", "markersize": 5, "clip_on": False}
     for where in marked:
         axes.axvline(where, color=PROMPTED, linewidth=2.5, zorder=1)
     scored = all(curve.dice is not None for curve in curves)
@@ -361,7 +367,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], *, false: np.ndarray, marke
     for curve in curves:
         if not scored and curve.true is not None:
             axes.plot(index, curve.true, color=TRUTH, linewidth=3.2, zorder=2, **line)
-        values = curve.dice if scored else curve.predicted
+        values = curve.predicted if curve.dice is None or not scored else curve.dice
         axes.plot(index, values, color=curve.look.on_paper, linewidth=1.6, zorder=3, **line)
     axes.set_title(score, loc="right", fontsize=8.5, pad=3.5)
     axes.plot(index[false], np.zeros(false.sum()), "x", color=NEGATIVE, markersize=6, clip_on=False, zorder=4)

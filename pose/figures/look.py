@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def look_figure(
         slices = sorted({prompt.slice for prompt in prompts}) or range(len(grey))
     if len(slices) > MOST_TILES:
         slices = [slices[place] for place in np.linspace(0, len(slices) - 1, MOST_TILES).round().astype(int)]
-    look = {"spacing_mm": volume.spacing_mm, "turn": turn, "edges": edges_of(volume, turn)}
+    look: dict[str, Any] = {"spacing_mm": volume.spacing_mm, "turn": turn, "edges": edges_of(volume, turn)}
     if len(slices) > 1:
         return slices_figure(grey, slices, prompts=prompts, title=title, **look)
     here = [prompt for prompt in prompts if prompt.slice == slices[0]]
@@ -110,7 +111,7 @@ def _window_in_words(
         names = ("lung", "mediastinum") if has_lungs else ("soft_tissue", "bone")
         told = (f"{name} ({WINDOWS[name][0]:g} {WINDOWS[name][1]:g})" for name in names)
         return f"--window {' or '.join(told)}, by what is to be segmented: {'it has' if has_lungs else 'no'} lungs"
-    limits = GreySlices(volume).limits
+    limits = cast(tuple[float, float], GreySlices(volume).limits)  # the volume's: no slice has its own
     words = _shown("without --window", limits, volume)
     if saturated_share(volume, limits) <= MOST_SATURATED:
         return f"none is needed; {words}"

@@ -10,7 +10,7 @@ import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib
 import numpy as np
@@ -121,9 +121,9 @@ def _draw_turned(
     turn: Turn,
     **look: Any,
 ) -> None:
-    turned = [None if one is None else turn.slice(one) for one in (prediction, truth)]
+    found, true = (None if one is None else turn.slice(one) for one in (prediction, truth))
     here = [turn.prompt(prompt, grey.shape) for prompt in prompts]
-    draw_slice(axes, np.ascontiguousarray(turn.slice(grey)), *turned, here, size, **look)
+    draw_slice(axes, np.ascontiguousarray(turn.slice(grey)), found, true, here, size, **look)
 
 
 def _room_for_ticks(shape: tuple[int, int], text_size: float) -> tuple[int, int]:
@@ -220,12 +220,12 @@ def contact_sheet_figure(
         curves = [Curve(look, all_predicted, all_true, dice)]
     else:
         of_objects = {number: _as_numbers(values) for number, values in (dice_of_objects or {}).items()}
-        same_labels = truth is not None and dice_of_objects is not None
+        same_labels = None if dice_of_objects is None else truth
         curves = [
             Curve(
                 look,
                 _voxels_by_slice(prediction, number),
-                _voxels_by_slice(truth, number) if same_labels else None,
+                None if same_labels is None else _voxels_by_slice(same_labels, number),
                 of_objects.get(number),
             )
             for number, look in looks.items()
@@ -380,7 +380,7 @@ def choose_slices(filled: np.ndarray, prompted: Sequence[int], max_tiles: int) -
 
 def png_of(figure: Figure) -> bytes:
     """Return a figure as a PNG file, pixel for pixel, without an alpha channel."""
-    canvas = figure.canvas
+    canvas = cast(FigureCanvasAgg, figure.canvas)
     canvas.draw()
     picture = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3]))
     file = io.BytesIO()
@@ -448,7 +448,7 @@ def _title_height(figure: Figure, title: str | None) -> int:
     if not title:
         return MARGIN
     text = figure.text(0.5, 1.0, shown_name(title), ha="center", va="top", fontsize=11)
-    room, renderer = figure.bbox.width - 2 * MARGIN, figure.canvas.get_renderer()
+    room, renderer = figure.bbox.width - 2 * MARGIN, cast(FigureCanvasAgg, figure.canvas).get_renderer()
     characters = len(title)
     while text.get_window_extent(renderer).width > room and characters > 8:
         characters = int(characters * 0.9)
@@ -460,7 +460,7 @@ def _legend_height(figure: Figure, handles: Sequence[Line2D | Patch], text_size:
     """Put the legend at the bottom, in as few rows as fit; returns the pixels it takes, margins included."""
     if not handles:
         return MARGIN
-    renderer = figure.canvas.get_renderer()
+    renderer = cast(FigureCanvasAgg, figure.canvas).get_renderer()
     for columns in range(len(handles), 0, -1):
         legend = figure.legend(
             handles=handles,

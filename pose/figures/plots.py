@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -46,7 +47,7 @@ def add_caption(figure: Figure, text: str, size: float = 7.0) -> None:
         size: of letters, in points.
     """
     caption = figure.supxlabel(shown_name(text), fontsize=size)
-    renderer, characters = figure.canvas.get_renderer(), len(text)
+    renderer, characters = cast(FigureCanvasAgg, figure.canvas).get_renderer(), len(text)
     while caption.get_window_extent(renderer).width > 0.97 * figure.bbox.width and characters > 8:
         characters = int(characters * 0.95)
         caption.set_text("\n".join(map(shown_name, textwrap.wrap(text, characters))))

@@ -6,6 +6,7 @@ right at the left. A turn moves pixels, never between them: it is one of the eig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class Turn:
         turned = array.T if self.transpose else array
         return turned[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
-    def spacing(self, spacing_mm: tuple[float, ...] | None) -> tuple[float, float] | None:
+    def spacing(self, spacing_mm: Sequence[float] | None) -> tuple[float, float] | None:
         """Turn (row, column[, slice]) millimetres, or None."""
         if spacing_mm is None:
             return None
@@ -59,8 +60,8 @@ class Turn:
         """Turn a prompt on a slice of ``shape``, (rows, columns) before the turn."""
         box = prompt.box
         if box is not None:
-            corners = (self._point(box[:2], shape), self._point(box[2:], shape))
-            box = (*map(min, zip(*corners)), *map(max, zip(*corners)))
+            (row, column), (other_row, other_column) = self._point(box[:2], shape), self._point(box[2:], shape)
+            box = min(row, other_row), min(column, other_column), max(row, other_row), max(column, other_column)
         return replace(
             prompt,
             positive_points=tuple(self._point(point, shape) for point in prompt.positive_points),

@@ -26,7 +26,7 @@ def timestamp() -> str:
     return datetime.now().strftime(STAMP_FORMAT)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, and put it in the place of ``path`` when it is complete.
 
     The temporary file ends in the name of ``path``, so that writers that go by the suffix do the same for both. It is
@@ -38,7 +38,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     write_all_atomically([(path, write)])
 
 
-def write_all_atomically(writers: Iterable[tuple[Path, Callable[[Path], None]]]) -> None:
+def write_all_atomically(writers: Iterable[tuple[Path, Callable[[Path], object]]]) -> None:
     """Write several files, each beside its place; when all are complete, move them into place in the order given.
 
     Raises:

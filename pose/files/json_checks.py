@@ -6,6 +6,7 @@ All functions raise :class:`pose.cli.UserError`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pose.cli import UserError
 
@@ -22,7 +23,7 @@ def check_keys(value: object, required: Sequence[str], optional: Sequence[str], 
         raise UserError(f"{where} has no {missing[0]!r}")
 
 
-def whole_numbers(entry: object, keys: Sequence[str], where: str, least: int = 0) -> tuple[int, ...]:
+def whole_numbers(entry: Any, keys: Sequence[str], where: str, least: int = 0) -> tuple[int, ...]:
     """Return the values of an object that has just these keys, whole numbers from ``least``."""
     check_keys(entry, keys, (), where)
     return tuple(whole_number(entry[key], least, f"{where}.{key}") for key in keys)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -67,6 +68,8 @@ class Prompt:
             return NotImplemented
         names = (part.name for part in fields(self) if part.name != "mask")
         alike = all(getattr(self, name) == getattr(other, name) for name in names)
+        if self.mask is None or other.mask is None:
+            return alike and self.mask is other.mask
         return alike and np.array_equal(self.mask, other.mask)
 
 
@@ -169,7 +172,7 @@ def prompt_slice(labels_volume: np.ndarray, how: str | int, *, source: str | Pat
     return int(how)
 
 
-def check_prompts(prompts: Sequence[Prompt], shape: tuple[int, int, int] | None, source: str | Path) -> None:
+def check_prompts(prompts: Sequence[Prompt], shape: Sequence[int] | None, source: str | Path) -> None:
     """Refuse prompts that cannot be meant for an image.
 
     Args:
@@ -242,7 +245,7 @@ def typed_prompt(
     if slice is None:
         raise UserError("command line: --point, --negative_point and --box need --slice")
     positive, negative = (tuple((row, column) for row, column in given or ()) for given in (points, negative_points))
-    prompt = Prompt(slice, 1, positive, negative, None if box is None else tuple(box))
+    prompt = Prompt(slice, 1, positive, negative, None if box is None else cast(Box, tuple(box)))
     check_prompts([prompt], None, "command line")
     return prompt
 
@@ -441,7 +444,7 @@ def _turned(prompt: Prompt, turn: Reorientation, shape: Sequence[int]) -> Prompt
     )
 
 
-def _prompt(entry: object, number: int, path: Path) -> Prompt:
+def _prompt(entry: Any, number: int, path: Path) -> Prompt:
     """One prompt of a JSON file, as it stands there; its mask is not read yet."""
     where = f"{path}: prompts[{number}]"
     optional = ("object_id", "points", "box", "mask_file_path", "absent", *_LIMIT_KEYS)
@@ -464,7 +467,7 @@ def _prompt(entry: object, number: int, path: Path) -> Prompt:
     if not isinstance(absent := entry.get("absent", False), bool):
         raise UserError(f"{where}.absent must be true or false, got {absent!r:.60}")
     limits = [None if entry.get(key) is None else whole_number(entry[key], 0, f"{where}.{key}") for key in _LIMIT_KEYS]
-    box = None if entry.get("box") is None else whole_numbers(entry["box"], _BOX_KEYS, f"{where}.box")
+    box = None if entry.get("box") is None else cast(Box, whole_numbers(entry["box"], _BOX_KEYS, f"{where}.box"))
     mask_file_path = entry.get("mask_file_path")
     if not isinstance(mask_file_path, (str, type(None))):
         raise UserError(f"{where}.mask_file_path must be a path, got {mask_file_path!r:.60}")

@@ -102,7 +102,7 @@ def summarised_columns(raw_data: pd.DataFrame) -> list[str]:
     """Return which columns of ``raw_data`` have a row in the statistics; the object score only where it has values."""
     present = [name for name in SUMMARISED_COLUMNS if name in raw_data]
     present = [name for name in present if name != "object_score" or raw_data[name].notna().any()]
-    return present + [name for name in raw_data if is_label_column(name)]
+    return present + [name for name in raw_data.columns if is_label_column(name)]
 
 
 def is_label_column(name: str) -> bool:
@@ -142,10 +142,10 @@ def write_results(
     volume_metrics: Mapping[str, float | None] | None = None,
     prompts_json: Mapping[str, Any] | Sequence[Any],
     manifest: Mapping[str, Any],
-    masks_writer: Callable[[Path], None] | None = None,
+    masks_writer: Callable[[Path], object] | None = None,
     masks_suffix: str = ".nii.gz",
-    pictures: Mapping[str, Callable[[Path], None]] | None = None,
-    animations: Mapping[str, Callable[[Path], None]] | None = None,
+    pictures: Mapping[str, Callable[[Path], object]] | None = None,
+    animations: Mapping[str, Callable[[Path], object]] | None = None,
     stamp: str | None = None,
     times: Sequence[Sequence[float]] = (),
 ) -> dict[str, Path]:
@@ -171,7 +171,7 @@ def write_results(
 
     raw_data = raw_data_table(rows)
     summary = summarise(raw_data, volume_metrics)
-    files: dict[str, tuple[str, Callable[[Path], None]]] = {
+    files: dict[str, tuple[str, Callable[[Path], object]]] = {
         "raw_data": (".csv", lambda path: write_table(path, raw_data)),
         "results": (".csv", lambda path: write_table(path, summary)),
         "sam_prompts": (".json", lambda path: write_json(path, prompts_json)),
@@ -309,14 +309,13 @@ def list_runs(folder: Path | str) -> FolderRuns:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if _RUN_FILE.fullmatch(entry.name) and entry.is_file())
     for name in names:
-        kind, stamp, _ = _RUN_FILE.fullmatch(name).groups()
-        runs.setdefault(stamp, {})[kind] = name
+        if match := _RUN_FILE.fullmatch(name):
+            kind, stamp, _ = match.groups()
+            runs.setdefault(stamp, {})[kind] = name
     newest = max((stamp for stamp, files in runs.items() if "raw_data" in files), default=None)
     last = max((stamp for stamp, files in runs.items() if "raw_data" in files or "run" in files), default=None)
-    failed = last is not None and "raw_data" not in runs[last]
-    return FolderRuns(
-        None if newest is None else {"stamp": newest, **runs[newest]}, runs[last]["run"] if failed else None
-    )
+    failed = None if last is None or "raw_data" in runs[last] else runs[last]["run"]
+    return FolderRuns(None if newest is None else {"stamp": newest, **runs[newest]}, failed)
 
 
 def newest_run(folder: Path) -> RunFiles | None:

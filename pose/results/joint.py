@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pose.files.tables import COUNT_COLUMNS
 from pose.results import files
 from pose.results.in_order import Map
 from pose.results.joint_block import LINE_END, JoinedBlock, Plan, cell, join_block
@@ -128,17 +129,17 @@ def table_per_volume(joint: Joint) -> pd.DataFrame:
     table: dict[str, object] = {"image": joint.images, "slices": joint.sizes}
     for names in (STATISTICS, FURTHER_STATISTICS):
         table.update({f"{metric}_{name}": joint.described[metric][name] for metric in metrics for name in names})
-    table.update({name: joint.volume_metrics[name].to_numpy() for name in joint.volume_metrics})
+    table.update({name: joint.volume_metrics[name].to_numpy() for name in joint.volume_metrics.columns})
     volumes = pd.DataFrame(table)
     if joint.failures:
         failed = pd.DataFrame({"image": list(joint.failures), "failed": 1})
         volumes = pd.concat([volumes.assign(failed=0), failed])
     volumes = volumes.sort_values("image", ignore_index=True)
-    counts = [name for name in volumes if name in files.COUNT_COLUMNS or name.endswith("_n")]
+    counts = [name for name in volumes.columns if name in COUNT_COLUMNS or name.endswith("_n")]
     return volumes.astype(dict.fromkeys(counts, "Int64")).join(prompt_columns(joint.prompts), on="image")
 
 
-def _known_metrics(values: Mapping[str, int]) -> list[str]:
+def _known_metrics(values: Mapping[str, float]) -> list[str]:
     """Return the metrics to show, of which there are so many values."""
     return [metric for metric, number in values.items() if number or metric not in _IF_KNOWN]
 
@@ -172,12 +173,12 @@ def table_of_all(joint: Joint) -> pd.DataFrame:
     with threadpool_limits(1, "blas"):  # the last bit of a product of matrices depends on the number of threads
         over_slices, over_volumes, over_prompts = intervals_of_sums(sums)
     rows = list(_rows(metrics, [joint.overall[metric] for metric in metrics], over_slices))
-    rows += _rows(volumes, map(describe, whole[0].T), over_volumes)
+    rows += _rows(volumes.columns, map(describe, whole[0].T), over_volumes)
     if known or joint.failures:
         rows.append(_single("failed_volumes", len(joint.failures)))
     if known:
         saved = prompts_saved(compress(joint.prompts.values(), joint.counted))
-        rows += _rows(prompts, map(describe, whole[1].T), over_prompts)
+        rows += _rows(prompts.columns, map(describe, whole[1].T), over_prompts)
         rows.append(_single("prompts_used", saved.used))
         rows.append(_single("prompts_saved_percent", saved.saved_percent))
     order = ["metric", *STATISTICS, *FURTHER_STATISTICS, "ci95_low", "ci95_high", "volumes"]

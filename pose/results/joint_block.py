@@ -78,8 +78,8 @@ def join_block(plan: Plan, volumes: Sequence[ListedVolume]) -> JoinedBlock:
         described[metric] = describe_each(values, block.sizes)
         sums.append(unit_sums(values, volume, len(volumes)))
     text = b"".join(_lines(plan, volumes, block))
-    stacked = (np.stack(part, axis=1) for part in zip(*sums, strict=True))
-    return JoinedBlock(text, block.sizes, known, described, *stacked, block.volume_metrics)
+    total, numbers = (np.stack(part, axis=1) for part in zip(*sums, strict=True))
+    return JoinedBlock(text, block.sizes, known, described, total, numbers, block.volume_metrics)
 
 
 def _lines(plan: Plan, volumes: Sequence[ListedVolume], block: Block) -> list[bytes]:

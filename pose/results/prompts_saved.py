@@ -87,7 +87,7 @@ class PromptsSaved:
             return None
         prompts = _counted(self.used, "prompt")
         volumes = _counted(self.volumes, "volume")
-        if self.saved_percent is None:
+        if self.saved_percent is None or self.masked_slices is None:
             return f"{prompts} for {volumes}: no masked slices known to compare with"
         masked = _counted(self.masked_slices, "masked slice")
         return f"{prompts} for {masked} in {volumes}: {self.saved_percent:.2f} % saved"
@@ -104,7 +104,8 @@ def prompts_saved(volumes: Iterable[VolumePrompts]) -> PromptsSaved:
 
 def _sum_if_known(counts: Iterable[int | None]) -> int | None:
     counts = list(counts)
-    return None if None in counts else sum(counts)
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _counted(number: int, noun: str) -> str:

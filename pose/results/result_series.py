@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pose.cli import UserError, add_output_argument, named_folder
 from pose.files.atomic import failure_named, write_atomically
-from pose.results import files
+from pose.files.tables import write_table
+from pose.results.files import RunFiles
 from pose.results.result_set import ResultSet, read_result_set
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class Series:
         """Why volumes have no result, by image."""
         return {image: reason for one in self.sets for image, reason in one.failures.items()}
 
-    def run_files(self) -> dict[str, files.RunFiles]:
+    def run_files(self) -> dict[str, RunFiles]:
         """Return the files of the newest run of each image."""
         return {image: one.run_files(image) for one in self.sets for image in one.volume_metrics.index}
 
@@ -152,7 +154,7 @@ def write_outputs(
     written = []
     for name, table in tables.items():
         path = folder / f"{name}.csv"
-        write_atomically(path, lambda temporary, table=table: files.write_table(temporary, table))
+        write_atomically(path, partial(write_table, table=table))
         written.append(path)
     for name, draw in plots.items():
         written += draw(folder / name)

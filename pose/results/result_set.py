@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,8 +43,15 @@ class ResultSet:
     listed: dict[str, files.FolderRuns] = field(default_factory=dict)
 
     def run_files(self, image: str) -> files.RunFiles:
-        """Return the files of the newest run of an image."""
-        return self.listed[image].files(self.folder / image)
+        """Return the files of the newest run of an image.
+
+        Raises:
+            KeyError: the image has none.
+        """
+        found = self.listed[image].files(self.folder / image)
+        if found is None:
+            raise KeyError(image)
+        return found
 
 
 def read_result_set(folder: Path) -> ResultSet:
@@ -82,7 +89,7 @@ def _joined(columns: Sequence[str], images: Sequence[str], blocks: list[Block]) 
     import pandas as pd
 
     sizes = np.concatenate([block.sizes for block in blocks])
-    parts = {"image": pd.Series(np.repeat(np.array(images, object), sizes), dtype=object)}
+    parts: dict[str, Any] = {"image": pd.Series(np.repeat(np.array(images, object), sizes), dtype=object)}
     for name in columns:
         missing = [np.full(block.sizes.sum(), np.nan) for block in blocks]
         values = np.concatenate([block.columns.pop(name, none) for block, none in zip(blocks, missing, strict=True)])

@@ -56,7 +56,7 @@ def read_block(folder: Path, volumes: Sequence[ListedVolume]) -> Block:
     Raises:
         UserError: a file is not what a run writes.
     """
-    runs = [(folder / one.image, one.listed.newest) for one in volumes]
+    runs = [(folder / one.image, one.listed.newest or {}) for one in volumes]
     raw_data = _read([place / run["raw_data"] for place, run in runs], SLICE_COLUMNS)
     lines = [text if "run" in run else None for text, (_, run) in zip(raw_data.lines, runs, strict=True)]
     metrics: list[dict[str, float]] = [{} for _ in volumes]
@@ -131,8 +131,8 @@ def _read_each(paths: Sequence[Path], columns: Sequence[str], words: Sequence[st
         UserError: one is not what a run writes.
     """
     tables = [files.read_table(path, columns, words) for path in paths]
-    found = {}
-    for name in dict.fromkeys(chain.from_iterable(tables)):
+    found: dict[str, np.ndarray] = {}
+    for name in dict.fromkeys(chain.from_iterable(table.columns for table in tables)):
         kind = object if name in words else np.float64
         parts = [table.get(name, np.full(len(table), np.nan)) for table in tables]
         found[name] = np.concatenate([np.asarray(part, kind) for part in parts])

@@ -141,7 +141,7 @@ def _header(path: Path) -> tuple[str, ...]:
     with suppress(OSError, ValueError, csv.Error), path.open(newline="", encoding="utf-8-sig") as file:
         header = tuple(next(csv.reader(file), ()))
     if not all(name in header for name in SLICE_COLUMNS):
-        header = tuple(files.read_table(path, SLICE_COLUMNS))  # which tells what is wrong with it
+        header = tuple(files.read_table(path, SLICE_COLUMNS).columns)  # which tells what is wrong with it
     if "image" in header:
         raise UserError(f"{path}: has a column 'image', where the names of volumes will stand")
     return header

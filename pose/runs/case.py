@@ -217,7 +217,7 @@ def given_prompts(case: Case, typed: Prompt | None) -> list[Prompt] | None:
 def prompts_from_truth(case: Case, slice_index: int, rules: PromptRules) -> list[Prompt]:
     """Return the prompts of one slice, taken from its ground truth."""
     here = case.required_truth()[:, :, slice_index]
-    return prompts_from_mask(here, slice_index, **asdict(rules), source=case.job.masks_path)
+    return prompts_from_mask(here, slice_index, **asdict(rules), source=str(case.job.masks_path))
 
 
 def limited(prompts: Sequence[Prompt], limits: tuple[int, int] | None, slices: int, source: Path) -> list[Prompt]:

@@ -109,7 +109,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     given = {key: value for key, value in config.items() if value is not None}
     if "images" not in given:
         raise UserError("images: missing; where the scans are, such as data/{name}_ct.nii.gz")
-    readers = {
+    readers: dict[str, Any] = {
         "images": _pattern,
         "masks": _pattern,
         "prompts": _pattern,
@@ -223,7 +223,7 @@ def read_list(path: Path) -> list[Volume]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)
-            rows = list(table)
+            rows: list[dict[str, Any]] = list(table)
         if table.fieldnames != [one.name for one in fields(Volume)]:
             raise ValueError(f"its columns are {table.fieldnames}")
         return [Volume(**{**row, "batch": int(row["batch"])}) for row in rows]

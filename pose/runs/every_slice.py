@@ -21,6 +21,7 @@ from pose.runs.case import (
 )
 from pose.runs.crop import crop_volume
 from pose.runs.preview import write_preview
+from pose.scans.intensity import GreyStack
 from pose.segmenters import SliceSegmenter, loading, segment_slices
 
 
@@ -98,11 +99,12 @@ class EverySlice:
         chosen, last = self.slice_index, len(case.grey) - 1
         if chosen is not None and chosen > last:
             raise UserError(f"{case.job.image_path}: --slice {chosen} is not among its slices 0 to {last}")
-        prompts, grey = given_prompts(case, self.typed), case.grey
+        prompts = given_prompts(case, self.typed)
+        grey: GreyStack | None = case.grey
         if prompts is None:
             grey = None
             # or says what is not there to prompt on
-            prompt_slice(case.required_truth(), "centre" if chosen is None else chosen, source=case.job.masks_path)
+            prompt_slice(case.required_truth(), "centre" if chosen is None else chosen, source=str(case.job.masks_path))
             prompts = [prompt for index in case.masked_slices for prompt in prompts_from_truth(case, index, self.rules)]
         if self.limits is not None:
             prompts = [prompt for prompt in prompts if self.limits[0] <= prompt.slice <= self.limits[1]]
@@ -110,7 +112,7 @@ class EverySlice:
         prompts = usable_prompts(prompts, loading.kinds_of(self.model.spec), self.model.spec.name, grey)
         here = [prompt for prompt in prompts if chosen in (None, prompt.slice)]
         if not here:
-            nearest = min({prompt.slice for prompt in prompts}, key=lambda index: (abs(index - chosen), index))
+            nearest = min({prompt.slice for prompt in prompts}, key=lambda index: (abs(index - (chosen or 0)), index))
             given = f"{case.job.prompts_path}: --slice {chosen} has no prompt"
             raise UserError(f"{given}, the nearest one with a prompt is {nearest}")
         return here

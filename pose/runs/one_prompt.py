@@ -21,6 +21,7 @@ from pose.runs.case import (
 )
 from pose.runs.model import Model
 from pose.runs.preview import write_preview
+from pose.scans.intensity import GreyStack
 from pose.segmenters import loading
 
 
@@ -58,7 +59,8 @@ class OnePrompt:
     def made_from(self, job: Job) -> dict[str, Any]:
         """See :class:`pose.runs.batch.Work`."""
         model = self.method.model
-        return resume.made_from(job, self.settings.arguments, model and model.spec, model and model.checkpoint)
+        spec, weights = (None, None) if model is None else (model.spec, model.checkpoint)
+        return resume.made_from(job, self.settings.arguments, spec, weights)
 
     def describe(self, job: Job) -> str:
         """See :class:`pose.runs.batch.Work`."""
@@ -110,9 +112,10 @@ class OnePrompt:
             raise UserError(f"{job.image_path}: --start_slice {self.start_slice} is not among its slices 0 to {last}")
         if self.seeds:
             return case, []
-        prompts, grey = given_prompts(case, self.typed), case.grey
+        prompts = given_prompts(case, self.typed)
+        grey: GreyStack | None = case.grey
         if prompts is None:
-            slice_index = prompt_slice(case.required_truth(), self.prompt_slice, source=job.masks_path)
+            slice_index = prompt_slice(case.required_truth(), self.prompt_slice, source=str(job.masks_path))
             prompts, grey = prompts_from_truth(case, slice_index, self.rules), None
         prompts = limited(prompts, self.limits, last + 1, job.image_path)
         return case, usable_prompts(prompts, self.method.prompt_kinds, self.method.title, grey)

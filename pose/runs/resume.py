@@ -75,7 +75,7 @@ def made_from(
     Raises:
         UserError: a file that is not there.
     """
-    files = {
+    files: dict[str, Sequence[Path | None]] = {
         "image": [job.image_path],
         "masks": [job.masks_path],
         "prompt_file_path": [job.prompts_path],
@@ -163,7 +163,7 @@ def _companions(path: Path) -> list[Path]:
         return [geometry]
     if path.suffix.lower() != ".json":
         return []
-    named: list[str] = []
+    named: list[Any] = []
     with suppress(ValueError, RecursionError):  # no JSON: whoever reads the prompts says so
         json.loads(
             path.read_text(encoding="utf-8-sig"), object_hook=lambda entry: named.append(entry.get("mask_file_path"))

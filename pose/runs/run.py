@@ -72,7 +72,7 @@ def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per
         "object_score": mean_of(prediction.object_score for prediction in predictions.objects.values()),
     }
     row.update(metrics.slice_metrics(None if truth is None else truth > 0, labels > 0, case.volume.voxel_mm))
-    if per_label:
+    if per_label and truth is not None:
         for label in case.labels:
             row[f"jaccard_label_{label}"] = metrics.jaccard(truth == label, labels == label)
             row[f"dice_label_{label}"] = metrics.dice(truth == label, labels == label)

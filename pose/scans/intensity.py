@@ -174,7 +174,7 @@ class DisplaySlices(GreySlices):
         self._voxels = volume.voxels
         self.shape = volume.voxels.shape
         if window is None:
-            self.limits = display_limits(volume)
+            self.limits: tuple[float, float] = display_limits(volume)
         else:
             self.limits = (window[0] - window[1] / 2, window[0] + window[1] / 2)
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -135,7 +135,8 @@ def scaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     wide = np.int64 if dtype.kind == "i" else np.float64
     result = np.empty(stored.shape, dtype, order="F")
     for index in np.ndindex(stored.shape[2:]):
-        result[(..., *index)] = stored[(..., *index)].astype(wide) * wide(slope) + wide(intercept)
+        plane: tuple[Any, ...] = (..., *index)
+        result[plane] = stored[plane].astype(wide) * wide(slope) + wide(intercept)
     return result
 
 

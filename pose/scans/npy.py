@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,13 +18,16 @@ from pose.scans.nifti import LARGEST_DEFLATE_RATIO
 
 # numpy takes headers of up to 10 000 characters
 HEADER_BYTES = 1 << 14
-HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+HEADER_READERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 # an affine is the largest of them
 LARGEST_FACT = 16
 Check = Callable[[tuple[int, ...], np.dtype], None]
 
 
-def read_array(open_file: Callable[[], BinaryIO], size: int, check: Check) -> np.ndarray:
+def read_array(open_file: Callable[[], IO[bytes]], size: int, check: Check) -> np.ndarray:
     """Read the array of a .npy file.
 
     Args:

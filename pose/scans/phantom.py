@@ -223,7 +223,7 @@ def _paint_mediastinum(slice_: _Slice, z: float, anatomy: _Anatomy) -> None:
         (-1.0, HEIGHT_MM + 1.0, 6.0, 29.0 + back, 6.0, 29.0 + back, 6.5),  # gullet
     ):
         if low < z < high:
-            slice_.tube(*tube, BLOOD_HU)
+            slice_.paint(_capsule(x, y, *tube), BLOOD_HU)
 
     slice_.tube(0.0, 82.0 + back, 0.0, 93.0 + back, 5.0, 550.0)
     slice_.tube(-13.0, 72.0 + back, 13.0, 72.0 + back, 13.0, 450.0)
@@ -260,7 +260,9 @@ def _vessels(
     return share
 
 
-def _add_tube(share: np.ndarray, start, stop, radius: float, axes, pixel: float) -> None:
+def _add_tube(
+    share: np.ndarray, start: np.ndarray, stop: np.ndarray, radius: float, axes: tuple[np.ndarray, ...], pixel: float
+) -> None:
     """Lay one tube into ``share``; in a thick slice a thin tube that runs along it is diluted."""
     thickness = float(axes[2][1] - axes[2][0])
     reach = np.array((radius + pixel, radius + pixel, radius + 0.5 * thickness))
@@ -343,8 +345,9 @@ def chest_ct(
     voxels += lung_share * (tissue - voxels)
 
     voxels += NOISE_HU * _smooth_noise(noise_rng, shape, (0.6, 0.6, 0.0))
-    voxels = np.clip(np.rint(voxels), LOWEST_HU, 3071).astype(np.int16)
+    rounded = np.clip(np.rint(voxels), LOWEST_HU, 3071).astype(np.int16)
 
     affine = np.diag((-spacing_mm[1], -spacing_mm[0], spacing_mm[2], 1.0))
     affine[:3, 3] = (spacing_mm[1] * (columns - 1) / 2 + 1.5, spacing_mm[0] * (rows - 1) / 2 + 168.0, -412.0)
-    return Volume(voxels=voxels, affine=affine, spacing_mm=tuple(map(float, spacing_mm)), swap_axes=True), labels
+    row_mm, column_mm, slice_mm = map(float, spacing_mm)
+    return Volume(rounded, affine, (row_mm, column_mm, slice_mm), swap_axes=True), labels

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -351,7 +351,7 @@ def _read_npz(path: Path) -> Volume:
 
 def _read_npy(path: Path) -> Volume:
     with _damage_as_user_error(path, ".npy"):
-        voxels = npy.read_array(partial(open, path, "rb"), path.stat().st_size, partial(_check_form, path))
+        voxels = npy.read_array(lambda: path.open("rb"), path.stat().st_size, partial(_check_form, path))
     geometry_path = path.with_suffix(".json")
     facts = _read_geometry_file(geometry_path) if geometry_path.is_file() else {}
     if facts is None:
@@ -432,7 +432,7 @@ def _check_belongs(path: Path, geometry_path: Path, voxels: np.ndarray, facts: d
     remedy = f"convert the scan again, or remove {geometry_path.name} to go on without geometry"
     if facts.get("shape") != list(voxels.shape):
         raise UserError(f"{geometry_path}: shape {facts.get('shape')}, but {path} has {list(voxels.shape)}; {remedy}")
-    if "crc32" in facts and facts["crc32"] != (found := zlib.crc32(voxels.T if voxels.flags.fnc else voxels)):
+    if "crc32" in facts and facts["crc32"] != (found := zlib.crc32((voxels.T if voxels.flags.fnc else voxels).data)):
         raise UserError(
             f"{geometry_path}: crc32 {facts['crc32']}, but that of the voxels of {path} is {found}: one of them is "
             f"damaged or belongs to another scan; {remedy}"
@@ -475,7 +475,7 @@ def _native(voxels: np.ndarray) -> np.ndarray:
     return voxels.astype(dtype, copy=False)
 
 
-def _write_array(file: BinaryIO, voxels: np.ndarray) -> int:
+def _write_array(file: IO[bytes], voxels: np.ndarray) -> int:
     """Write in .npy format, slice after slice (Fortran order), whatever the order in memory; return their CRC-32."""
     description = {"descr": np.lib.format.dtype_to_descr(voxels.dtype), "fortran_order": True, "shape": voxels.shape}
     np.lib.format.write_array_header_1_0(file, description)

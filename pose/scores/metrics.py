@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from scipy import ndimage
@@ -99,17 +100,16 @@ def surface_distances(
         raise ValueError(f"spacing_mm {spacing.tolist()} is not {truth.ndim} distances above 0")
     distances_between = surface.distances_in_space if spacing.ndim == 2 else _distances_between
     if spacing.ndim == 1 and truth.ndim == 3 and truth.size > MOST_VOXELS_AT_ONCE:
-        box = surface.joint_box(truth, prediction)
+        box: tuple[slice, ...] = surface.joint_box(truth, prediction)
         with ThreadPoolExecutor(2) as workers:
             surfaces = list(workers.map(lambda mask: surface.surface_of(mask[box]), (truth, prediction)))
-            pairs = surfaces, surfaces[::-1]
-            return SurfaceDistances(*workers.map(lambda pair: surface.distances_to_surface(*pair, spacing), pairs))
+            ways = workers.map(surface.distances_to_surface, surfaces, surfaces[::-1], repeat(spacing))
+            return SurfaceDistances(*ways)
     truth, prediction = _as_masks(truth, prediction)
     box = _joint_bounding_box(truth, prediction)
-    truth_surface, prediction_surface = surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])
-    pairs = (truth_surface, prediction_surface), (prediction_surface, truth_surface)
+    outer = [surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])]
     with ThreadPoolExecutor(2 if truth.ndim == 3 else 1) as workers:
-        return SurfaceDistances(*workers.map(lambda pair: distances_between(*pair, spacing), pairs))
+        return SurfaceDistances(*workers.map(distances_between, outer, outer[::-1], repeat(spacing)))
 
 
 def slice_metrics(

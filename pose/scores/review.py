@@ -98,5 +98,5 @@ def _object_scores(along: Mapping[int, Estimate], prompted: list[int], chained: 
         else:
             start = min(prompted, key=lambda candidate: abs(candidate - index))
             way = range(min(start, index), max(start, index) + 1)
-            scores[index] = min(along[step].score for step in way if step in along and along[step].score is not None)
+            scores[index] = min(score for step in way if step in along and (score := along[step].score) is not None)
     return scores

@@ -65,7 +65,8 @@ def joint_box(*masks: np.ndarray) -> tuple[slice, slice, slice]:
             plane |= slab.any(axis=0)
             along[first:stop] |= slab.any(axis=(1, 2))
     occupied = (np.flatnonzero(line) for line in (plane.any(axis=1), plane.any(axis=0), along))
-    return tuple(slice(line[0], line[-1] + 1) if line.size else slice(0, 0) for line in occupied)
+    rows, columns, slices = (slice(line[0], line[-1] + 1) if line.size else slice(0, 0) for line in occupied)
+    return rows, columns, slices
 
 
 def outer_voxels(mask: np.ndarray) -> np.ndarray:

@@ -314,7 +314,8 @@ class Chain:
         area = int(carried.mask.sum())
         if area < settings.smallest_area or evidence[carried.mask].mean() < settings.end_evidence:
             return None
-        return replace(carried, **_scores(found, parts))
+        score, object_score = (_mean(found, name, parts) for name in ("score", "object_score"))
+        return replace(carried, score=score, object_score=object_score)
 
 
 def _without_parts(track: _Track | None, points: list[Point] | None) -> _Track | None:
@@ -378,14 +379,10 @@ def without_overlaps(tracks: dict[int, _Track | None]) -> dict[int, _Track | Non
     return result
 
 
-def _scores(found: Sequence[Prediction], parts: Sequence[np.ndarray]) -> dict[str, float | None]:
-    """Return the scores of an object as the mean over its parts, weighted by their areas."""
-    areas = [part.sum() for part in parts]
-    means: dict[str, float | None] = {}
-    for name in ("score", "object_score"):
-        values = [getattr(one, name) for one in found]
-        means[name] = None if None in values else float(np.average(values, weights=areas))
-    return means
+def _mean(found: Sequence[Prediction], name: str, parts: Sequence[np.ndarray]) -> float | None:
+    """Return a score of an object as the mean over its parts, weighted by their areas."""
+    values = [getattr(one, name) for one in found]
+    return None if None in values else float(np.average(values, weights=[part.sum() for part in parts]))
 
 
 def _sum_of(*times: float | None) -> float | None:

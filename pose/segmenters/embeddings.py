@@ -34,7 +34,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def model_key(
-    name: str, checkpoint_sha256: str, image_size: int, precision: str, device: torch.device, *more: str
+    name: str, checkpoint_sha256: str, image_size: int, precision: str, device: torch.device, *more: str | None
 ) -> str:
     """Return all that embeddings depend on beside the slice, as one text for :attr:`EmbeddingsCache.model_key`.
 
@@ -85,7 +85,7 @@ class EmbeddingsCache:
             raise RuntimeError("EmbeddingsCache was used before its model_key was set")
         what = json.dumps([FORMAT_VERSION, self.model_key, str(grey.dtype), grey.shape])
         digest = hashlib.sha256(what.encode())
-        digest.update(np.ascontiguousarray(grey))
+        digest.update(np.ascontiguousarray(grey).data)
         return self.folder / (digest.hexdigest() + SUFFIX)
 
     def get(self, grey: np.ndarray) -> dict[str, torch.Tensor] | None:
@@ -230,5 +230,5 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 def _checksum(tensors: dict[str, torch.Tensor]) -> int:
     value = 0
     for name in sorted(tensors):
-        value = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), zlib.crc32(name.encode(), value))
+        value = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, zlib.crc32(name.encode(), value))
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from pose.cli import UserError
 from pose.prompts.prompt import Box, Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
-from pose.segmenters.models import checkpoint_path, fill_weights, find_model, load_weights
+from pose.segmenters.models import Network, checkpoint_path, fill_weights, find_model, load_weights
 from pose.segmenters.protocols import Prediction
 from pose.segmenters.sam_inputs import wait_for
 from pose.segmenters.torchvision_import import import_torchvision
@@ -136,7 +137,7 @@ class LiteMedSam:
         return prompt.box
 
 
-def load_model(checkpoint_file_path: Path | None = None) -> tuple[nn.Module, str]:
+def load_model(checkpoint_file_path: Path | None = None) -> tuple[Network, str]:
     """Build LiteMedSAM in evaluation mode, with the packaged weights or with those of a file of the same model.
 
     Returns:
@@ -204,14 +205,14 @@ class TiledEncoder(nn.Module):
     cache. Takes (1, 3, 256, 256) float32, returns (1, 256, 64, 64) float32.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Network) -> None:
         """Take over the layers of ``encoder``, which is changed and not to be used any more."""
         super().__init__()
         fold_batch_norms(encoder)
         self.patch_embed = encoder.patch_embed
         self.layers = encoder.layers
         self.neck = encoder.neck
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented, not in its types
 
     def use_bfloat16(self) -> None:
         """Turn the linear layers of the attention blocks into bfloat16, once and for all.
@@ -225,7 +226,7 @@ class TiledEncoder(nn.Module):
                 linear.to(torch.bfloat16)
             block.attn.ab = block.attn.ab.to(torch.bfloat16)
 
-    def _attention_blocks(self) -> list[nn.Module]:
+    def _attention_blocks(self) -> list[Network]:
         return [block for layer in self.layers for block in layer.blocks if hasattr(block, "attn")]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -237,11 +238,11 @@ class TiledEncoder(nn.Module):
                 if hasattr(block, "attn"):
                     x = _attention_block(block, x, at_once)
                 else:
-                    x = in_strips(lambda strip, block=block: _convolution_block(block, strip), x, at_once)
+                    x = in_strips(partial(_convolution_block, block), x, at_once)
             merging = layer.downsample
             if merging is not None:
                 stride = merging.conv2.stride[0]
-                x = in_strips(lambda strip, merging=merging: _merge_patches(merging, strip), x, at_once, stride)
+                x = in_strips(partial(_merge_patches, merging), x, at_once, stride)
         reduce, norm, convolution, last_norm = self.neck
         x = _layer_norm(norm, _pointwise(reduce, x))
         return _layer_norm(last_norm, _spatial(convolution, x)).permute(0, 3, 1, 2)
@@ -257,8 +258,9 @@ def fold_batch_norms(module: nn.Module) -> None:
 
     for parent in list(module.modules()):
         for name, pair in list(parent.named_children()):
-            if isinstance(pair, nn.Sequential) and isinstance(getattr(pair, "bn", None), nn.BatchNorm2d):
-                setattr(parent, name, fuse_conv_bn_eval(pair.c, pair.bn))
+            if isinstance(pair, nn.Sequential) and isinstance(norm := getattr(pair, "bn", None), nn.BatchNorm2d):
+                convolution: Network = pair.c
+                setattr(parent, name, fuse_conv_bn_eval(convolution, norm))
 
 
 def in_strips(
@@ -292,20 +294,20 @@ def _spatial(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     return convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def _layer_norm(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _layer_norm(norm: Network, x: torch.Tensor) -> torch.Tensor:
     return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
 
 
-def _convolution_block(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _convolution_block(block: Network, x: torch.Tensor) -> torch.Tensor:
     hidden = F.gelu(_spatial(block.conv2, F.gelu(_pointwise(block.conv1, x))))
     return F.gelu(_pointwise(block.conv3, hidden).add_(x))
 
 
-def _merge_patches(merging: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _merge_patches(merging: Network, x: torch.Tensor) -> torch.Tensor:
     return _pointwise(merging.conv3, F.gelu(_spatial(merging.conv2, F.gelu(_pointwise(merging.conv1, x)))))
 
 
-def _attention_block(block: nn.Module, x: torch.Tensor, at_once: int) -> torch.Tensor:
+def _attention_block(block: Network, x: torch.Tensor, at_once: int) -> torch.Tensor:
     _, rows, columns, channels = x.shape
     size = block.window_size
     down, across = -(-rows // size), -(-columns // size)
@@ -321,7 +323,7 @@ def _attention_block(block: nn.Module, x: torch.Tensor, at_once: int) -> torch.T
     return positions.view(x.shape)
 
 
-def _attention(attention: nn.Module, windows: torch.Tensor) -> torch.Tensor:
+def _attention(attention: Network, windows: torch.Tensor) -> torch.Tensor:
     count, length, _ = windows.shape
     heads = attention.num_heads
     normed = attention.norm(windows).to(attention.qkv.weight.dtype)

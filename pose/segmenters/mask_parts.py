@@ -47,7 +47,7 @@ def compact_parts(mask: np.ndarray) -> list[np.ndarray]:
     if count == 0:
         return []
     areas = np.bincount(labels.ravel())[1:]
-    parts = []
+    parts: list[np.ndarray] = []
     for index in np.argsort(-areas, kind="stable"):
         if not parts or areas[index] >= SMALLEST_PART_SHARE * areas.sum():
             parts += _halves(labels == index + 1, HALVINGS)
@@ -153,4 +153,5 @@ def stretched_box(mask: np.ndarray, evidence: np.ndarray, farthest: float, inert
                     box, most = moved, reached
         if most == before:
             break
-    return tuple(int(edge) for edge in box)
+    row_min, column_min, row_max, column_max = (int(edge) for edge in box)
+    return row_min, column_min, row_max, column_max

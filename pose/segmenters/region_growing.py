@@ -180,7 +180,7 @@ class RegionGrowing:
         return inside
 
 
-def level_counts(grey: GreyStack) -> np.ndarray:
+def level_counts(grey: GreyStack | Sequence[np.ndarray]) -> np.ndarray:
     """Return how many voxels of a volume have each of the 256 grey levels."""
     return np.sum([np.bincount(grey[index].ravel(), minlength=256) for index in range(len(grey))], axis=0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def mask_logits(mask: np.ndarray, size: int, keep_aspect: bool) -> np.ndarray:
     return logits
 
 
-def predict_with(predictor, prompt: Prompt, mask_input: np.ndarray | None, multimask_output: bool) -> Prediction:
+def predict_with(predictor: Any, prompt: Prompt, mask_input: np.ndarray | None, multimask_output: bool) -> Prediction:
     """Call ``predict`` of SAM's or SAM 2's image predictor; both have the same signature.
 
     A prompt that is a mask alone gives the mask as logits together with the box round it: SAM hardly follows logits
@@ -69,7 +69,7 @@ def predict_with(predictor, prompt: Prompt, mask_input: np.ndarray | None, multi
     """
     coordinates, labels = point_arrays(prompt)
     box = box_array(prompt)
-    if mask_input is not None and coordinates is None and box is None:
+    if prompt.mask is not None and mask_input is not None and coordinates is None and box is None:
         box = tight_box(prompt.mask)
     if coordinates is None and box is None:
         raise UserError(f"prompt of object {prompt.object_id} on slice {prompt.slice}: holds no point, box or mask")

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+# what is declared lives as long as these objects
+_LIBRARIES: list[torch.library.Library] = []
+
 
 def import_torchvision() -> None:
     """Import torchvision, also where a CUDA build of it stands beside a CPU build of torch.
@@ -34,7 +37,7 @@ def import_torchvision() -> None:
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.impl("nms", _non_maximum_suppression, "CPU")
-        import_torchvision.library = library  # the declarations live as long as this object
+        _LIBRARIES.append(library)
         import torchvision  # noqa: F401
 
 

@@ -59,8 +59,8 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: Values, scale: flo
 
 def _fused(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
     # with an axis for the heads: the kernels that do not write all scores to memory ask for four
-    heads = (part[:, None] for part in (queries.to(keys.dtype), keys, values))
-    return F.scaled_dot_product_attention(*heads, scale=scale)[:, 0].float()
+    query, key, value = (part[:, None] for part in (queries.to(keys.dtype), keys, values))
+    return F.scaled_dot_product_attention(query, key, value, scale=scale)[:, 0].float()
 
 
 def _softmax_tiles(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mixed: torch.Tensor) -> None:

@@ -10,9 +10,9 @@ multiplied.
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
+from pose.segmenters.models import Network
 from pose.segmenters.sam2.attention import Values, attend
 
 # two rows of windows of a slice of 1024 pixels; half or twice as many are slower
@@ -21,7 +21,7 @@ POSITIONS_AT_ONCE = 4096
 LONGEST_WINDOW = 256
 
 
-def fits(network: nn.Module) -> bool:
+def fits(network: Network) -> bool:
     """Tell whether the network's encoder is built as all of sam2's configurations build it."""
     encoder, trunk = network.image_encoder, network.image_encoder.trunk
     sizes = [block.window_size for block in trunk.blocks[: trunk.stage_ends[1] + 2]]
@@ -38,7 +38,7 @@ def fits(network: nn.Module) -> bool:
     )
 
 
-def _window_at(trunk: nn.Module, number: int) -> int:
+def _window_at(trunk: Network, number: int) -> int:
     """The window that block ``number`` has if windows shrink by pooling alone."""
     pooled = sum(number > start for start in trunk.q_pool_blocks)
     return trunk.blocks[0].window_size >> pooled
@@ -47,7 +47,7 @@ def _window_at(trunk: nn.Module, number: int) -> int:
 class CacheFriendlyEncoder:
     """Stands for ``forward_image`` of a SAM 2 network whose encoder :func:`fits`."""
 
-    def __init__(self, network: nn.Module, precision: str):
+    def __init__(self, network: Network, precision: str):
         """Take over the layers of ``network``, whose encoder is not to be used any more; "bf16" casts linear layers
         once.
 
@@ -126,7 +126,7 @@ class CacheFriendlyEncoder:
             self._position[height, width] = self._trunk._get_pos_embed((height, width))
         return self._position[height, width]
 
-    def _block(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def _block(self, block: Network, x: torch.Tensor) -> torch.Tensor:
         """Apply a block to (1, rows, columns, channels); the windows are padded where they do not fill the slice."""
         _, rows, columns, _ = x.shape
         normed = block.norm1(x).to(self._type)
@@ -146,24 +146,24 @@ class CacheFriendlyEncoder:
             mixed = block.attn.proj(whole_of(mixed, padded)[:, : after[0], : after[1]]).flatten(1, 2)
         return self._feed_forward(block, shortcut + mixed).view(1, *after, -1)
 
-    def _window_block(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def _window_block(self, block: Network, x: torch.Tensor) -> torch.Tensor:
         """Apply a block to (windows, positions of a window, channels), which fill the slice."""
         side = (block.window_size, block.window_size)
         normed = block.norm1(x).to(self._type)
         return self._feed_forward(block, self._shortcut(block, x, normed, side) + self._attend(block, normed, side))
 
-    def _shortcut(self, block: nn.Module, x: torch.Tensor, normed: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
+    def _shortcut(self, block: Network, x: torch.Tensor, normed: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
         """Return what goes past the attention of (windows, positions, channels)."""
         if not _widens(block):
             return x
         projected = block.proj(normed)
         return pooled(projected, side) if block.q_stride else projected
 
-    def _attend(self, block: nn.Module, normed: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
+    def _attend(self, block: Network, normed: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
         """Attend within each of (windows, positions, channels)."""
         return block.attn.proj(self._attend_projected(block, block.attn.qkv(normed), side))
 
-    def _attend_projected(self, block: nn.Module, projected: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
+    def _attend_projected(self, block: Network, projected: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
         """The same between the projections: from (windows, positions, queries and keys and values)."""
         windows, length, _ = projected.shape
         heads = block.attn.num_heads
@@ -180,7 +180,7 @@ class CacheFriendlyEncoder:
             mixed = torch.bmm(scores.softmax(dim=-1), value)
         return mixed.unflatten(0, (windows, heads)).transpose(1, 2).flatten(2)
 
-    def _feed_forward(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def _feed_forward(self, block: Network, x: torch.Tensor) -> torch.Tensor:
         first, second = block.mlp.layers
         flat = x.reshape(-1, x.shape[-1])
         parts = [
@@ -213,11 +213,11 @@ def pooled(x: torch.Tensor, side: tuple[int, int]) -> torch.Tensor:
     return torch.maximum(x[:, :, :, 0], x[:, :, :, 1]).flatten(1, 2)
 
 
-def _widens(block: nn.Module) -> bool:
+def _widens(block: Network) -> bool:
     return block.dim != block.dim_out
 
 
-def _product(second: nn.Conv2d, first: nn.Conv2d) -> tuple[torch.Tensor, torch.Tensor]:
+def _product(second: Network, first: Network) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight and bias of the 1 x 1 convolution that does what ``first`` and then ``second`` do."""
     weight, outer = first.weight.flatten(1), second.weight.flatten(1)
     return outer @ weight, outer @ first.bias + second.bias

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from pose.prompts.prompt import Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
-from pose.segmenters.models import ModelSpec, fill_weights, load_weights
+from pose.segmenters.models import ModelSpec, Network, fill_weights, load_weights
 from pose.segmenters.protocols import Prediction
 from pose.segmenters.sam2.slice_encoder import LEVELS, SliceEncoder
 from pose.segmenters.sam_inputs import mask_logits, predict_with, wait_for
@@ -32,7 +33,7 @@ OBJECT_SCORE_WEIGHTS = ("sam_mask_decoder.pred_obj_score_head", "sam_mask_decode
 
 def build_network(
     spec: ModelSpec, checkpoint: Path, device: torch.device, video: bool = False
-) -> tuple[torch.nn.Module, set[str], str]:
+) -> tuple[Network, set[str], str]:
     """Build a SAM 2 network and load its weights.
 
     A checkpoint may lack the weights of the memory or of the object score: enough to segment slices.
@@ -100,7 +101,7 @@ class Sam2Image:
         if not lacking.intersection(OBJECT_SCORE_WEIGHTS):
             network.sam_mask_decoder.register_forward_hook(self._keep_object_score)
 
-    def _keep_object_score(self, module, inputs, outputs) -> None:
+    def _keep_object_score(self, module: torch.nn.Module, inputs: object, outputs: Sequence[torch.Tensor]) -> None:
         self._object_score = float(outputs[3].float().flatten()[0])
 
     @torch.inference_mode()

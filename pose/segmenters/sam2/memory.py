@@ -137,8 +137,8 @@ class Sam2Memory:
         for index in sorted({prompt.slice for prompt in prompts}):
             here = [prompt for prompt in prompts if prompt.slice == index]
             features = [level.float() for level in self._encoder.encode(self._encoder.frame(grey[index]))]
-            here = self._united(features, here, grey.shape[:2])
-            found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in here}
+            united = self._united(features, here, grey.shape[:2])
+            found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in united}
             seeds.append(SeedMemory({object_id: one.memory for object_id, one in found.items()}))
         return seeds
 
@@ -238,7 +238,7 @@ class Sam2Memory:
             if ahead and any(frame + 1 not in known for known, _, _ in batches):
                 volume.prepare(ahead[0])
             objects: dict[int, Prediction] = {}
-            features = volume.features_of(index) if any(frame not in known for known, _, _ in batches) else None
+            features = volume.features_of(index) if any(frame not in known for known, _, _ in batches) else []
             encoded = perf_counter()
             for known, members, bank in batches:
                 if frame in known:
@@ -248,9 +248,8 @@ class Sam2Memory:
                 if ahead:
                     bank.add(frame, self._memory_of(features, outcome, prompted=False))
                 objects.update(zip(members, self._predictions(outcome, volume.shape)))
-            if any(one.object_score > 0 for one in objects.values()) or any(
-                max(known) > frame for known, _, _ in batches
-            ):
+            scores = [one.object_score for one in objects.values() if one.object_score is not None]
+            if any(score > 0 for score in scores) or any(max(known) > frame for known, _, _ in batches):
                 absent = 0
             elif absent is not None and position >= memory_only:
                 absent += 1

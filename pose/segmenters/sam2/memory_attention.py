@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn import functional as F
 
+from pose.segmenters.models import Network
 from pose.segmenters.sam2.attention import Values, attend
 
 
@@ -48,7 +49,7 @@ class MemoryAttention:
         NotImplementedError: an architecture that no configuration of sam2 has.
     """
 
-    def __init__(self, network: torch.nn.Module, precision: str):
+    def __init__(self, network: Network, precision: str):
         """Take the layers of ``network``, a SAM 2 in evaluation mode, which stays as it is."""
         module = network.memory_attention
         self._network = network
@@ -58,7 +59,7 @@ class MemoryAttention:
         self._layers = [_Layer(layer, self._type) for layer in module.layers]
         self._pointer_parts = network.hidden_dim // network.mem_dim
         self._turns: dict[tuple[int, int], torch.Tensor] = {}
-        self._ages: dict[tuple[int, int], list[torch.Tensor]] = {}
+        self._ages: dict[tuple[int, int], list[list[torch.Tensor]]] = {}
         self._positions: dict[tuple[int, int], torch.Tensor] = {}
 
     def __call__(
@@ -136,11 +137,11 @@ class MemoryAttention:
         return self._ages[height, width]
 
     def _keys_of(self, memory: Memory, turns: torch.Tensor) -> list[torch.Tensor]:
-        size = tuple(memory.features.shape[2:])
-        if size not in self._positions:
+        height, width = memory.features.shape[2:]
+        if (height, width) not in self._positions:
             encoding = self._network.memory_encoder.position_encoding(memory.features[:1].float())
-            self._positions[size] = encoding.flatten(2).transpose(1, 2)
-        x = memory.features.float().flatten(2).transpose(1, 2) + self._positions[size]
+            self._positions[height, width] = encoding.flatten(2).transpose(1, 2)
+        x = memory.features.float().flatten(2).transpose(1, 2) + self._positions[height, width]
         return [turned(layer.project_keys(x), turns).to(self._type) for layer in self._layers]
 
     def _pointer_tokens(
@@ -166,7 +167,7 @@ class MemoryAttention:
 class _Layer:
     """One layer of the memory attention; its weights are cast once."""
 
-    def __init__(self, layer: torch.nn.Module, dtype: torch.dtype):
+    def __init__(self, layer: Network, dtype: torch.dtype):
         cross, own = layer.cross_attn_image, layer.self_attn
         if cross.num_heads != 1 or own.num_heads != 1 or layer.pos_enc_at_attn or layer.pos_enc_at_cross_attn_queries:
             raise NotImplementedError("memory attention with several heads, or positions added to its queries")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from pose.segmenters.models import Network
 from pose.segmenters.sam2.memory_attention import Memory
 
 
@@ -47,9 +48,7 @@ class MemoryBank:
     Frames count from 0 in the order in which the half is worked; prompted ones may lie ahead.
     """
 
-    def __init__(
-        self, network: torch.nn.Module, prompted: Mapping[int, Memory], frames: int, max_memories: int | None = None
-    ):
+    def __init__(self, network: Network, prompted: Mapping[int, Memory], frames: int, max_memories: int | None = None):
         """Start with the memories of prompted frames.
 
         Args:

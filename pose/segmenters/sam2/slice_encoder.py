@@ -10,6 +10,7 @@ import torch
 
 from pose.scans.intensity import GreyStack
 from pose.segmenters.embeddings import EmbeddingsCache
+from pose.segmenters.models import Network
 from pose.segmenters.sam2 import hiera
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, wait_for
 
@@ -36,7 +37,7 @@ def frame_of(grey: np.ndarray, size: int) -> torch.Tensor:
 class SliceEncoder:
     """Encodes slices with the image encoder of a SAM 2 network."""
 
-    def __init__(self, network: torch.nn.Module, device: torch.device, precision: str):
+    def __init__(self, network: Network, device: torch.device, precision: str):
         """Take over the encoder of ``network``, which is not to be used by itself any more."""
         self.device = device
         self._network = network
@@ -109,7 +110,7 @@ class EncodedSlices:
                 levels = self._encoder.encode(frame)
                 if self._embeddings is not None:
                     # by the one thread that also looks for slices
-                    self._put(grey, levels)
+                    self._put(self._embeddings, grey, levels)
             features = [level.to(self._encoder.device, torch.float32) for level in levels]
             wait_for(self._encoder.device)
             self._times[index] = perf_counter() - start
@@ -117,10 +118,10 @@ class EncodedSlices:
                 self._kept[index] = features
         return features
 
-    def _put(self, grey: np.ndarray, levels: list[torch.Tensor]) -> None:
+    def _put(self, embeddings: EmbeddingsCache, grey: np.ndarray, levels: list[torch.Tensor]) -> None:
         if self._last_put is not None:
             self._last_put.result()  # an error of the thread shows here
-        self._last_put = self._worker.submit(self._embeddings.put, grey, dict(zip(LEVELS, levels)))
+        self._last_put = self._worker.submit(embeddings.put, grey, dict(zip(LEVELS, levels)))
 
     def encode_time_of(self, index: int) -> float:
         """Return the seconds that encoding a slice took, once; 0 where it was asked before."""
