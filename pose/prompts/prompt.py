@@ -377,7 +377,7 @@ def read_prompts(
         where = f"{path}: prompts[{number}]"
         prompt = _prompt(entry, number, path)
         if turn != Reorientation():
-            prompt = _turned(prompt, turn, shape)
+            prompt = _turned(prompt, turn, shape or ())
         if prompt.mask_file_path is None:
             prompts.append(prompt)
             continue
@@ -397,7 +397,7 @@ def _turn(path: Path, orientation: str | None, made_swapped: bool | None, like: 
     turn, of_image = Reorientation(), f"that of {like.path or 'the image'} {like.orientation}"
     if orientation is not None:
         try:
-            turn = turn_between(orientation, like.orientation)
+            turn = turn_between(orientation, str(like.orientation))
         except ValueError:
             raise UserError(f"{path}: orientation must be letters such as PLS, got {orientation!r:.60}") from None
         if turn.axes[2] != 2:
@@ -419,17 +419,19 @@ def _turned(prompt: Prompt, turn: Reorientation, shape: Sequence[int]) -> Prompt
         before[axis] = length
 
     def point(row: int, column: int) -> Point:
-        return turn.index((row, column, 0), tuple(before))[:2]
+        return turn.place((row, column, 0), tuple(before))[:2]
 
     box = prompt.box
     if box is not None:
-        corners = point(*box[:2]), point(*box[2:])
-        if box[0] <= box[2] and box[1] <= box[3]:  # one that ends before it begins stays so, and is refused
-            corners = tuple(map(min, zip(*corners))), tuple(map(max, zip(*corners)))
-        box = (*corners[0], *corners[1])
+        is_box = box[0] <= box[2] and box[1] <= box[3]  # one that ends before it begins stays so, and is refused
+        (row, column), (other_row, other_column) = point(box[0], box[1]), point(box[2], box[3])
+        if is_box:
+            row, other_row = sorted((row, other_row))
+            column, other_column = sorted((column, other_column))
+        box = (row, column, other_row, other_column)
 
     def slice_of(index: int) -> int:
-        return turn.index((0, 0, index), tuple(before))[2]
+        return turn.place((0, 0, index), tuple(before))[2]
 
     limits = tuple(None if one is None else slice_of(one) for one in (prompt.first_slice, prompt.last_slice))
     first, last = limits[::-1] if slice_of(0) > slice_of(1) else limits

@@ -180,8 +180,8 @@ def segment_and_write(
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
         animations={} if animation is None else {"predictions": lambda path: path.write_bytes(animation)},
     )
-    for one in summary.objects:
-        print(f"{case.job.name}: {one}")
+    for found_object in summary.objects:
+        print(f"{case.job.name}: {found_object}")
     for warned in summary.warnings:
         print(f"{case.job.name}: warning: {warned.text}")
     return Written(files, len(summary.warnings))

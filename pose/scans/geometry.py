@@ -70,10 +70,11 @@ class Reorientation(NamedTuple):
         """Return a view of an array of three axes, turned."""
         return array.transpose(self.axes)[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
 
-    def index(self, index: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[int, int, int]:
+    def place(self, voxel: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[int, int, int]:
         """Return where a voxel of an array of ``shape`` lies in the turned one."""
         pairs = zip(self.axes, self.flips, strict=True)
-        return tuple(shape[axis] - 1 - index[axis] if flip else index[axis] for axis, flip in pairs)
+        row, column, slice_index = (shape[axis] - 1 - voxel[axis] if flip else voxel[axis] for axis, flip in pairs)
+        return row, column, slice_index
 
     def affine(self, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return the (4, 4) affine of the turned array of one of ``shape`` and ``affine``."""

@@ -156,7 +156,7 @@ def write_image(file: BinaryIO, voxels: np.ndarray, geometry: NiftiGeometry, com
         _write_image(packed, header, voxels)
 
 
-def _write_image(file: BinaryIO, header: nibabel.Nifti1Header, voxels: np.ndarray) -> None:
+def _write_image(file: BinaryIO | gzip.GzipFile, header: nibabel.Nifti1Header, voxels: np.ndarray) -> None:
     # four zeros: no extension follows
     file.write(header.binaryblock + bytes(4))
     for index in range(voxels.shape[-1]):

@@ -98,7 +98,7 @@ class NiftiGeometry:
         """
         if not any(key in facts for key in FACT_KEYS):
             return None
-        fields = {}
+        fields: dict[str, Any] = {}
         for name, shape in FACTS.items():
             value = facts.get(key := FACT_PREFIX + name)
             try:
@@ -107,7 +107,7 @@ class NiftiGeometry:
                 numbers = np.empty(0)
             fits = value is not None and numbers.shape == shape and bool((np.abs(numbers) < LARGEST_NUMBER).all())
             if fits and shape == ():
-                fits = float(numbers).is_integer() and 0 <= numbers <= LARGEST[name]
+                fits = float(numbers).is_integer() and 0 <= float(numbers) <= LARGEST[name]
             if not fits:
                 size = " x ".join(map(str, shape)) + " numbers" if shape else f"a code from 0 to {LARGEST[name]}"
                 raise ValueError(f"{key} is {value!r:.60}; expected {size}")

@@ -115,14 +115,16 @@ class Volume:
     @property
     def orientation(self) -> str | None:
         """Directions of rows, columns and slices, such as PLS; None where the geometry is unknown."""
-        return None if self.affine is None else orientation_of(self.array_affine)
+        affine = self.array_affine
+        return None if affine is None else orientation_of(affine)
 
     @property
     def voxel_mm(self) -> np.ndarray | tuple[float, float, float] | None:
         """What distances are measured by: ``spacing_mm``, or where the axes are not at right angles the (3, 3) matrix
         from (row, column, slice) to millimetres; None where unknown.
         """
-        return self.array_affine[:3, :3] if self.affine is not None and is_sheared(self.affine) else self.spacing_mm
+        affine = self.array_affine
+        return self.spacing_mm if affine is None or not is_sheared(affine) else affine[:3, :3]
 
     @property
     def grid(self) -> Grid:
@@ -174,7 +176,7 @@ def read_volume(path: Path | str, swap_axes: bool | None = False, slice_axis: in
         return volume
     if slice_axis is None:
         slice_axis = 2 if volume.affine is None else slice_axis_of(volume.affine, volume.voxels.shape)
-        if slice_axis != 2:
+        if slice_axis != 2 and volume.affine is not None and volume.spacing_mm is not None:
             spacing = " x ".join(f"{distance:.4g}" for distance in volume.spacing_mm)
             text = "%s: slices are taken along axis %d (%s; voxels of %s mm); --slice_axis 2 takes the last axis"
             LOGGER.info(text, path, slice_axis, plane_of(volume.affine, slice_axis), spacing)
@@ -364,7 +366,7 @@ def _read_npy(path: Path) -> Volume:
 def _turned(volume: Volume, swap_axes: bool, slice_axis: int) -> Volume:
     """Turn a volume that lies as its file has it."""
     axes = replace(volume, header=None, swap_axes=swap_axes, slice_axis=slice_axis).axes
-    spacing = volume.spacing_mm and tuple(volume.spacing_mm[axis] for axis in axes)
+    spacing = volume.spacing_mm and (volume.spacing_mm[axes[0]], volume.spacing_mm[axes[1]], volume.spacing_mm[axes[2]])
     return replace(
         volume,
         voxels=volume.voxels.transpose(axes),
