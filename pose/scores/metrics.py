@@ -62,7 +62,7 @@ class SurfaceDistances:
         empty = sum(distances.size == 0 for distances in directed)
         if empty:
             return float("nan") if empty == 2 else float("inf")
-        return float(max(np.percentile(distances, 95) for distances in directed))
+        return float(max(_percentile_95(distances) for distances in directed))
 
     def surface_dice(self, tolerance_mm: float) -> float:
         """Return the share of both surfaces within ``tolerance_mm`` of the other; nan where both masks are empty."""
@@ -72,6 +72,11 @@ class SurfaceDistances:
         limit = tolerance_mm * _TOLERANCE_MARGIN
         directed = (self.truth_to_prediction, self.prediction_to_truth)
         return sum(np.count_nonzero(distances <= limit) for distances in directed) / total
+
+
+def _percentile_95(distances: np.ndarray) -> float:
+    # between two infinite distances, a value half-way is nan
+    return np.percentile(distances, 95, method="linear" if np.isfinite(distances).all() else "higher")
 
 
 def surface_distances(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]) -> SurfaceDistances:
@@ -146,7 +151,10 @@ def slice_metrics(
 
 
 def volume_metrics(
-    truth: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float] | None
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    spacing_mm: Sequence[float] | None,
+    counted_slices: np.ndarray | None = None,
 ) -> dict[str, float | int]:
     """Score a whole volume; a few slices at a time are copied, never the volume.
 
@@ -154,6 +162,8 @@ def volume_metrics(
         truth: (rows, columns, slices) mask of the ground truth, or labels: all that is not 0 counts.
         prediction: (rows, columns, slices) mask or labels.
         spacing_mm: (row, column, slice) distance; None where unknown.
+        counted_slices: (slices,) bool, those that are scored; None for all. Where some are not, the surface from slice
+            to slice is not known: distances are then in plane, those of all slices together.
 
     Returns:
         volume_jaccard, volume_dice; where the spacing is known, volume_hd95_mm, volume_surface_dice_1mm and
@@ -163,6 +173,9 @@ def volume_metrics(
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     _check_shapes(truth, prediction)
+    in_plane = truth.shape[2] == 1
+    if counted_slices is not None and not counted_slices.all():
+        truth, prediction, in_plane = truth[:, :, counted_slices], prediction[:, :, counted_slices], True
     true_voxels, predicted_voxels, common_voxels = _voxels_by_slice(truth, prediction)
     both, common = int(true_voxels.sum() + predicted_voxels.sum()), int(common_voxels.sum())
     values: dict[str, float | int] = {
@@ -170,8 +183,8 @@ def volume_metrics(
         "volume_dice": _dice_of(common, both),
     }
     if spacing_mm is not None:
-        if truth.shape[2] == 1:
-            distances = surface_distances(truth[:, :, 0], prediction[:, :, 0], spacing_mm[:2])
+        if in_plane:
+            distances = _distances_in_plane(truth, prediction, spacing_mm)
         else:
             distances = surface_distances(truth, prediction, spacing_mm)
         values["volume_hd95_mm"] = distances.hausdorff_95_mm()
@@ -180,6 +193,16 @@ def volume_metrics(
     values["false_positive_voxels"] = int(predicted_voxels[true_voxels == 0].sum())
     values["missed_slices"] = int(np.count_nonzero((true_voxels > 0) & (predicted_voxels == 0)))
     return values
+
+
+def _distances_in_plane(truth: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]) -> SurfaceDistances:
+    """Return the distances within each slice, of all slices together."""
+    slices = [np.moveaxis(mask, 2, 0) for mask in (truth, prediction)]
+    found = [surface_distances(*pair, spacing_mm[:2]) for pair in zip(*slices, strict=True)]
+    return SurfaceDistances(
+        np.concatenate([one.truth_to_prediction for one in found]),
+        np.concatenate([one.prediction_to_truth for one in found]),
+    )
 
 
 def _jaccard_of(common: int, both: int) -> float:
