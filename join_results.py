@@ -36,6 +36,7 @@ PRINTED_COLUMNS = (
     "masked_slices",
     "seed_patient",
     "failed",
+    "settings",
 )
 # So many rows of volumes, and of failures, help somebody at a terminal.
 MOST_PRINTED = 200
@@ -44,11 +45,11 @@ MOST_PRINTED = 200
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Reads the newest run of every volume (<folder>/<image>/raw_data_*.csv and results_*.csv), writes "
-        "joint_raw_data_*.csv (every slice of every volume), joint_results_*.csv (a row per volume) and results_*.csv "
-        "(statistics over all slices, and over volumes for the metrics of a whole volume, with a bootstrap interval of "
-        "each mean that draws volumes) into the folder, and prints the tables. Folders written by the code of the "
-        "published paper are read as well."
+        description="Reads the newest whole run of every volume (<folder>/<image>/raw_data_*.csv and results_*.csv), "
+        "writes joint_raw_data_*.csv (every slice of every volume), joint_results_*.csv (a row per volume) and "
+        "results_*.csv (statistics over all slices, and over volumes for the metrics of a whole volume, with a "
+        "bootstrap interval of each mean that draws volumes) into the folder, and prints the tables. A run of one "
+        "slice does not count beside a whole one. Folders written by the code of the published paper are read as well."
     )
     parser.add_argument(
         "-r",

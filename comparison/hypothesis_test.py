@@ -1,11 +1,14 @@
 """Test whether two sets of results differ, such as those of SAM and of SAM 2 on the same images.
 
-Rows are paired by image and slice; what only one set has is listed, and so are pairs of which a value is undefined or
-infinite; neither counts. Differences are the second set's values minus the first's. There are a paired t-test and
-Wilcoxon's signed-rank test, over slices as in the paper and over the means of volumes, and bootstrap intervals of the
-mean difference that draw slices, or volumes with all their slices. Slices of one volume are not independent: what
-follows is told from the tests over volumes. p-values are corrected by Holm's method across all metrics and data sets,
-each level and test apart. Writes hypothesis_test.csv, .pdf and .png, and hypothesis_test_left_out.csv.
+Rows are paired by image and slice; what only one set has is listed, and so are pairs of which a value is undefined;
+neither counts. An infinite distance, of an object that was missed, counts as the worst: it ranks above all others, and
+means that hold it are infinite, so that there is no t-test. Where slices or volumes that only one set has a value for
+could turn the result, no winner is named. Differences are the second set's values minus the first's, as decimals of 12
+digits, so that ties are ties. There are a paired t-test and Wilcoxon's signed-rank test, over slices as in the paper
+and over the means of volumes, and bootstrap intervals of the mean difference that draw slices, or volumes with all
+their slices. Slices of one volume are not independent: what follows is told from the tests over volumes. p-values are
+corrected by Holm's method across all metrics and data sets, each level and test apart. Writes hypothesis_test.csv, .pdf
+and .png, and hypothesis_test_left_out.csv.
 """
 
 from __future__ import annotations
@@ -223,23 +226,34 @@ def test_metric(
     left_out = pd.concat([unpaired.assign(why="only in " + unpaired["why"]), not_usable], ignore_index=True)
     if not of_slices:
         left_out["slice"] = pd.array([None] * len(left_out), dtype="Int64")
+    failed_one = len(set(first.failures) & set(second.volume_metrics.index))
+    failed_one += len(set(second.failures) & set(first.volume_metrics.index))
     counts = {
         "unpaired_first": int((pairs.unpaired["only_in"] == names[0]).sum()),
         "unpaired_second": int((pairs.unpaired["only_in"] == names[1]).sum()),
         "undefined_both": int((not_usable["why"] == "undefined in both").sum()),
-        "undefined_one": int((~not_usable["why"].isin(("undefined in both", "infinite"))).sum()),
-        "infinite": int((not_usable["why"] == "infinite").sum()),
+        "undefined_one": int((not_usable["why"] != "undefined in both").sum()),
+        "failed_one": failed_one,
+        "infinite": int(np.isinf(usable[["first", "second"]]).any(axis=1).sum()),
+        "infinite_first": int(np.isinf(usable["first"]).sum()),
+        "infinite_second": int(np.isinf(usable["second"]).sum()),
     }
+    bound = 1.0 if any(name in metric for name in ("dice", "jaccard")) else np.inf
     levels = {"slice": usable, "volume": paired.volume_means(usable)} if of_slices else {"volume": usable}
     rows = []
     for level, table in levels.items():
         each = paired.difference_intervals(table, np.arange(len(table)), resamples)
         whole = paired.difference_intervals(table, table["image"].to_numpy(), resamples) if level == "slice" else each
+        found = paired.paired_test(*(table[name].to_numpy(dtype=np.float64) for name in ("first", "second")))
+        worst = found["wilcoxon_p"]
+        if level == "volume" and not np.isnan(worst) and counts["undefined_one"] + failed_one:
+            worst = paired.worst_case(pairs, failed_one, found["rank_biserial"], bound)
         rows.append(
             {
                 "level": level,
                 "volumes": table["image"].nunique(),
-                **paired.paired_test(*(table[name].to_numpy(dtype=np.float64) for name in ("first", "second"))),
+                **found,
+                "wilcoxon_p_worst": worst,
                 "ci95_low": each[0],
                 "ci95_high": each[1],
                 "ci95_by_volume_low": whole[0],
@@ -252,7 +266,7 @@ def test_metric(
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with p-values after Holm's correction beside the plain ones; each level and test is a family."""
-    for name in ("t_p", "wilcoxon_p"):
+    for name in ("t_p", "wilcoxon_p", "wilcoxon_p_worst"):
         table.insert(table.columns.get_loc(name) + 1, f"{name}_holm", np.nan)
         for level in table["level"].unique():
             family = table["level"] == level
@@ -289,20 +303,34 @@ def sentence(rows: Sequence[dict[str, Any]], alpha: float) -> str:
         return f"{start} no pair has two values, so that nothing can be said."
     if widest["identical"] == widest["n"]:
         return f"{start} {first} and {second} do not differ on any of {widest['n']} pairs."
-    difference = widest["mean_difference"]
     what = f"slices of {volumes} volumes" if widest["level"] == "slice" else "volumes"
-    start = (
-        f"{start} {second} is {'higher' if difference >= 0 else 'lower'} than {first} by {abs(difference):.4f} "
-        f"on average over {widest['n']} {what}"
-    )
+    over = f"over {widest['n']} {what}"
+    t, wilcoxon, worst = (volume[f"{name}_holm"] for name in ("t_p", "wilcoxon_p", "wilcoxon_p_worst"))
+    of_ranks = f"Wilcoxon p {_equals(wilcoxon)} ({volume['wilcoxon_method']})"
+    significant = [wilcoxon < alpha] if widest["infinite"] else [t < alpha, wilcoxon < alpha]
+    doubtful = all(significant) and not worst < alpha
+    difference, low, high = (widest[name] for name in ("mean_difference", "ci95_by_volume_low", "ci95_by_volume_high"))
+    if widest["infinite"]:
+        counts = f"{first} has {widest['infinite_first']}, {second} {widest['infinite_second']}"
+        start = f"{start} infinite distances count as the worst: {counts} {over}"
+    elif doubtful:
+        start = f"{start} {second} - {first} is {difference:.4f} on average {over} for which both have a value"
+    else:
+        higher = "higher" if difference >= 0 else "lower"
+        start = f"{start} {second} is {higher} than {first} by {abs(difference):.4f} on average {over}"
     if volumes < 2:
         return f"{start}; they are of one volume, so that nothing follows for others."
-    low, high = widest["ci95_by_volume_low"], widest["ci95_by_volume_high"]
-    start += f" (95 % interval of {second} - {first}, drawing volumes: {low:.4f} to {high:.4f})."
-    t, wilcoxon = volume["t_p_holm"], volume["wilcoxon_p_holm"]
-    values = f"t-test p {_equals(t)}, Wilcoxon p {_equals(wilcoxon)} ({volume['wilcoxon_method']}), after Holm"
-    significant = (t < alpha, wilcoxon < alpha)
-    if all(significant):
+    if widest["infinite"]:
+        values, start = f"{of_ranks}, after Holm", f"{start}."
+    else:
+        start += f" (95 % interval of {second} - {first}, drawing volumes: {low:.4f} to {high:.4f})."
+        values = f"t-test p {_equals(t)}, {of_ranks}, after Holm"
+    if doubtful:
+        verdict = f"No winner is named: {_left_out_of(widest)} could turn it ({values}; {_equals(worst)} if they did)"
+    elif all(significant) and widest["infinite"]:
+        higher = "higher" if volume["rank_biserial"] > 0 else "lower"
+        verdict = f"Over volumes {second} is {higher} than {first}, significant by ranks at {alpha:g} ({values})"
+    elif all(significant):
         verdict = f"Over volumes the difference is significant at {alpha:g} ({values})"
     elif any(significant):
         verdict = f"Over volumes the two tests disagree at {alpha:g}: no firm conclusion ({values})"
@@ -311,9 +339,17 @@ def sentence(rows: Sequence[dict[str, Any]], alpha: float) -> str:
     least = min(1.0, 2.0 ** (1 - volume["n"] + volume["identical"]))
     if least >= alpha:
         verdict += f"; with so few volumes Wilcoxon's p cannot be below {least:.3f}"
-    if widest["level"] == "slice" and widest["n"] > volumes:
+    if widest["level"] == "slice" and widest["n"] > volumes and not widest["infinite"]:
         verdict += f". Taken for independent, slices would give a t-test p {_equals(widest['t_p_holm'])}"
     return f"{start} {verdict}."
+
+
+def _left_out_of(row: dict[str, Any]) -> str:
+    """Say what counts for nothing, because one of the two sets alone has a value."""
+    kinds = (("undefined_one", row["level"], "that one of them has no value for"), ("failed_one", "volume", "that one"))
+    told = [(row[name], kind, why) for name, kind, why in kinds if row[name]]
+    parts = [f"{number} {kind}{'s' if number > 1 else ''} {why}" for number, kind, why in told]
+    return " and ".join(parts) + (" failed on" if row["failed_one"] else "")
 
 
 def _equals(p: float) -> str:
@@ -334,9 +370,14 @@ def draw(figure: Any, table: pd.DataFrame) -> None:
         for row in table[table["metric"] == metric].to_dict("records"):
             for of, colour, marker, shift, label in LINES[row["level"]]:
                 place = names.index(row["data_set"]) + shift
+                if not np.isfinite(row["mean_difference"]):
+                    continue
                 axes.plot([row[f"{of}_low"], row[f"{of}_high"]], [place, place], color=colour, linewidth=1.6)
                 (mark,) = axes.plot(row["mean_difference"], place, marker, color=colour, markersize=5)
                 handles.setdefault(label, mark)
+            if not np.isfinite(row["mean_difference"]) and row["level"] == "volume":
+                place = names.index(row["data_set"])
+                axes.text(0.5, place, "not finite: see the table", transform=axes.get_yaxis_transform(), ha="center")
         axes.axvline(0, color="#444444", linewidth=0.8, linestyle=":")
         axes.locator_params(axis="x", nbins=4 if len(metrics) < 3 else 2)
         axes.set_title(shown_name(metric), fontsize="medium")

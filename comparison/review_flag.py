@@ -103,11 +103,11 @@ def read_tables(folders: Sequence[Path]) -> dict[str, pd.DataFrame]:
     Raises:
         UserError: a folder is not there or holds no run, or a run has no review flag or no Dice.
     """
+    from pose.results.volume_list import volume_folders
+
     tables: dict[str, pd.DataFrame] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise cli.UserError(f"{folder}: no such folder")
-        runs = {path.name: results.newest_run(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+        runs = {name: results.newest_run(folder / name) for name in volume_folders(folder)}
         runs = {name: run for name, run in runs.items() if run is not None}
         if not runs:
             raise cli.UserError(f"{folder}: no folder in it holds a raw_data_*.csv")

@@ -6,6 +6,7 @@ Imports nothing heavy: every room may import from here, and ``--help`` must answ
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import signal
 import sys
@@ -43,11 +44,14 @@ class UserError(Exception):
 def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Call ``main`` and turn a :class:`UserError` into one line on stderr and exit code 2.
 
-    Anything else that is raised is a bug and keeps its traceback. Ctrl-C gives 130, and a request to end, such as a
+    Letters that the terminal cannot show, such as bytes in file names that are no text, are escaped. Anything else that
+    is raised is a bug and keeps its traceback. Ctrl-C gives 130, and a request to end, such as a
     cluster's, 143, as shells expect; both leave nothing half-written.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _raise_terminated)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return main(argv)
     except UserError as error:
@@ -198,6 +202,18 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         nargs="+",
         metavar="LABEL",
         help="labels of the masks that count as the object (default: all)",
+    )
+    group.add_argument(
+        "--ignore_label",
+        type=whole_number,
+        metavar="LABEL",
+        help="label of the masks for voxels that nobody judged: not the object, and not scored",
+    )
+    group.add_argument(
+        "--annotated_slices_only",
+        action="store_true",
+        help="score only slices on which the masks have a label: the others were not annotated (default: they hold "
+        "nothing, and what is found there is wrong)",
     )
     add_orientation_arguments(group)
     group.add_argument(

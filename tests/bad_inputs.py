@@ -601,7 +601,7 @@ def all_cases() -> Iterator[BadInput]:
     yield BadInput(
         "image: a name with a folder", (*image, "--names", "a/b"), ("--names a/b", "not the name of a folder")
     )
-    yield BadInput("video: a hidden name", (*video, "--names", ".a"), ("--names .a", "not the name of a folder"))
+    yield BadInput("video: no name", (*video, "--names", ".."), ("--names ..", "not the name of a folder"))
     yield BadInput(
         "video: as many prompts",
         (*VIDEO_OF_SCAN, "--prompt_file_path", "a.json", "b.json"),

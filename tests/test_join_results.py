@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import join_results
 from pose import results
 from pose.cli import UserError, run_main
 from tests.cases import seconds_of_children
+from tests.result_runs import write_published_run
 
 METRICS = ("jaccard", "dice", "sam_score", "process_image_time")
 PUBLISHED_STAMP = "2023-05-27_11-39-55"
@@ -183,6 +185,52 @@ def test_folders_without_a_run_are_named_and_left_out(folder, caplog):
     (folder / ".hidden").mkdir()
     assert joined(folder)["joint_results"]["image"].tolist() == ["a", "b"]
     assert [record.message for record in caplog.records] == [f"{folder / 'empty'}: holds no raw_data_*.csv, left out"]
+
+
+def test_hidden_names_and_bytes_that_are_no_text_are_kept(folder):
+    latin_1 = os.fsdecode(b"M\xfcller")
+    for name in (".hidden", latin_1, "a$b$c", "_a, b", "{{x}}"):
+        write_run(folder / name, [0.5, 0.5])
+    (folder / ".ipynb_checkpoints").mkdir()
+    found = joined(folder)
+    names = [".hidden", "M\\udcfcller", "_a, b", "a", "a$b$c", "b", "{{x}}"]
+    assert found["joint_results"]["image"].tolist() == names
+    assert found["joint_raw_data"]["image"].drop_duplicates().tolist() == names
+
+
+def whole_run(folder, dice, slices=4, **settings):
+    arguments = {"window": None, "point": [], "masks_file_path": [str(folder)], **settings}
+    manifest = {"slices": len(dice), "image": {"shape": [9, 9, slices]}, "arguments": arguments}
+    return write_run(folder, dice, manifest=manifest)
+
+
+def test_a_run_of_one_slice_beside_a_whole_one(tmp_path, caplog):
+    for name in ("a", "b"):
+        whole_run(tmp_path / name, [0.5, 0.5, 0.5, 0.5])
+    whole_run(tmp_path / "a", [1.0])
+    whole_run(tmp_path / "c", [0.25])
+    table = joined(tmp_path)["joint_results"]
+    assert table["slices"].tolist() == [4, 4, 1] and table["dice_avg"].tolist() == [0.5, 0.5, 0.25]
+    notes = [record.message for record in caplog.records]
+    assert len(notes) == 2 and "a: the run of 2026-11-23_10-20-31 is of a part (1 of 4 slices)" in notes[0]
+    assert notes[1].endswith("c: its only run is of a part (1 of 4 slices), and counts, as there is no whole one")
+    assert "settings" not in table
+
+
+def test_runs_of_different_settings_in_one_table(tmp_path, caplog):
+    """What belongs to a volume alone, such as its files and where it was pointed at, is no other setting."""
+    whole_run(tmp_path / "a", [0.5] * 4, window=["lung"], model="vit_b", point=[[1, 2]])
+    whole_run(tmp_path / "b", [0.5] * 4, apply_windowing=True, model="vit_b", point=[[3, 4]])
+    assert "settings" not in joined(tmp_path)["joint_results"] and not caplog.records
+    whole_run(tmp_path / "c", [0.5] * 4, model="tiny", growing_opening=0)
+    write_published_run(tmp_path / "d", [0.5])
+    table = joined(tmp_path)["joint_results"]
+    assert table["settings"].tolist()[:3] == [1, 1, 2] and np.isnan(table["settings"][3])
+    (note,) = [record.message for record in caplog.records]
+    differ = "model: vit_b (2), tiny (1); prompts: typed (2), ground truth (1); window: lung (2), none (1)"
+    assert (
+        note == f"{tmp_path}: its volumes were made with different settings: {differ}; growing_opening: none (2), 0 (1)"
+    )
 
 
 def fails(folder, capsys):

@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with failure_named(page.parent):
         page.parent.mkdir(parents=True, exist_ok=True)
     write_all_atomically(
-        (path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        (path, lambda temporary, text=text: temporary.write_text(text, "utf-8", "backslashreplace"))
         for path, text in ((page.with_suffix(".tex"), tables), (page, html))
     )
     print(f"{sum(len(one.images) for one in sets)} volumes, {sum(len(one.slices) for one in sets)} slices")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,7 @@ from pose.files.locks import try_lock
 
 STAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _PART, _RESERVED = ".part-", ".reserved_"
+_STAMPED = re.compile(r"[^.].*_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\..+|\.reserved_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)")
 
 
 class DiskFullError(UserError):
@@ -75,11 +77,12 @@ def failure_named(path: Path | str, what: str = "cannot be written") -> Iterator
 
 @contextmanager
 def reserved_stamp(folder: Path, stamp: str) -> Iterator[str]:
-    """Yield ``stamp``, or the first second after it that no file in ``folder`` has, and keep it until the block ends.
+    """Yield ``stamp``, or a later one where files in ``folder`` have it or a later one; keep it until the block ends.
 
-    Two processes that write to one folder within the same second get different stamps. The folder is made if need be,
-    and what killed processes left in it is removed. Where the block raises, files of the stamp do not stay without
-    their manifest.
+    The stamps of a folder tell the order of its runs, whatever clocks and time zones the machines that write to it
+    have: none is earlier than one that is there. Two processes that write to one folder within the same second get
+    different stamps. The folder is made if need be, and what killed processes left in it is removed. Where the block
+    raises, files of the stamp do not stay without their manifest.
 
     Raises:
         UserError: nothing can be written to the folder; a :class:`DiskFullError` where there is no room.
@@ -88,13 +91,38 @@ def reserved_stamp(folder: Path, stamp: str) -> Iterator[str]:
         with failure_named(folder, "results cannot be written here"):
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
+            newest = _newest_stamp(folder)
+            if newest is not None and stamp <= newest:
+                stamp = _next(newest, folder)
             while not _reserved(folder, stamp, stack):
-                stamp = (datetime.strptime(stamp, STAMP_FORMAT) + timedelta(seconds=1)).strftime(STAMP_FORMAT)
+                stamp = _next(stamp, folder)
         try:
             yield stamp
         except BaseException:
             _remove_unfinished(folder, stamp)
             raise
+
+
+def _newest_stamp(folder: Path) -> str | None:
+    """Return the latest stamp of the files in ``folder`` and of those that are being written; None without any."""
+    matches = filter(None, (_STAMPED.fullmatch(name) for name in os.listdir(folder)))
+    return max((stamp for match in matches if _is_time(stamp := match[1] or match[2])), default=None)
+
+
+def _is_time(stamp: str) -> bool:
+    try:
+        datetime.strptime(stamp, STAMP_FORMAT)
+    except ValueError:
+        return False
+    return True
+
+
+def _next(stamp: str, folder: Path) -> str:
+    """Return the stamp a second later."""
+    try:
+        return (datetime.strptime(stamp, STAMP_FORMAT) + timedelta(seconds=1)).strftime(STAMP_FORMAT)
+    except OverflowError:
+        raise UserError(f"{folder}: holds files of {stamp}, after which no time stamp is left; rename them") from None
 
 
 def _reserved(folder: Path, stamp: str, stack: ExitStack) -> bool:

@@ -48,8 +48,11 @@ def as_text(table: pd.DataFrame) -> str:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV: every digit, missing values as empty cells, infinite ones as ``inf``."""
-    table.to_csv(path, index=False)
+    """Write a table as CSV: every digit, missing values as empty cells, infinite ones as ``inf``.
+
+    Names of files may hold bytes that are no text: they are escaped.
+    """
+    table.to_csv(path, index=False, errors="backslashreplace")
 
 
 def read_table(path: Path, columns: Iterable[str], text_columns: Iterable[str] = ()) -> pd.DataFrame:

@@ -160,7 +160,8 @@ def write_results(
         masks_suffix: what the path of the masks ends in.
         pictures: writers of PNG pictures, by the name that goes before the time stamp.
         animations: the same for GIFs.
-        stamp: time stamp of the run, now by default; the next free second is taken where a run in ``folder`` has it.
+        stamp: time stamp of the run, now by default; a later one is taken where files in ``folder`` have it or a later
+            one.
         times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
 
     Returns:
@@ -284,23 +285,37 @@ class FolderRuns:
     """What the folder of a volume holds, listed once; names of files, since a lab keeps these of 100,000 folders.
 
     Attributes:
-        newest: the files of the newest run with raw_data by kind, and its "stamp"; None without one.
-        failed: the manifest of the newest run, where that failed.
+        newest: the files by kind, and the "stamp", of the newest run with raw_data that is of the whole volume; where
+            only parts of the volume were ever segmented, of the newest of these; None without any.
+        failed: the manifest of the newest run, where that failed; the run of a part does not count beside a whole one.
+        latest: as ``newest``, of the newest run with raw_data, be it of a part.
+        note: what has to be said where they are not the same; None where nothing has.
     """
 
     newest: dict[str, str] | None
     failed: str | None
+    latest: dict[str, str] | None = None
+    note: str | None = None
 
     def files(self, folder: Path) -> RunFiles | None:
         """Return the files of the newest run as paths."""
-        if self.newest is None:
-            return None
-        paths = {kind: folder / name for kind, name in self.newest.items() if kind != "stamp"}
-        return RunFiles(self.newest["stamp"], **paths)
+        return _as_paths(folder, self.newest)
+
+    def latest_files(self, folder: Path) -> RunFiles | None:
+        """Return those of the latest run, which may be of a part of the volume."""
+        return _as_paths(folder, self.latest)
+
+
+def _as_paths(folder: Path, run: Mapping[str, str] | None) -> RunFiles | None:
+    if run is None:
+        return None
+    return RunFiles(run["stamp"], **{kind: folder / name for kind, name in run.items() if kind != "stamp"})
 
 
 def list_runs(folder: Path | str) -> FolderRuns:
-    """Return the newest run in ``folder`` by the time stamps in the names of its files, and where the last failed.
+    """Return the newest whole run in ``folder`` by the time stamps in file names, and where the last one failed.
+
+    Manifests are read only where there are several runs.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -312,14 +327,92 @@ def list_runs(folder: Path | str) -> FolderRuns:
         if match := _RUN_FILE.fullmatch(name):
             kind, stamp, _ = match.groups()
             runs.setdefault(stamp, {})[kind] = name
-    newest = max((stamp for stamp, files in runs.items() if "raw_data" in files), default=None)
-    last = max((stamp for stamp, files in runs.items() if "raw_data" in files or "run" in files), default=None)
-    failed = None if last is None or "raw_data" in runs[last] else runs[last]["run"]
-    return FolderRuns(None if newest is None else {"stamp": newest, **runs[newest]}, failed)
+    stamps = sorted((stamp for stamp, files in runs.items() if "raw_data" in files or "run" in files), reverse=True)
+    done = [stamp for stamp in stamps if "raw_data" in runs[stamp]]
+    if not stamps:
+        return FolderRuns(None, None)
+    parts: dict[str, str] = {}
+    if len(stamps) > 1:
+        most_rows = _most_rows(Path(folder), runs)
+        for stamp in stamps:
+            part = _part(Path(folder), runs[stamp], most_rows)
+            if part is not None:
+                parts[stamp] = part
+            elif stamp in done:
+                break
+    last = next((stamp for stamp in stamps if stamp not in parts), stamps[0])
+    newest = next((stamp for stamp in done if stamp not in parts), done[0] if done else None)
+    newer = [stamp for stamp in parts if newest is not None and stamp > newest]
+    failed = runs[last]["run"] if last not in done else None
+    note = None
+    if failed is None and newest in parts:
+        note = f"only parts of it were ever segmented; the newest run, that of {newest}, counts: {parts[newest]}"
+    elif failed is None and newer:
+        note = f"the run of {newer[0]} is of a part ({parts[newer[0]]}); the newest whole one, that of {newest}, counts"
+    found = {stamp: {"stamp": stamp, **runs[stamp]} for stamp in (newest, *done[:1]) if stamp is not None}
+    return FolderRuns(None if newest is None else found.get(newest), failed, found[done[0]] if done else None, note)
+
+
+def _part(folder: Path, run: Mapping[str, str], most_rows: int) -> str | None:
+    """Return in words which part of the volume a run is of; None for a whole one, and where nobody knows."""
+    with suppress(UserError):  # a manifest that cannot be read is for those to complain of who need it
+        if "run" in run:
+            return part_of_volume(read_manifest(folder / run["run"]), folder / run.get("raw_data", ""))
+        rows = _rows_of(folder / run["raw_data"])
+        if rows < most_rows:
+            return f"{rows} of {most_rows} slices"
+    return None
+
+
+def part_of_volume(record: Mapping[str, Any], raw_data: Path) -> str | None:
+    """Return in words which part of its volume a run is of, by its manifest; None for a whole one.
+
+    A run that was told by --slices where the object ends is whole, unless ground truth lies beyond: then its scores are
+    those of a part.
+    """
+    made_from, arguments, image = (record.get(name) for name in ("made_from", "arguments", "image"))
+    settings = made_from.get("settings") if isinstance(made_from, dict) else None
+    if record.get("status") == "failed":
+        # process_video.py has a --slice as well: there, it is where the prompt lies
+        if not isinstance(settings, dict) or "method" in settings or settings.get("slice") is None:
+            return None
+        return f"slice {settings['slice']}"
+    shape = image.get("shape") if isinstance(image, dict) else None
+    total = shape[2] if isinstance(shape, list) and len(shape) == 3 else None
+    count = record.get("slices")
+    if not (isinstance(count, int) and isinstance(total, int)):
+        return None
+    if count < total:
+        return f"{count} of {total} slices"
+    limits = arguments.get("slices") if isinstance(arguments, dict) else None
+    if isinstance(limits, list) and len(limits) == 2 and _truth_beyond(raw_data, *limits):
+        return f"--slices {limits[0]} {limits[1]} of {total}, with ground truth beyond"
+    return None
+
+
+def _truth_beyond(raw_data: Path, first: int, last: int) -> bool:
+    table = read_table(raw_data, ("slice",))
+    if "ground_truth_voxels" not in table:
+        return False
+    beyond = (table["slice"] < first) | (table["slice"] > last)
+    return bool((table.loc[beyond, "ground_truth_voxels"] > 0).any())
+
+
+def _most_rows(folder: Path, runs: Mapping[str, Mapping[str, str]]) -> int:
+    """Return the slices of the longest run without a manifest, such as the published code writes."""
+    unknown = [run["raw_data"] for run in runs.values() if "run" not in run and "raw_data" in run]
+    return max((_rows_of(folder / name) for name in unknown), default=0) if len(unknown) > 1 else 0
+
+
+def _rows_of(path: Path) -> int:
+    """Return how many rows a table has; 0 where it cannot be read."""
+    with suppress(OSError):
+        return max(sum(1 for line in path.read_bytes().splitlines() if line.strip()) - 1, 0)
+    return 0
 
 
 def newest_run(folder: Path) -> RunFiles | None:
-    """Return the files of the newest run in ``folder`` by the time stamps in their names; None without any raw_data."""
+    """Return the files of the newest whole run in ``folder``, see :class:`FolderRuns`; None without any raw_data."""
     return list_runs(folder).files(folder)
 
 

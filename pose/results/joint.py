@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -47,6 +47,7 @@ class Joint:
         sums: (images, metrics) sum of each of these metrics.
         numbers: (images, metrics) how many values it has.
         volume_metrics: a row per image (the index) and a column per metric of a whole volume.
+        settings: the number of the settings of each image; empty where all are the same.
     """
 
     images: list[str]
@@ -59,6 +60,7 @@ class Joint:
     sums: np.ndarray
     numbers: np.ndarray
     volume_metrics: pd.DataFrame
+    settings: dict[str, int | None] = field(default_factory=dict)
 
 
 def write_joint_raw_data(path: Path, listing: Listing, left_out: Iterable[str], in_order: Map) -> Joint:
@@ -108,6 +110,7 @@ def write_joint_raw_data(path: Path, listing: Listing, left_out: Iterable[str], 
         np.concatenate([block.sums for block in blocks]),
         np.concatenate([block.numbers for block in blocks]),
         metrics_table(images, [values for block in blocks for values in block.volume_metrics]),
+        listing.settings,
     )
 
 
@@ -121,7 +124,8 @@ def table_per_volume(joint: Joint) -> pd.DataFrame:
     """Return a row per image: its slices, the statistics of each metric over them, the metrics of the volume, prompts.
 
     The published statistics of all metrics come first, then the further ones. Where volumes failed, each has a row
-    too, empty but for its name and a 1 in the column ``failed``.
+    too, empty but for its name and a 1 in the column ``failed``. Where runs were made with different settings, the
+    column ``settings`` numbers these.
     """
     import pandas as pd
 
@@ -130,12 +134,14 @@ def table_per_volume(joint: Joint) -> pd.DataFrame:
     for names in (STATISTICS, FURTHER_STATISTICS):
         table.update({f"{metric}_{name}": joint.described[metric][name] for metric in metrics for name in names})
     table.update({name: joint.volume_metrics[name].to_numpy() for name in joint.volume_metrics.columns})
+    if joint.settings:
+        table["settings"] = pd.array([joint.settings[image] for image in joint.images], dtype="Int64")
     volumes = pd.DataFrame(table)
     if joint.failures:
         failed = pd.DataFrame({"image": list(joint.failures), "failed": 1})
         volumes = pd.concat([volumes.assign(failed=0), failed])
     volumes = volumes.sort_values("image", ignore_index=True)
-    counts = [name for name in volumes.columns if name in COUNT_COLUMNS or name.endswith("_n")]
+    counts = [name for name in volumes.columns if name in (*COUNT_COLUMNS, "settings") or name.endswith("_n")]
     return volumes.astype(dict.fromkeys(counts, "Int64")).join(prompt_columns(joint.prompts), on="image")
 
 

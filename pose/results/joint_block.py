@@ -112,4 +112,5 @@ def cell(text: str) -> bytes:
     """Return a word as a cell of a CSV, in quotes where it needs them."""
     line = io.StringIO()
     csv.writer(line, lineterminator=os.linesep).writerow([text])
-    return line.getvalue()[: -len(os.linesep)].encode("utf-8")
+    # a name of a file may hold bytes that are no UTF-8: escaped, as on the terminal
+    return line.getvalue()[: -len(os.linesep)].encode("utf-8", "backslashreplace")

@@ -37,9 +37,15 @@ def read_volume_prompts(path: Path | None) -> VolumePrompts:
     Raises:
         UserError: the file cannot be read as JSON, or what it says of prompts is no such thing.
     """
-    if path is None:
-        return VolumePrompts()
-    record = read_manifest(path)
+    return VolumePrompts() if path is None else volume_prompts(read_manifest(path), path)
+
+
+def volume_prompts(record: dict[str, Any], path: Path) -> VolumePrompts:
+    """Return what a manifest, that of ``path``, says of prompts.
+
+    Raises:
+        UserError: it is no such thing.
+    """
     prompted, masked = (_count(record, name, path) for name in ("prompted_slices", "masked_slices"))
     seed = record.get("seed")
     if seed is None:

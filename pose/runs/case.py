@@ -19,6 +19,7 @@ from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from
 from pose.prompts.reach import is_pointing, within
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
 from pose.scans.volume import Volume, read_mask, read_volume, stem_of
+from pose.scores.counted import Counted, counted
 
 LOGGER = logging.getLogger(__name__)
 
@@ -64,10 +65,14 @@ class TruthRules:
     Attributes:
         labels: the labels that are the object; None for all.
         allow_geometry_mismatch: take masks of another orientation or origin as their voxels lie.
+        ignore_label: the label of voxels that nobody judged: they are not the object, and not scored.
+        annotated_slices_only: slices without any label are not scored, as they were not annotated.
     """
 
     labels: tuple[int, ...] | None = None
     allow_geometry_mismatch: bool = False
+    ignore_label: int | None = None
+    annotated_slices_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Case:
         truth: (rows, columns, slices) labels of the ground truth, or None.
         grey: the slices as the models see them.
         rules: what of masks counts.
+        counted: the part of the volume that ``truth`` tells of, and that is scored; None for all of it.
     """
 
     job: Job
@@ -85,6 +91,7 @@ class Case:
     truth: np.ndarray | None
     grey: GreySlices
     rules: TruthRules = TruthRules()
+    counted: Counted | None = None
 
     @property
     def swap_axes(self) -> bool | None:
@@ -168,8 +175,9 @@ def plan_jobs(
         raise UserError(f"{given}; give one for all, or one for each")
     jobs: dict[Path, Job] = {}
     for index, (image, name) in enumerate(zip(images, names or map(stem_of, images), strict=True)):
-        if names and not is_name(name):
-            raise UserError(f"--names {name}: not the name of a folder of results: no slash, and no dot in front")
+        if not is_name(name):
+            given = f"--names {name}: not" if names else f"{image}: {name!r} is not"
+            raise UserError(f"{given} the name of a folder of results{'' if names else '; give one by --names'}")
         root = results_folder or image.parent / results_name
         folder = root / name
         if folder in jobs:
@@ -180,18 +188,21 @@ def plan_jobs(
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a folder of results can be called so, one that is found again: a hidden one is left out of
-    tables.
-    """
-    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+    """Tell whether a folder of results can be called so."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def load_case(job: Job, shown: ShownAs = ShownAs(), rules: TruthRules = TruthRules()) -> Case:
     """Read the files of ``job``; the labels that do not count are removed from the ground truth."""
     volume = read_volume(job.image_path, shown.swap_axes, shown.slice_axis)
-    truth = None
+    truth = part = None
     if job.masks_path is not None:
         truth = read_mask(job.masks_path, volume, allow_geometry_mismatch=rules.allow_geometry_mismatch).voxels
+        part = counted(truth, rules.ignore_label, rules.annotated_slices_only)
+        if part is not None:
+            _check_counted(part, job.masks_path, rules)
+            if part.ignored is not None:
+                truth[part.ignored] = 0
         if rules.labels is not None:
             present = labels_of(truth)
             for label in rules.labels:
@@ -200,7 +211,20 @@ def load_case(job: Job, shown: ShownAs = ShownAs(), rules: TruthRules = TruthRul
             for slice_index in range(truth.shape[2]):
                 here = truth[:, :, slice_index]
                 here[~np.isin(here, rules.labels)] = 0
-    return Case(job, volume, truth, GreySlices(volume, shown.intensity), rules)
+    return Case(job, volume, truth, GreySlices(volume, shown.intensity), rules, part)
+
+
+def _check_counted(part: Counted, path: Path, rules: TruthRules) -> None:
+    """Say what is not scored; raise UserError where nothing is, or an ignored label is to count."""
+    if rules.ignore_label is not None and rules.ignore_label in (rules.labels or ()):
+        raise UserError(f"{path}: --ignore_label {rules.ignore_label}: is among --labels, which count")
+    if not part.slices.any():
+        flags = "--annotated_slices_only" if rules.annotated_slices_only else f"--ignore_label {rules.ignore_label}"
+        raise UserError(f"{path}: {flags}: leaves no slice to score")
+    if rules.ignore_label is not None and part.ignored is None:
+        LOGGER.warning("%s: holds no voxel of --ignore_label %d", path, rules.ignore_label)
+    if not part.slices.all():
+        LOGGER.info("%s: %d of %d slices are scored", path, part.slices.sum(), part.slices.size)
 
 
 def given_prompts(case: Case, typed: Prompt | None) -> list[Prompt] | None:

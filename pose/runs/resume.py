@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose.cli import UserError, existing_file
-from pose.results import list_runs, package_versions, read_manifest
+from pose.results import RunFiles, list_runs, package_versions, read_manifest
 from pose.segmenters.models import REPOSITORY_FOLDER, ModelSpec, sha256_of
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ def made_from(
 
 
 def is_done(folder: Path, wanted: dict[str, Any]) -> bool:
-    """Tell whether the newest run in ``folder`` is complete and was made from ``wanted``; where not, the log says why.
+    """Tell whether a run in ``folder`` is complete and was made from ``wanted``; where not, the log says why.
+
+    The newest whole run counts, and the newest of all, which may be of a part of the volume, for those who want a part.
 
     Args:
         folder: the results folder of a volume.
@@ -105,26 +107,29 @@ def is_done(folder: Path, wanted: dict[str, Any]) -> bool:
     if not folder.is_dir():
         return False
     listed = list_runs(folder)
-    run = listed.files(folder)
-    if run is None or listed.failed is not None:
+    whole, latest = listed.files(folder), listed.latest_files(folder)
+    if whole is None or listed.failed is not None:
         return False
+    runs = [whole] if latest is None or latest == whole else [whole, latest]
+    reasons = [_why_not(folder, run, wanted) for run in runs]
+    if None in reasons:
+        return True
+    LOGGER.info("%s; done again", reasons[0])
+    return False
+
+
+def _why_not(folder: Path, run: RunFiles, wanted: dict[str, Any]) -> str | None:
+    """Return why a run is not what is wanted; None where it is."""
     try:
         record = {} if run.run is None else read_manifest(run.run)
     except UserError as error:
-        LOGGER.info("%s; done again", error)
-        return False
+        return str(error)
     if record.get("status") != "done" or not isinstance(record.get("made_from"), dict):
-        LOGGER.info("%s: the run of %s says not what it was made from; done again", folder, run.stamp)
-        return False
-    changed = [name for name, value in wanted.items() if record["made_from"].get(name) != value]
+        return f"{folder}: the run of {run.stamp} says not what it was made from"
+    if any(record["made_from"].get(name) != value for name, value in wanted.items()):
+        return f"{folder}: since the run of {run.stamp}, {_difference(record['made_from'], wanted)}"
     missing = [name for name in record.get("files", {}).values() if not (folder / name).is_file()]
-    if changed:
-        LOGGER.info(
-            "%s: since the run of %s, %s; done again", folder, run.stamp, _difference(record["made_from"], wanted)
-        )
-    elif missing:
-        LOGGER.info("%s: of the run of %s, %s is gone; done again", folder, run.stamp, missing[0])
-    return not changed and not missing
+    return f"{folder}: of the run of {run.stamp}, {missing[0]} is gone" if missing else None
 
 
 @cache

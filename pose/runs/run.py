@@ -62,6 +62,10 @@ class RunSettings:
 def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
     """Return the row of raw_data for one slice; the SAM score of several objects is their mean."""
     truth = None if case.truth is None else case.truth[:, :, predictions.slice]
+    scored = labels
+    if case.counted is not None:
+        truth = truth if case.counted.slices[predictions.slice] else None
+        scored = case.counted.of_slice(labels, predictions.slice)
     times = predictions.set_image_time, predictions.predict_image_time
     row: dict[str, Any] = {
         "slice": predictions.slice,
@@ -71,11 +75,12 @@ def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per
         "process_image_time": None if None in times else sum(times),
         "object_score": mean_of(prediction.object_score for prediction in predictions.objects.values()),
     }
-    row.update(metrics.slice_metrics(None if truth is None else truth > 0, labels > 0, case.volume.voxel_mm))
+    row.update(metrics.slice_metrics(None if truth is None else truth > 0, scored > 0, case.volume.voxel_mm))
+    row["predicted_voxels"] = int(np.count_nonzero(labels))
     if per_label and truth is not None:
         for label in case.labels:
-            row[f"jaccard_label_{label}"] = metrics.jaccard(truth == label, labels == label)
-            row[f"dice_label_{label}"] = metrics.dice(truth == label, labels == label)
+            row[f"jaccard_label_{label}"] = metrics.jaccard(truth == label, scored == label)
+            row[f"dice_label_{label}"] = metrics.dice(truth == label, scored == label)
     return row
 
 
@@ -129,7 +134,10 @@ def segment_and_write(
     with ThreadPoolExecutor(1) as worker:
         measured = None
         if case.truth is not None and len(slices) == len(case.grey):
-            measured = worker.submit(metrics.volume_metrics, case.truth, labels, volume.voxel_mm)
+            part = case.counted
+            scored = labels if part is None else part.of_volume(labels)
+            counted_slices = None if part is None else part.slices
+            measured = worker.submit(metrics.volume_metrics, case.truth, scored, volume.voxel_mm, counted_slices)
         contact_sheet = contact_sheet_png(case, labels, rows, prompts, segmentation.object_ids)
         volume_metrics.update(measured.result() if measured is not None else {})
     figure_files.write_figures(case, prompts, labels, slices, settings.pictures)

@@ -63,7 +63,7 @@ class SurfaceDistances:
         empty = sum(distances.size == 0 for distances in directed)
         if empty:
             return float("nan") if empty == 2 else float("inf")
-        return float(max(np.percentile(distances, 95) for distances in directed))
+        return float(max(_percentile_95(distances) for distances in directed))
 
     def surface_dice(self, tolerance_mm: float) -> float:
         """Return the share of both surfaces within ``tolerance_mm`` of the other; nan where both masks are empty."""
@@ -73,6 +73,11 @@ class SurfaceDistances:
         limit = tolerance_mm * _TOLERANCE_MARGIN
         directed = (self.truth_to_prediction, self.prediction_to_truth)
         return sum(np.count_nonzero(distances <= limit) for distances in directed) / total
+
+
+def _percentile_95(distances: np.ndarray) -> float:
+    # between two infinite distances, a value half-way is nan
+    return np.percentile(distances, 95, method="linear" if np.isfinite(distances).all() else "higher")
 
 
 def surface_distances(
@@ -152,7 +157,10 @@ def slice_metrics(
 
 
 def volume_metrics(
-    truth: np.ndarray, prediction: np.ndarray, spacing_mm: np.ndarray | Sequence[float] | None
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    spacing_mm: np.ndarray | Sequence[float] | None,
+    counted_slices: np.ndarray | None = None,
 ) -> dict[str, float | int]:
     """Score a whole volume; a few slices at a time are copied, never the volume.
 
@@ -160,6 +168,8 @@ def volume_metrics(
         truth: (rows, columns, slices) mask of the ground truth, or labels: all that is not 0 counts.
         prediction: (rows, columns, slices) mask or labels.
         spacing_mm: (row, column, slice) distance, or a matrix as for :func:`surface_distances`; None where unknown.
+        counted_slices: (slices,) bool, those that are scored; None for all. Where some are not, the surface from slice
+            to slice is not known: distances are then in plane, those of all slices together.
 
     Returns:
         volume_jaccard, volume_dice; where the spacing is known, volume_hd95_mm, volume_surface_dice_1mm and
@@ -169,6 +179,9 @@ def volume_metrics(
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     _check_shapes(truth, prediction)
+    in_plane = truth.shape[2] == 1
+    if counted_slices is not None and not counted_slices.all():
+        truth, prediction, in_plane = truth[:, :, counted_slices], prediction[:, :, counted_slices], True
     true_voxels, predicted_voxels, common_voxels = _voxels_by_slice(truth, prediction)
     both, common = int(true_voxels.sum() + predicted_voxels.sum()), int(common_voxels.sum())
     values: dict[str, float | int] = {
@@ -176,8 +189,8 @@ def volume_metrics(
         "volume_dice": _dice_of(common, both),
     }
     if spacing_mm is not None:
-        if truth.shape[2] == 1:
-            distances = surface_distances(truth[:, :, 0], prediction[:, :, 0], _in_plane(spacing_mm))
+        if in_plane:
+            distances = _distances_in_plane(truth, prediction, spacing_mm)
         else:
             distances = surface_distances(truth, prediction, spacing_mm)
         values["volume_hd95_mm"] = distances.hausdorff_95_mm()
@@ -191,6 +204,18 @@ def volume_metrics(
 def _in_plane(spacing_mm: np.ndarray | Sequence[float]) -> np.ndarray:
     """Return the spacing of rows and columns alone: two distances, or a matrix of two columns."""
     return np.asarray(spacing_mm, dtype=np.float64)[..., :2]
+
+
+def _distances_in_plane(
+    truth: np.ndarray, prediction: np.ndarray, spacing_mm: np.ndarray | Sequence[float]
+) -> SurfaceDistances:
+    """Return the distances within each slice, of all slices together."""
+    in_plane = _in_plane(spacing_mm)
+    found = [surface_distances(truth[:, :, one], prediction[:, :, one], in_plane) for one in range(truth.shape[2])]
+    return SurfaceDistances(
+        np.concatenate([one.truth_to_prediction for one in found]),
+        np.concatenate([one.prediction_to_truth for one in found]),
+    )
 
 
 def _jaccard_of(common: int, both: int) -> float:

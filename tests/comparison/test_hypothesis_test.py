@@ -128,13 +128,58 @@ def test_metrics_of_whole_volumes_and_holm_over_data_sets(tmp_path):
     table, left_out = run(tmp_path, "--metrics", "volume_dice", "volume_hd95_mm", "--images", "corona*", "radio*")
     assert table[["data_set", "metric", "level", "n", "infinite"]].values.tolist() == [
         ["corona", "volume_dice", "volume", 7, 0],
-        ["corona", "volume_hd95_mm", "volume", 6, 1],
+        ["corona", "volume_hd95_mm", "volume", 7, 1],
         ["radio", "volume_dice", "volume", 7, 0],
-        ["radio", "volume_hd95_mm", "volume", 6, 1],
+        ["radio", "volume_hd95_mm", "volume", 7, 1],
     ]
     p = sorted(table["t_p"].dropna())
     assert sorted(table["t_p_holm"].dropna()) == pytest.approx([min(1, 2 * p[0]), max(min(1, 2 * p[0]), p[1])])
-    assert left_out["why"].tolist() == ["infinite", "infinite"] and left_out["slice"].isna().all()
+    assert left_out.empty
+
+
+def distances(values):
+    return {f"v{number}": {"volume_hd95_mm": value} for number, value in enumerate(values)}
+
+
+def test_a_missed_object_is_no_winner(tmp_path, capsys):
+    """Ten volumes: the second is nearer by 1 mm on seven, and misses the object on three."""
+    for name, values in (("first", [5.0] * 10), ("second", [4.0] * 7 + [math.inf] * 3)):
+        write_set(tmp_path / name, {f"v{number}": [0.5] for number in range(10)}, distances(values))
+    table, left_out = run(tmp_path, "--metrics", "volume_hd95_mm")
+    assert left_out.empty and table[["n", "infinite_first", "infinite_second"]].values.tolist() == [[10, 0, 3]]
+    assert table.loc[0, ["mean_first", "mean_second"]].tolist() == [5, math.inf] and np.isnan(table.loc[0, "t_p"])
+    out = capsys.readouterr().out
+    assert "infinite distances count as the worst: SAM has 0, SAM 2 3 over 10 volumes. Over volumes the diff" in out
+    assert "not significant at 0.05" in out and "lower than" not in out
+
+
+def test_many_missed_objects_lose(tmp_path, capsys):
+    for name, values in (("first", [5.0, 6.0, 7.0] * 3), ("second", [math.inf] * 8 + [4.0])):
+        write_set(tmp_path / name, {f"v{number}": [0.5] for number in range(9)}, distances(values))
+    run(tmp_path, "--metrics", "volume_hd95_mm")
+    expected = (
+        "Over volumes SAM 2 is higher than SAM, significant by ranks at 0.05 (Wilcoxon p = 0.008 (exact, with ties)"
+    )
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("failed", "told"),
+    [
+        (2, "No winner is named: 2 volumes that one failed on could turn it"),
+        (0, "Over volumes the difference is significant at 0.05"),
+    ],
+)
+def test_no_winner_over_what_one_set_failed_on(tmp_path, capsys, failed, told):
+    images = [f"v{number}" for number in range(8)]
+    write_set(tmp_path / "first", {image: [0.5] for image in images})
+    write_set(tmp_path / "second", {image: [0.6 + number / 100] for number, image in enumerate(images[failed:])})
+    for image in images[:failed]:
+        results.write_failure(tmp_path / "second" / image, f"{image}: out of memory", {})
+    table, _ = run(tmp_path, "--metrics", "dice")
+    assert table["failed_one"].tolist() == [failed, failed]
+    out = capsys.readouterr().out
+    assert told in out and ("is higher than" in out) is (failed == 0)
 
 
 def test_several_data_sets(tmp_path, capsys):

@@ -270,12 +270,27 @@ class TestNewestRun:
         assert results.newest_run(tmp_path) is None
 
     def test_newest_by_name_not_by_file_time(self, tmp_path):
+        older = write_run(tmp_path, stamp="2026-11-23_09-59-59")
         newest = write_run(tmp_path, masks_writer=lambda path: path.write_text("masks"))
-        write_run(tmp_path, stamp="2026-11-23_09-59-59")
+        for path in older.values():
+            path.touch()
         run = results.newest_run(tmp_path)
         assert run.stamp == STAMP
         kinds = ("raw_data", "results", "sam_prompts", "masks", "run")
         assert {kind: getattr(run, kind) for kind in kinds} == {kind: newest[kind] for kind in kinds}
+
+    def test_no_run_is_earlier_than_one_that_is_there(self, tmp_path):
+        """Whatever the clock says, and a time zone to the west; files of nobody's time do not matter."""
+        (tmp_path / "raw_data_2026-99-99_10-20-30.csv").touch()
+        (tmp_path / "contact_sheet_2026-11-23_18-00-00.png").touch()
+        (tmp_path / ".reserved_2026-11-23_19-00-00").touch()
+        paths = write_run(tmp_path)
+        assert paths["run"].name == "run_2026-11-23_18-00-01.json"
+
+    def test_a_stamp_after_which_there_is_none(self, tmp_path):
+        (tmp_path / "raw_data_9999-12-31_23-59-59.csv").touch()
+        with pytest.raises(UserError, match="holds files of 9999-12-31_23-59-59, after which no time stamp is left"):
+            write_run(tmp_path)
 
     def test_published_layout(self, tmp_path):
         for stamp in ("2023-05-27_09-06-19", "2023-05-26_23-00-00"):
@@ -290,6 +305,64 @@ class TestNewestRun:
         write_run(tmp_path)
         (tmp_path / "results_2027-01-01_00-00-00.csv").touch()
         assert results.newest_run(tmp_path).stamp == STAMP
+
+
+class TestPartsOfVolumes:
+    """Runs of one slice beside those of a whole volume; write_run writes two rows."""
+
+    def stamps(self, folder):
+        found = results.list_runs(folder)
+        return [one and one["stamp"][-8:] for one in (found.newest, found.latest)], found.failed, found.note
+
+    def write(self, folder, time, count=8, limits=None, truth=None):
+        manifest = {"status": "done", "slices": count, "image": {"shape": [9, 9, 8]}, "arguments": {"slices": limits}}
+        rows = [{"slice": index, "ground_truth_voxels": truth} for index in range(count)]
+        stamp = f"2026-11-23_{time}"
+        results.write_results(folder, rows=rows, prompts_json={}, manifest=manifest, stamp=stamp)
+
+    def fail(self, folder, settings):
+        results.write_failure(folder, "no such slice", {"made_from": {"settings": settings}})
+
+    def test_one_slice_does_not_take_the_place_of_a_whole_volume(self, tmp_path):
+        self.write(tmp_path, "10-00-00")
+        self.write(tmp_path, "11-00-00")
+        self.write(tmp_path, "12-00-00", count=1)
+        note = "the run of 2026-11-23_12-00-00 is of a part (1 of 8 slices); the newest whole one, that of 2026-11-23_"
+        assert self.stamps(tmp_path) == (["11-00-00", "12-00-00"], None, f"{note}11-00-00, counts")
+        self.write(tmp_path, "13-00-00")
+        assert self.stamps(tmp_path) == (["13-00-00", "13-00-00"], None, None)
+
+    def test_only_parts(self, tmp_path):
+        self.write(tmp_path, "10-00-00", count=2)
+        assert self.stamps(tmp_path) == (["10-00-00", "10-00-00"], None, None)
+        self.write(tmp_path, "11-00-00", count=1)
+        places, failed, note = self.stamps(tmp_path)
+        assert (places, failed) == (["11-00-00", "11-00-00"], None)
+        assert note.startswith("only parts of it were ever segmented") and note.endswith("counts: 1 of 8 slices")
+
+    @pytest.mark.parametrize(("truth", "counts"), [(5, "10-00-00"), (0, "11-00-00"), (None, "11-00-00")])
+    def test_told_where_the_object_ends(self, tmp_path, truth, counts):
+        """A part where ground truth lies beyond; else the whole volume was asked for."""
+        self.write(tmp_path, "10-00-00")
+        self.write(tmp_path, "11-00-00", limits=[3, 5], truth=truth)
+        assert self.stamps(tmp_path)[0] == [counts, "11-00-00"]
+
+    @pytest.mark.parametrize(
+        ("settings", "fails"),
+        [({"slice": 4}, False), ({"slice": None}, True), ({"slice": 4, "method": "chain"}, True), ({}, True)],
+    )
+    def test_a_failure_on_one_slice_is_none_of_the_volume(self, tmp_path, settings, fails):
+        self.write(tmp_path, "10-00-00")
+        self.fail(tmp_path, settings)
+        places, failed, _ = self.stamps(tmp_path)
+        assert places == ["10-00-00", "10-00-00"] and (failed is not None) is fails
+
+    def test_without_manifests_the_rows_tell(self, tmp_path):
+        for stamp, rows in (("2023-05-27_09-06-19", 3), ("2023-05-28_09-06-19", 1)):
+            lines = "".join(f"{index},1.0,1.0\n" for index in range(rows))
+            (tmp_path / f"raw_data_{stamp}.csv").write_text(f"slice,jaccard,dice\n{lines}")
+        assert results.newest_run(tmp_path).stamp == "2023-05-27_09-06-19"
+        assert "(1 of 3 slices)" in self.stamps(tmp_path)[2]
 
 
 def test_environment_manifest():

@@ -184,3 +184,14 @@ class TestIsDone:
         self.write(tmp_path)
         results.write_failure(tmp_path, "the power went", {})
         assert not resume.is_done(tmp_path, self.WANTED)
+
+    def test_a_run_of_one_slice_beside_it(self, tmp_path):
+        """Neither asks for the other again: the whole volume is done, and so is the slice."""
+        one = {**self.WANTED, "settings": {**self.WANTED["settings"], "slice": 4}}
+        self.write(tmp_path, slices=3, image={"shape": [9, 9, 3]})
+        self.write(tmp_path, slices=1, image={"shape": [9, 9, 3]}, made_from=one)
+        assert resume.is_done(tmp_path, self.WANTED) and resume.is_done(tmp_path, one)
+        other = {**one, "settings": {**one["settings"], "slice": 5}}
+        assert not resume.is_done(tmp_path, other)
+        self.write(tmp_path, slices=1, image={"shape": [9, 9, 3]}, made_from=other)
+        assert resume.is_done(tmp_path, self.WANTED) and not resume.is_done(tmp_path, one)
