@@ -66,15 +66,17 @@ class NiftiGeometry:
 
     @classmethod
     def of_header(cls, header: nibabel.Nifti1Header) -> NiftiGeometry:
-        """Return the fields as they stand in a header."""
+        """Return the fields as they stand in a header; a code that a header of masks has no room for is 0."""
+        codes = {name: int(header[name]) for name in LARGEST}
+        codes = {name: code if 0 <= code <= LARGEST[name] else 0 for name, code in codes.items()}
         return cls(
-            int(header["qform_code"]),
-            int(header["sform_code"]),
+            codes["qform_code"],
+            codes["sform_code"],
             tuple(float(header[f"quatern_{name}"]) for name in "bcd"),
             tuple(float(header[f"qoffset_{name}"]) for name in "xyz"),
             tuple(tuple(map(float, header[f"srow_{name}"])) for name in "xyz"),
             tuple(map(float, header["pixdim"])),
-            int(header["xyzt_units"]),
+            codes["xyzt_units"],
         )
 
     @classmethod

@@ -163,3 +163,12 @@ def test_facts_that_are_no_header_fields(tmp_path: Path, key: str, value: object
     (tmp_path / "scan.json").write_text(json.dumps({**facts, key: value}))
     with pytest.raises(UserError, match=rf"scan.json: {key} is .*; expected .*; convert the scan again"):
         read_volume(tmp_path / "scan.npy")
+
+
+@pytest.mark.parametrize("code", [-4, -(2**31), 2**31 - 1, 2**15])
+def test_a_code_of_nifti_2_that_nifti_1_has_no_room_for_is_none(code):
+    header = nibabel.Nifti2Header()
+    header["qform_code"] = header["sform_code"] = header["xyzt_units"] = code
+    geometry = NiftiGeometry.of_header(header)
+    assert (geometry.qform_code, geometry.sform_code, geometry.xyzt_units) == (0, 0, 0)
+    geometry.fill(nibabel.Nifti1Header())

@@ -225,7 +225,8 @@ def test_what_stands_after_two_dashes_is_passed_on(two: Checkout) -> None:
     given = ["process_covid_videos.sh", "--windowed=*", "--", "--method", "region_growing"]
     shown = two.run(*given, "--dry_run")
     assert shown.stdout.count("slices by region_growing and write to working_data/covid/results_video/image_") == 2
-    assert not list((two.folder / "working_data").rglob("results*"))
+    left = [path.name for path in (two.folder / "working_data").rglob("*results*/*")]
+    assert sorted(left) == [f"image_{name}_prompt.png" for name in (CORONACASES[0], RADIOPAEDIA[0])]
     two.run(*given)
     results = two.folder / "working_data/covid/results_video"
     for name in (CORONACASES[0], RADIOPAEDIA[0]):
