@@ -116,7 +116,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> int:
 
     def ours(results: Path, size: int, precision: str) -> list:
         script = [sys.executable, PROJECT_ROOT / "process_video.py", *shared, "-w", "-b", "-r", results]
-        return [*script, "--precision", precision, "--image_size", str(size)]
+        as_published = [] if swap else ["--no_swap_axes"]
+        return [*script, *as_published, "--precision", precision, "--image_size", str(size)]
 
     def masks_of(results: Path) -> np.ndarray:
         found = sorted(results.glob("*/masks_*"))[-1]

@@ -47,7 +47,20 @@ def test_process_video_makes_the_masks_of_the_published_procedure(tiny, tmp_path
     jpegs = write_nifti(
         tmp_path / "jpegs.nii.gz", read_back(GreySlices(read_volume(image), Intensity(WINDOWS["lung"])), tmp_path)
     )
-    ours = ["-i", jpegs, *shared, "-b", "--window", "127.5", "255", "--precision", "fp32", "-r", tmp_path / "out"]
+    ours = [
+        "-i",
+        jpegs,
+        *shared,
+        "-b",
+        "--window",
+        "127.5",
+        "255",
+        "--precision",
+        "fp32",
+        "--no_swap_axes",
+        "-r",
+        tmp_path / "out",
+    ]
     assert cli.run_main(process_video.main, [str(word) for word in ours]) == 0
     found = np.asanyarray(nibabel.load(only(tmp_path / "out" / "jpegs", "masks_*.nii.gz")).dataobj) > 0
     expected = np.load(published)["arr_0"]
