@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def run_script(
 def _be_script(command: list[str], folder: Path, environment: dict[str, str], out: Path, err: Path) -> None:
     for path, stream in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    # of its own, which cleans up after this process where it is killed, as that of any script does
+    resource_tracker._resource_tracker._fd = None
     os.chdir(folder)
     os.environ.update(environment)
     sys.argv = command
