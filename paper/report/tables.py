@@ -32,13 +32,21 @@ NAMES = {
     "false_positive_voxels": "False-positive voxels",
     "missed_slices": "Missed slices",
     "slices_to_review": "Slices to review",
+    "warnings": "Warnings",
     "hd95_mm": "HD95 of the slice (mm)",
     "set_image_time": "set image",
     "predict_image_time": "predict",
     "process_image_time": "set image and predict",
 }
 TIMES = ("set_image_time", "predict_image_time", "process_image_time")
-VOLUME_COLUMNS = ("volume_dice", "volume_hd95_mm", "missed_slices", "false_positive_voxels", "slices_to_review")
+VOLUME_COLUMNS = (
+    "volume_dice",
+    "volume_hd95_mm",
+    "missed_slices",
+    "false_positive_voxels",
+    "slices_to_review",
+    "warnings",
+)
 # What a run says of itself that has a place elsewhere in the report, or is of no use to a reader.
 NOT_SETTINGS = frozenset(
     (
