@@ -33,9 +33,10 @@ from comparison.benchmarks.measured_script import gpu_memory, with_true_masks
 from pose import cli
 
 # stages in turn on the main thread, each the function that does it; and those inside another stage or beside it
+READING = "read scan and masks"
 STAGES = {
     "hash scan, masks and weights": ("pose.runs.resume", "made_from"),
-    "read scan and masks": ("pose.runs.case", "load_case"),
+    READING: ("pose.runs.case", "load_case"),
     "scores of each slice": ("pose.runs.run", "slice_row"),
     "paint objects": ("pose.runs.segmentation", "label_map"),
     "contact sheet": ("pose.runs.run", "contact_sheet_png"),
@@ -186,7 +187,10 @@ def run_watched(script: str, words: Sequence[str], watch: Watch | None, last: in
 
     with mock.patch.object(run, "segment_and_write", segment):
         patches = []
-        for stage, (module, function) in {**STAGES, **INNER_STAGES}.items():
+        work = "pose.runs.one_prompt" if script == "process_video" else "pose.runs.every_slice"
+        # the works know it by a name of their own
+        reading = {READING: (work, STAGES[READING][1])}
+        for stage, (module, function) in {**STAGES, **reading, **INNER_STAGES}.items():
             place = import_module(module)
             patch = mock.patch.object(place, function, clock.timed(stage, getattr(place, function)))
             patch.start()
