@@ -229,7 +229,8 @@ class NiftiGeometry:
             header[f"qoffset_{name}"], header[f"srow_{name}"] = value, row
         header["pixdim"], header["xyzt_units"] = self.pixdim, self.xyzt_units
         if self.sform_code > 0 and self.qform_code == 0 and is_sheared(self.sform()):
-            header.set_qform(header.get_sform(), code=self.sform_code, strip_shears=True)
+            header.set_qform(header.get_sform(), code="scanner", strip_shears=True)
+            header["qform_code"] = self.sform_code  # whatever it is: nibabel takes the codes that it knows alone
 
     def _in_millimetres(self, affine: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):

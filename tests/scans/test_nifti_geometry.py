@@ -172,3 +172,14 @@ def test_a_code_of_nifti_2_that_nifti_1_has_no_room_for_is_none(code):
     geometry = NiftiGeometry.of_header(header)
     assert (geometry.qform_code, geometry.sform_code, geometry.xyzt_units) == (0, 0, 0)
     geometry.fill(nibabel.Nifti1Header())
+
+
+def test_a_sheared_sform_of_an_unknown_code_gets_its_qform_all_the_same():
+    affine = np.array([[1.0, 0.3, 0, 5], [0, 1, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
+    header = nibabel.Nifti1Header()
+    header.set_sform(affine, code="scanner")
+    header["sform_code"] = 15
+    geometry = NiftiGeometry.of_header(header)
+    filled = nibabel.Nifti1Header()
+    geometry.fill(filled)
+    assert (int(filled["qform_code"]), int(filled["sform_code"])) == (15, 15)
