@@ -517,3 +517,13 @@ def test_help_imports_nothing_heavy(script):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
     assert done.stdout.strip().splitlines()[-1] == "0 []", done.stderr
+
+
+def test_slices_without_a_prompt_are_a_mistake_of_one_line(files, tmp_path, capsys):
+    image, masks = files
+    command = ["-i", image, "-m", masks, "-b", "--model", "lite_medsam", "-r", tmp_path / "r"]
+    assert run(*command, "--slices", 0, 1) == 2
+    assert "--slices 0 1: no prompt lies on them" in capsys.readouterr().err
+    assert run(*command, "--slices", 3, 4) == 0
+    manifest = json.loads(only(tmp_path / "r" / "case", "run_*.json").read_text())
+    assert manifest["prompted_slices"] == 2

@@ -107,7 +107,10 @@ class EverySlice:
             prompt_slice(case.required_truth(), "centre" if chosen is None else chosen, source=str(case.job.masks_path))
             prompts = [prompt for index in case.masked_slices for prompt in prompts_from_truth(case, index, self.rules)]
         if self.limits is not None:
-            prompts = [prompt for prompt in prompts if self.limits[0] <= prompt.slice <= self.limits[1]]
+            first, last_wanted = self.limits
+            prompts = [prompt for prompt in prompts if first <= prompt.slice <= last_wanted]
+            if not prompts:
+                raise UserError(f"{case.job.image_path}: --slices {first} {last_wanted}: no prompt lies on them")
         prompts = limited(prompts, self.limits, last + 1, case.job.image_path)
         prompts = usable_prompts(prompts, loading.kinds_of(self.model.spec), self.model.spec.name, grey)
         here = [prompt for prompt in prompts if chosen in (None, prompt.slice)]
