@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose import results
-from pose.files.atomic import failure_named, write_atomically
+from pose.files.atomic import STAMP_FORMAT, failure_named, write_atomically
 from pose.prompts.prompt import Prompt, prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
 from pose.runs import figure_files
@@ -33,9 +33,6 @@ from pose.scores.review import REVIEW_BELOW
 if TYPE_CHECKING:
     from pose.segmenters import SlicePredictions
     from pose.segmenters.embeddings import EmbeddingsCache
-
-
-STAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
 @dataclass(frozen=True)

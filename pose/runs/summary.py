@@ -110,8 +110,11 @@ def _found_object(case: Case, segmentation: Segmentation, object_id: int, per_la
     if case.truth is not None and (per_label or alone):
         counts = np.zeros(3, dtype=np.int64)
         for index in range(labels.shape[2]):
+            if case.counted is not None and not case.counted.slices[index]:
+                continue
             truth = case.truth[:, :, index] == object_id if per_label else case.truth[:, :, index] > 0
-            here = labels[:, :, index] == object_id
+            scored = labels[:, :, index] if case.counted is None else case.counted.of_slice(labels[:, :, index], index)
+            here = scored == object_id
             counts += np.count_nonzero(truth), np.count_nonzero(here), np.count_nonzero(truth & here)
         if len(segmentation.estimates) == labels.shape[2] and counts[0]:
             dice = float(2 * counts[2] / (counts[0] + counts[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -67,6 +68,16 @@ def test_what_is_said_of_an_object():
         f"object 1: {4 * area} voxels, {0.04 * area:.1f} ml, slices 3 to 6, Dice 0.750, 0 to review"
     )
     json.dumps(found.to_json())
+
+
+def test_the_dice_of_an_object_is_that_of_what_counts(tmp_path, capsys):
+    image, masks = write_two_blocks(tmp_path)
+    labels = np.asarray(nibabel.load(masks).dataobj)
+    labels[:, :, [2, 4]] = 0  # only two of four slices were annotated
+    part = write_nifti(tmp_path / "part.nii.gz", (labels > 0).astype(np.uint8))
+    command = ["-i", image, "-m", part, "-b", "--method", "region_growing", "--annotated_slices_only"]
+    assert cli.run_main(process_video.main, [*map(str, command), "-r", str(tmp_path / "r")]) == 0
+    assert "slices 2 to 5, Dice 1.000" in capsys.readouterr().out
 
 
 def test_nothing_found():
