@@ -144,14 +144,14 @@ def distances_of_series(
             left_out[image] = ALL_PROMPTED if prompted else NO_OBJECT
             continue
         spacing_mm = slice_spacing_of(run, record, slice_spacing_mm)
-        indices = volume["slice"].to_numpy(dtype=np.int64)
+        slice_indices = volume["slice"].to_numpy(dtype=np.int64)
         truth = volume.get("ground_truth_voxels", pd.Series(pd.NA, index=volume.index, dtype="Int64"))
         parts.append(
             pd.DataFrame(
                 {
                     "image": image,
-                    "slice": indices,
-                    "distance_mm": signed_distances(indices, prompted, spacing_mm),
+                    "slice": slice_indices,
+                    "distance_mm": signed_distances(slice_indices, prompted, spacing_mm),
                     "value": volume[metric].to_numpy(dtype=np.float64),
                     "false_positive": truth.eq(0).fillna(False).to_numpy(dtype=bool),
                 }

@@ -92,8 +92,8 @@ def grown_here(candidates: np.ndarray, seeds: dict[int, np.ndarray]) -> np.ndarr
     masks = connected_to_seeds(dict.fromkeys(seeds, packed), {label: [(middle, one)] for label, one in seeds.items()})
     found = np.zeros(candidates.shape, dtype=np.uint8)
     for label, mask in masks.items():
-        for index in range(len(found)):
-            found[index][mask[index]] = label
+        for slice_index in range(len(found)):
+            found[slice_index][mask[slice_index]] = label
     return found
 
 

@@ -97,9 +97,11 @@ def measure(segmenter, grey, truth: np.ndarray, prompts: Sequence) -> tuple[dict
             predicted[:, :, found.slice] |= prediction.mask
     seconds = time.perf_counter() - began
     either = np.flatnonzero((predicted | (truth > 0)).any(axis=(0, 1))).tolist()
-    dices = {index: dice(truth[:, :, index] > 0, predicted[:, :, index]) for index in either}
+    dices = {slice_index: dice(truth[:, :, slice_index] > 0, predicted[:, :, slice_index]) for slice_index in either}
     row = {
-        "jaccard": float(np.mean([jaccard(truth[:, :, index] > 0, predicted[:, :, index]) for index in either])),
+        "jaccard": float(
+            np.mean([jaccard(truth[:, :, slice_index] > 0, predicted[:, :, slice_index]) for slice_index in either])
+        ),
         "dice": float(np.mean(list(dices.values()))),
         "volume_dice": dice(truth > 0, predicted),
         "s_per_slice": seconds / len(grey),
@@ -146,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append(row)
             print(_line(stem_of(image_path), start, row), flush=True)
             if arguments.per_slice:
-                print("   " + " ".join(f"{index}:{value:.2f}" for index, value in dices.items()), flush=True)
+                print(
+                    "   " + " ".join(f"{slice_index}:{value:.2f}" for slice_index, value in dices.items()), flush=True
+                )
         for name, reduce in (("least", np.min), ("mean", np.mean)):
             print(_line(stem_of(image_path), name, {key: reduce([row[key] for row in rows]) for key in rows[0]}))
     return EXIT_OK

@@ -69,13 +69,13 @@ def ct_like(shape: Sequence[int]) -> np.ndarray:
     x, y = np.meshgrid(np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1]), indexing="ij")
     body = (x / 0.85) ** 2 + (y / 0.65) ** 2 < 1
     voxels = np.empty(shape, np.int16, order="F")
-    for index in range(shape[2]):
-        width = 0.12 + 0.18 * np.sin(np.pi * (index + 0.5) / shape[2])
+    for slice_index in range(shape[2]):
+        width = 0.12 + 0.18 * np.sin(np.pi * (slice_index + 0.5) / shape[2])
         tissue = np.where(body, 40.0, -1000.0)
         for centre in (-0.4, 0.4):
             tissue[((x - centre) / width) ** 2 + (y / (1.5 * width)) ** 2 < 1] = -850.0
         tissue[(x / 0.1) ** 2 + ((y - 0.4) / 0.1) ** 2 < 1] = 300.0
-        voxels[:, :, index] = np.rint(tissue + rng.normal(0, 20, tissue.shape)).clip(-1024, 3071)
+        voxels[:, :, slice_index] = np.rint(tissue + rng.normal(0, 20, tissue.shape)).clip(-1024, 3071)
     return voxels
 
 

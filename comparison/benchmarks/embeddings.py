@@ -93,8 +93,10 @@ def strategies_for(
 
     def prompts(objects: str, points: bool) -> list[Prompt]:
         found = []
-        for index in slices:
-            made = prompts_from_mask(labels[:, :, index], index, objects=objects, use_bounding_box=not points)
+        for slice_index in slices:
+            made = prompts_from_mask(
+                labels[:, :, slice_index], slice_index, objects=objects, use_bounding_box=not points
+            )
             found += made if points else [replace(one, positive_points=(), negative_points=()) for one in made]
         return found
 

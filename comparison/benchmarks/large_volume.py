@@ -53,12 +53,12 @@ def make_large_chest(folder: Path, side: int, slices: int) -> tuple[Path, Path]:
     # NIfTI has columns first, and so has what is filled here: the files need a swap of axes, as those of scanners do
     scan = np.empty((side, side, slices), np.int16, order="F")
     mask = np.empty((side, side, slices), np.uint8, order="F")
-    for index in range(slices):
-        below, part = divmod(index / STRETCH, 1)
+    for slice_index in range(slices):
+        below, part = divmod(slice_index / STRETCH, 1)
         low, high = (thick.voxels[:, :, int(below) + above].astype(np.float32) for above in (0, 1))
         values = low + np.float32(part) * (high - low) + NOISE_HU * rng.standard_normal((side, side), np.float32)
-        scan[:, :, index] = np.rint(values).clip(LOWEST_HU, 3071).T
-        mask[:, :, index] = labels[:, :, round(index / STRETCH)].T
+        scan[:, :, slice_index] = np.rint(values).clip(LOWEST_HU, 3071).T
+        mask[:, :, slice_index] = labels[:, :, round(slice_index / STRETCH)].T
     affine = thick.affine.copy()
     affine[2, 2] = HEIGHT_MM / (slices - 1)
     paths = folder / "chest.nii.gz", folder / "chest_mask.nii.gz"

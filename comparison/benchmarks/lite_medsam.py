@@ -96,8 +96,13 @@ def load_cases(arguments: argparse.Namespace) -> list[tuple[np.ndarray, Prompt]]
     count = min(max(1, arguments.slices), filled.size)
     chosen = [int(filled[int((place + 0.5) * filled.size / count)]) for place in range(count)]
     grey = GreySlices(volume, Intensity(WINDOWS["lung"]))
-    boxes = [prompts_from_mask(labels[:, :, index], index, use_bounding_box=True)[0].box for index in chosen]
-    return [(grey[index], Prompt(slice=index, box=box)) for index, box in zip(chosen, boxes, strict=True)]
+    boxes = [
+        prompts_from_mask(labels[:, :, slice_index], slice_index, use_bounding_box=True)[0].box
+        for slice_index in chosen
+    ]
+    return [
+        (grey[slice_index], Prompt(slice=slice_index, box=box)) for slice_index, box in zip(chosen, boxes, strict=True)
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,9 +31,9 @@ from pose.segmenters import models
 SIDE = 256
 
 
-def prompt_on(index: int) -> Prompt:
+def prompt_on(slice_index: int) -> Prompt:
     """Return the one prompt of a volume."""
-    return Prompt(index, 1, ((SIDE // 2, SIDE // 2),), (), (64, 64, 192, 192))
+    return Prompt(slice_index, 1, ((SIDE // 2, SIDE // 2),), (), (64, 64, 192, 192))
 
 
 class MovingDisc:
@@ -45,9 +45,10 @@ class MovingDisc:
     def __len__(self) -> int:
         return self.shape[2]
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, slice_index: int) -> np.ndarray:
         rows, columns = np.ogrid[:SIDE, :SIDE]
-        disc = np.hypot(rows - SIDE / 2 - 20 * np.sin(index / 9), columns - SIDE / 2 - 20 * np.cos(index / 9)) < 60
+        row, column = SIDE / 2 + 20 * np.sin(slice_index / 9), SIDE / 2 + 20 * np.cos(slice_index / 9)
+        disc = np.hypot(rows - row, columns - column) < 60
         return np.where(disc, 200, 40).astype(np.uint8)
 
 

@@ -158,7 +158,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> int:
             size = int(name.split()[1])
             run_process(ours(folder / f"exact_{size}", size, "fp32"))
             exact, fast = masks_of(folder / f"exact_{size}"), masks_of(folder / f"ours_{size}_0")
-            slices = [metrics.dice(exact[:, :, index], fast[:, :, index]) for index in range(exact.shape[2])]
+            slices = [
+                metrics.dice(exact[:, :, slice_index], fast[:, :, slice_index]) for slice_index in range(exact.shape[2])
+            ]
             agreement = metrics.dice(exact, fast)
             worst = min(worst, agreement if 0 < exact.mean() < 1 else 0.0)
             cells[4:] = [f"{agreement:.4f}", f"{np.nanmin(slices):.4f}", f"{metrics.dice(baseline, fast):.4f}"]

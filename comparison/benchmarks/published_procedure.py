@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for slices in (range(start, len(grey)), range(start, -1, -1)):
         with tempfile.TemporaryDirectory() as folder:
             write_jpegs(Path(folder), grey, slices)
-            for index, mask in propagate(network, folder, slices, prompt):
-                masks[:, :, index] = mask
+            for slice_index, mask in propagate(network, folder, slices, prompt):
+                masks[:, :, slice_index] = mask
     np.savez_compressed(arguments.output_file_path, masks)
     return cli.EXIT_OK
 
@@ -86,8 +86,8 @@ def write_jpegs(folder: Path, grey: GreySlices, slices: Sequence[int]) -> None:
     """Write slices as 00000.jpg, 00001.jpg … in the order given."""
     from PIL import Image
 
-    for frame, index in enumerate(slices):
-        Image.fromarray(grey[index]).convert("RGB").save(folder / f"{frame:05d}.jpg")
+    for frame, slice_index in enumerate(slices):
+        Image.fromarray(grey[slice_index]).convert("RGB").save(folder / f"{frame:05d}.jpg")
 
 
 def propagate(network, folder: str, slices: Sequence[int], prompt: Prompt):

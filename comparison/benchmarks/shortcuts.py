@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             began = perf_counter()
             found = {part.slice: part.objects[1].mask for part in segmenters[name].segment(grey, prompts)}
             seconds[name].append((perf_counter() - began) / len(grey))
-            masks[name] = np.stack([found[index] for index in range(len(grey))], axis=2)
+            masks[name] = np.stack([found[slice_index] for slice_index in range(len(grey))], axis=2)
     print(f"{spec.name}, {spec.image_size} px, {precision} on {device}, {len(grey)} slices, {arguments.rounds} turns\n")
     print("| setting | seconds a slice | times as fast | Dice to SAM 2's rules |\n|---|---|---|---|")
     base = "SAM 2's rules"

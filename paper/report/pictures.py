@@ -81,13 +81,17 @@ def pictures_of_worst(one: Results, count: int) -> list[Picture]:
     rows, column = worst_slices(one, count), ranking(one)
     drawn: dict[tuple[str, int], tuple[bytes | None, str]] = {}
     for image, slices in rows.groupby("image")["slice"]:
-        numbers = [int(number) for number in slices]
-        drawn.update({(image, number): made for number, made in zip(numbers, _draw(one, image, numbers), strict=True)})
+        numbers = [int(slice_index) for slice_index in slices]
+        drawn.update(
+            {(image, slice_index): made for slice_index, made in zip(numbers, _draw(one, image, numbers), strict=True)}
+        )
     pictures = []
     for row in rows.to_dict("records"):
-        image, number = row["image"], int(row["slice"])
+        image, slice_index = row["image"], int(row["slice"])
         distance = row.get("hd95_mm", float("nan"))
-        pictures.append(Picture(one.name, image, number, column, row[column], distance, *drawn[image, number]))
+        pictures.append(
+            Picture(one.name, image, slice_index, column, row[column], distance, *drawn[image, slice_index])
+        )
     return pictures
 
 
@@ -95,12 +99,12 @@ def _draw(one: Results, image: str, numbers: Sequence[int]) -> list[tuple[bytes 
     try:
         run = one.result_set.run_files(image)
         case, prediction, prompts, word = read_drawn(run, results.read_manifest(run.run) if run.run else {})
-        if outside := [number for number in numbers if not 0 <= number < len(case.grey)]:
+        if outside := [slice_index for slice_index in numbers if not 0 <= slice_index < len(case.grey)]:
             raise UserError(f"{run.raw_data}: slice {outside[0]} is not one of the scan's {len(case.grey)}")
     except UserError as error:
         return [(None, f"No picture: {error}")] * len(numbers)
     draw = drawing_of(case, prediction, prompts)
-    return [(draw(number), word) for number in numbers]
+    return [(draw(slice_index), word) for slice_index in numbers]
 
 
 def read_drawn(run: results.RunFiles, manifest: Mapping[str, Any]) -> tuple[Case, np.ndarray, list[Prompt], str]:
@@ -164,14 +168,14 @@ def drawing_of(case: Case, prediction: np.ndarray, prompts: Sequence[Prompt]) ->
     colours = Image.new("P", (1, 1))
     colours.putpalette(palette(list(dict.fromkeys(look.on_slice for look in looks.values()))).tobytes())
 
-    def draw(number: int) -> bytes:
+    def draw(slice_index: int) -> bytes:
         figure = overlays.overlay(
-            grey[number],
-            prediction=prediction[:, :, number],
+            grey[slice_index],
+            prediction=prediction[:, :, slice_index],
             legend=len(looks) > 1,
             spacing_mm=case.volume.spacing_mm,
-            truth=None if case.truth is None else case.truth[:, :, number],
-            prompts=[prompt for prompt in prompts if prompt.slice == number],
+            truth=None if case.truth is None else case.truth[:, :, slice_index],
+            prompts=[prompt for prompt in prompts if prompt.slice == slice_index],
             turn=turn,
             edges=edges_of(case.volume, turn),
             objects=objects,

@@ -70,10 +70,10 @@ def predictions_gif(
         edges: what to write at the edges of turned slices, see :func:`pose.figures.upright.edges_of`.
         objects: numbers of all objects; those of ``labels`` count as well.
     """
-    filled_slices = np.array([labels[:, :, index].any() for index in range(labels.shape[2])])
+    filled_slices = np.array([labels[:, :, slice_index].any() for slice_index in range(labels.shape[2])])
     shown: Sequence[int] = choose_slices(filled_slices, [prompt.slice for prompt in prompts], MOST_FRAMES)
     if slices is not None:
-        shown = [index for index in shown if index in slices] or slices[:1]
+        shown = [slice_index for slice_index in shown if slice_index in slices] or slices[:1]
     looks = looks_of([*objects, *objects_in(labels)])
     tints = list(dict.fromkeys(look.on_slice for look in looks.values()))
     for side, most_levels in SIZES:
@@ -124,10 +124,10 @@ def _frames(
         tint_of[number] = 1 + tints.index(look.on_slice)
     if len(tints) == 1:
         tint_of[1:] = 1
-    for index in shown:
-        picture = Image.fromarray(np.ascontiguousarray(turn.slice(np.asarray(grey[index]))))
+    for slice_index in shown:
+        picture = Image.fromarray(np.ascontiguousarray(turn.slice(np.asarray(grey[slice_index]))))
         level = np.asarray(picture.resize(size, Image.Resampling.BOX)).astype(np.int64) * levels // 256
-        mask = turn.slice(labels[:, :, index]).astype(np.int64)
+        mask = turn.slice(labels[:, :, slice_index]).astype(np.int64)
         here = mask[np.ix_(*(np.arange(to) * there // to for to, there in zip(size[::-1], mask.shape)))]
         tint = tint_of[here]
         pixels = (level + levels * tint * filled).astype(np.uint8)
@@ -142,9 +142,9 @@ def _frames(
         if max(size) >= LEAST_SIDE_FOR_TICKS:
             _draw_ticks(draw, labels.shape[:2], turn, size, colour)
         for prompt in prompts:
-            if prompt.slice == index:
+            if prompt.slice == slice_index:
                 _draw_prompt(draw, turn.prompt(prompt, labels.shape[:2]), scale, colour)
-        _write(draw, f"slice {index}", (6, size[1] - 6), colour)
+        _write(draw, f"slice {slice_index}", (6, size[1] - 6), colour)
         if edges is not None:
             _write_edges(draw, edges, size, colour)
         if len(looks) > 1:

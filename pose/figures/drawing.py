@@ -310,11 +310,11 @@ def _runs(change: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return line, start, np.nonzero(edges == -1)[1]
 
 
-def label_tile(axes: Axes, index: int, dice: np.ndarray | None, marked: bool) -> None:
+def label_tile(axes: Axes, slice_index: int, dice: np.ndarray | None, marked: bool) -> None:
     """Write the slice and its Dice over a tile; frame the tile where its slice is marked."""
-    label = f"slice {index}"
+    label = f"slice {slice_index}"
     if dice is not None:
-        label += " · Dice –" if np.isnan(dice[index]) else f" · Dice {dice[index]:.3f}"
+        label += " · Dice –" if np.isnan(dice[slice_index]) else f" · Dice {dice[slice_index]:.3f}"
     axes.set_title(label, fontsize=8.5, pad=3.5, fontweight="bold" if marked else "normal")
     if marked:
         frame: dict[str, Any] = {
@@ -353,7 +353,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], *, false: np.ndarray, marke
         marked: slices to mark by a line.
         score: what is to be said over the curve.
     """
-    index = np.arange(len(false))
+    slices = np.arange(len(false))
     line: dict[str, Any] = {"marker": ".", "markersize": 5, "clip_on": False}
     for where in marked:
         axes.axvline(where, color=PROMPTED, linewidth=2.5, zorder=1)
@@ -366,12 +366,12 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], *, false: np.ndarray, marke
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     for curve in curves:
         if not scored and curve.true is not None:
-            axes.plot(index, curve.true, color=TRUTH, linewidth=3.2, zorder=2, **line)
+            axes.plot(slices, curve.true, color=TRUTH, linewidth=3.2, zorder=2, **line)
         values = curve.predicted if curve.dice is None or not scored else curve.dice
-        axes.plot(index, values, color=curve.look.on_paper, linewidth=1.6, zorder=3, **line)
+        axes.plot(slices, values, color=curve.look.on_paper, linewidth=1.6, zorder=3, **line)
     axes.set_title(score, loc="right", fontsize=8.5, pad=3.5)
-    axes.plot(index[false], np.zeros(false.sum()), "x", color=NEGATIVE, markersize=6, clip_on=False, zorder=4)
-    axes.set(xlim=(-0.5, len(index) - 0.5), xlabel="slice")
+    axes.plot(slices[false], np.zeros(false.sum()), "x", color=NEGATIVE, markersize=6, clip_on=False, zorder=4)
+    axes.set(xlim=(-0.5, len(slices) - 0.5), xlabel="slice")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=20, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=not scored))
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.8)

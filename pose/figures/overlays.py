@@ -238,12 +238,12 @@ def contact_sheet_figure(
     shown = [prompt for prompt in prompts if prompt.slice in chosen]
     handles = legend_handles(looks, truth is not None, shown, bool(marked), bool(false.any()))
 
-    def draw_tile(axes: Axes, index: int, size: tuple[int, int]) -> None:
-        here = [prompt for prompt in prompts if prompt.slice == index]
-        slice_truth = None if truth is None else truth[:, :, index]
-        masks = prediction[:, :, index], slice_truth
-        _draw_turned(axes, np.asarray(grey[index]), *masks, here, size, turn, looks=looks, tile=True)
-        label_tile(axes, index, dice, index in marked)
+    def draw_tile(axes: Axes, slice_index: int, size: tuple[int, int]) -> None:
+        here = [prompt for prompt in prompts if prompt.slice == slice_index]
+        slice_truth = None if truth is None else truth[:, :, slice_index]
+        masks = prediction[:, :, slice_index], slice_truth
+        _draw_turned(axes, np.asarray(grey[slice_index]), *masks, here, size, turn, looks=looks, tile=True)
+        label_tile(axes, slice_index, dice, slice_index in marked)
 
     with matplotlib.rc_context(STYLE):
         figure, curve_top = _sheet(
@@ -273,10 +273,10 @@ def slices_figure(
     """
     shown = [prompt for prompt in prompts if prompt.slice in slices]
 
-    def draw_tile(axes: Axes, index: int, size: tuple[int, int]) -> None:
-        here = [prompt for prompt in shown if prompt.slice == index]
-        _draw_turned(axes, np.asarray(grey[index]), None, None, here, size, turn, tile=True)
-        label_tile(axes, index, None, bool(here))
+    def draw_tile(axes: Axes, slice_index: int, size: tuple[int, int]) -> None:
+        here = [prompt for prompt in shown if prompt.slice == slice_index]
+        _draw_turned(axes, np.asarray(grey[slice_index]), None, None, here, size, turn, tile=True)
+        label_tile(axes, slice_index, None, bool(here))
 
     with matplotlib.rc_context(STYLE):
         handles = legend_handles({}, False, shown, bool(shown))
@@ -298,7 +298,7 @@ def _sheet(
     """Lay slices of ``shape`` out in a grid under a title, with a legend at the bottom.
 
     Args:
-        draw_tile: draws one slice, given axes, its index, and the width and height of the axes in pixels.
+        draw_tile: draws one slice, given axes, its number, and the width and height of the axes in pixels.
         space_below: pixels to be left free between the grid and the legend.
 
     Returns:
@@ -314,11 +314,11 @@ def _sheet(
     free = above + -(-len(slices) // columns) * row_height + ticks_below
     _set_height(figure, free + space_below + below)
     grid_left = (figure.bbox.width - grid_width) / 2 + ticks_left + (cell - width) / 2
-    for number, index in enumerate(slices):
+    for number, slice_index in enumerate(slices):
         row, column = divmod(number, columns)
         left, top = grid_left + column * column_width, above + row * row_height + TILE_LABEL_HEIGHT
         axes = _axes_at(figure, left, top, width, height)
-        draw_tile(axes, index, (width, height))
+        draw_tile(axes, slice_index, (width, height))
         at_edge = column == 0, number + columns >= len(slices)
         draw_ticks(axes, shape, turn, (width, height), TILE_TEXT_SIZE, at_edge)
         if edges is not None:
@@ -339,7 +339,7 @@ def _score_of(dice: np.ndarray | None) -> str:
 def _voxels_by_slice(labels: np.ndarray, number: int | None = None) -> np.ndarray:
     """Return how many voxels of each slice have a label above 0, or that of an object."""
     # slice by slice: with an axis, numpy makes a copy of the volume as bool
-    slices = (labels[:, :, index] for index in range(labels.shape[2]))
+    slices = (labels[:, :, slice_index] for slice_index in range(labels.shape[2]))
     return np.array([np.count_nonzero(one if number is None else one == number) for one in slices])
 
 
@@ -348,8 +348,8 @@ def objects_in(labels: np.ndarray) -> list[int]:
     slices = np.atleast_3d(labels)
     # a slice at a time, and no sorting: a volume has many voxels and few objects
     there = np.zeros(LAST_OBJECT_ID + 1, bool)
-    for index in range(slices.shape[2]):
-        there[slices[:, :, index].ravel(order="K").astype(np.uint16)] = True
+    for slice_index in range(slices.shape[2]):
+        there[slices[:, :, slice_index].ravel(order="K").astype(np.uint16)] = True
     return [number for number in np.flatnonzero(there).tolist() if number > 0]
 
 
@@ -364,17 +364,17 @@ def choose_slices(filled: np.ndarray, prompted: Sequence[int], max_tiles: int) -
     Returns:
         Indices of slices, ascending, at least one.
     """
-    prompted = sorted({int(index) for index in prompted if 0 <= index < len(filled)})
+    prompted = sorted({int(slice_index) for slice_index in prompted if 0 <= slice_index < len(filled)})
     max_tiles = max(max_tiles, 1)
     where = np.flatnonzero(filled)
     if len(prompted) > max_tiles:
         where, prompted = np.union1d(where, prompted).astype(int), []
     first, last = (max(where[0] - 1, 0), min(where[-1] + 1, len(filled) - 1)) if where.size else (0, len(filled) - 1)
     chosen = set(np.linspace(first, last, min(max_tiles, last - first + 1)).round().astype(int).tolist())
-    for index in prompted:
-        if index not in chosen and len(chosen) >= max_tiles:
-            chosen.remove(min(chosen.difference(prompted), key=lambda other: abs(other - index)))
-        chosen.add(index)
+    for slice_index in prompted:
+        if slice_index not in chosen and len(chosen) >= max_tiles:
+            chosen.remove(min(chosen.difference(prompted), key=lambda other: abs(other - slice_index)))
+        chosen.add(slice_index)
     return sorted(chosen)
 
 

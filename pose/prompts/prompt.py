@@ -87,7 +87,7 @@ class PromptRules:
 
 def prompts_from_mask(
     labels_slice: np.ndarray,
-    slice: int,
+    slice_index: int,
     *,
     objects: str = "union",
     use_bounding_box: bool = False,
@@ -106,7 +106,7 @@ def prompts_from_mask(
 
     Args:
         labels_slice: (rows, columns) whole numbers, 0 is background.
-        slice: index of the slice, copied into the prompts.
+        slice_index: copied into the prompts.
         objects: "union" (all labels together are object 1), "per_label" or "per_component", with numbers and in the
             order of :func:`pose.prompts.regions.regions_of_objects`.
         use_bounding_box: give the box too.
@@ -126,7 +126,7 @@ def prompts_from_mask(
     """
     labels = np.asarray(labels_slice)
     prompts = []
-    for object_id, regions in regions_of_objects(labels, objects, f"{source}, slice {slice}").items():
+    for object_id, regions in regions_of_objects(labels, objects, f"{source}, slice {slice_index}").items():
         tops, lefts, bottoms, rights = zip(*(region.box for region in regions))
         box = (min(tops), min(lefts), max(bottoms), max(rights))
         pointed_at = [part for region in regions for part in region.components()] if use_masks_contours else regions
@@ -135,10 +135,10 @@ def prompts_from_mask(
         if not 0 <= centre[0] < labels.shape[0]:
             moved = f"--displace_negative_point {displace_negative_point} moves the negative point to row {centre[0]}"
             last = labels.shape[0] - 1
-            raise UserError(f"{source}, slice {slice}: {moved}, the slice has the rows 0 to {last}")
+            raise UserError(f"{source}, slice {slice_index}: {moved}, the slice has the rows 0 to {last}")
         # A centre of mass that was not moved may lie outside its label, and just where the negative point would.
         negative = (centre,) if negative_point and not labels[centre] and centre not in positive else ()
-        prompts.append(Prompt(int(slice), object_id, positive, negative, box if use_bounding_box else None))
+        prompts.append(Prompt(int(slice_index), object_id, positive, negative, box if use_bounding_box else None))
     return prompts
 
 
@@ -204,10 +204,10 @@ def check_prompts(prompts: Sequence[Prompt], shape: Sequence[int] | None, source
             raise UserError(f"{where}: its first slice {first} lies after its last slice {last}")
         if shape is not None and (outside := max(first or 0, last or 0)) >= slices:
             raise UserError(f"{where}: no slice {outside}, they count from 0 to {slices - 1}")
-        for object_id, index in pointed:
-            if object_id == prompt.object_id and not (first or 0) <= index <= (slices if last is None else last):
+        for object_id, slice_index in pointed:
+            if object_id == prompt.object_id and not (first or 0) <= slice_index <= (slices if last is None else last):
                 limits = f"{first or 0} to {'the end' if last is None else last}"
-                raise UserError(f"{where}: the object lies on slices {limits}, and is prompted on slice {index}")
+                raise UserError(f"{where}: the object lies on slices {limits}, and is prompted on slice {slice_index}")
         if not (prompt.absent or prompt.negative_points or first is not None or last is not None):
             if (prompt.object_id, prompt.slice) not in pointed:
                 raise UserError(f"{where}: the prompt says nothing: no point, no box, no mask, not even absent")
@@ -230,7 +230,7 @@ def check_prompts(prompts: Sequence[Prompt], shape: Sequence[int] | None, source
 
 
 def typed_prompt(
-    slice: int | None,
+    slice_index: int | None,
     points: Iterable[Sequence[int]] | None = None,
     negative_points: Iterable[Sequence[int]] | None = None,
     box: Sequence[int] | None = None,
@@ -242,10 +242,10 @@ def typed_prompt(
     Raises:
         UserError: no slice, neither a point nor a box, or values that fit no image.
     """
-    if slice is None:
+    if slice_index is None:
         raise UserError("command line: --point, --negative_point and --box need --slice")
     positive, negative = (tuple((row, column) for row, column in given or ()) for given in (points, negative_points))
-    prompt = Prompt(slice, 1, positive, negative, None if box is None else cast(Box, tuple(box)))
+    prompt = Prompt(slice_index, 1, positive, negative, None if box is None else cast(Box, tuple(box)))
     check_prompts([prompt], None, "command line")
     return prompt
 
@@ -430,8 +430,8 @@ def _turned(prompt: Prompt, turn: Reorientation, shape: Sequence[int]) -> Prompt
             column, other_column = sorted((column, other_column))
         box = (row, column, other_row, other_column)
 
-    def slice_of(index: int) -> int:
-        return turn.place((0, 0, index), tuple(before))[2]
+    def slice_of(slice_index: int) -> int:
+        return turn.place((0, 0, slice_index), tuple(before))[2]
 
     limits = tuple(None if one is None else slice_of(one) for one in (prompt.first_slice, prompt.last_slice))
     first, last = limits[::-1] if slice_of(0) > slice_of(1) else limits
@@ -456,7 +456,7 @@ def _prompt(entry: Any, number: int, path: Path) -> Prompt:
             whole_number(entry["label"], 1, f"{where}.label")
     else:
         check_keys(entry, ("slice",), optional, where)
-    index = whole_number(entry["slice"], 0, f"{where}.slice") if "slice" in entry else UNKNOWN_SLICE
+    slice_index = whole_number(entry["slice"], 0, f"{where}.slice") if "slice" in entry else UNKNOWN_SLICE
     object_id = whole_number(entry.get("object_id", 1), 1, f"{where}.object_id", LAST_OBJECT_ID)
     if not isinstance(listed := entry.get("points", []), list):
         raise UserError(f"{where}.points must be a list, got {listed!r:.60}")
@@ -475,7 +475,9 @@ def _prompt(entry: Any, number: int, path: Path) -> Prompt:
         raise UserError(f"{where}.mask_file_path must be a path, got {mask_file_path!r:.60}")
     if mask_file_path is not None:
         mask_file_path = os.path.abspath(path.parent / mask_file_path)
-    return Prompt(index, object_id, tuple(points[1]), tuple(points[0]), box, None, mask_file_path, absent, *limits)
+    return Prompt(
+        slice_index, object_id, tuple(points[1]), tuple(points[0]), box, None, mask_file_path, absent, *limits
+    )
 
 
 def _labels_on(
@@ -489,8 +491,8 @@ def _labels_on(
             raise UserError(f"{path}: {name} has no geometry, and cannot be turned with the prompts; save it as NIfTI")
         masks[name] = mask if is_one_slice(mask, like) else mask_on(like, mask, allow_mismatch)
     if is_one_slice(masks[name], like):
-        index = min(max(prompt.slice, 0), like.voxels.shape[2] - 1)
-        return mask_on(like, masks[name], allow_mismatch, at_slice=index).voxels
+        slice_index = min(max(prompt.slice, 0), like.voxels.shape[2] - 1)
+        return mask_on(like, masks[name], allow_mismatch, at_slice=slice_index).voxels
     return masks[name].voxels
 
 

@@ -139,7 +139,7 @@ class Case:
 
 def labels_of(truth: np.ndarray) -> list[int]:
     """Return the labels above 0 of (rows, columns, slices) whole numbers, in ascending order, a slice at a time."""
-    found = [np.unique(truth[:, :, index]) for index in range(truth.shape[2])]
+    found = [np.unique(truth[:, :, slice_index]) for slice_index in range(truth.shape[2])]
     return [label for label in np.unique(np.concatenate(found)).tolist() if label > 0]
 
 

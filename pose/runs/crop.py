@@ -144,7 +144,7 @@ def body_box(grey: GreyStack) -> Box:
 
     rows, columns = grey.shape[:2]
     step = -(-max(rows, columns) // LONGEST_SIDE)
-    slices = [brightest_of_blocks(grey[index], step) for index in range(len(grey))]
+    slices = [brightest_of_blocks(grey[slice_index], step) for slice_index in range(len(grey))]
     dark_level = darkest_of_body(level_counts(slices)) - 1
     parts: list[tuple[float, Box]] = []
     for levels in slices:

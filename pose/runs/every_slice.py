@@ -105,7 +105,11 @@ class EverySlice:
             grey = None
             # or says what is not there to prompt on
             prompt_slice(case.required_truth(), "centre" if chosen is None else chosen, source=str(case.job.masks_path))
-            prompts = [prompt for index in case.masked_slices for prompt in prompts_from_truth(case, index, self.rules)]
+            prompts = [
+                prompt
+                for slice_index in case.masked_slices
+                for prompt in prompts_from_truth(case, slice_index, self.rules)
+            ]
         if self.limits is not None:
             first, last_wanted = self.limits
             prompts = [prompt for prompt in prompts if first <= prompt.slice <= last_wanted]
@@ -115,7 +119,10 @@ class EverySlice:
         prompts = usable_prompts(prompts, loading.kinds_of(self.model.spec), self.model.spec.name, grey)
         here = [prompt for prompt in prompts if chosen in (None, prompt.slice)]
         if not here:
-            nearest = min({prompt.slice for prompt in prompts}, key=lambda index: (abs(index - (chosen or 0)), index))
+            nearest = min(
+                {prompt.slice for prompt in prompts},
+                key=lambda slice_index: (abs(slice_index - (chosen or 0)), slice_index),
+            )
             given = f"{case.job.prompts_path}: --slice {chosen} has no prompt"
             raise UserError(f"{given}, the nearest one with a prompt is {nearest}")
         return here

@@ -151,15 +151,15 @@ def write_figures(
         image = case.job.image_path
         raise UserError(f"--figure {needs[0]}: {image} has no ground truth to draw; give --masks_file_path")
     turn, written = pictures.turn_of(case.volume), []
-    for index in _slices_to_draw(case, prompts, labels, slices, pictures.slices):
-        here = [turn.prompt(prompt, labels.shape[:2]) for prompt in prompts if prompt.slice == index]
-        truth = None if case.truth is None else turn.slice(case.truth[:, :, index])
+    for slice_index in _slices_to_draw(case, prompts, labels, slices, pictures.slices):
+        here = [turn.prompt(prompt, labels.shape[:2]) for prompt in prompts if prompt.slice == slice_index]
+        truth = None if case.truth is None else turn.slice(case.truth[:, :, slice_index])
         for figure in asked:
-            path = figure.path_of(case.job.name, index)
+            path = figure.path_of(case.job.name, slice_index)
             drawing = overlays.print_figure(
-                np.ascontiguousarray(turn.slice(case.grey[index])),
+                np.ascontiguousarray(turn.slice(case.grey[slice_index])),
                 pictures.size,
-                prediction=turn.slice(labels[:, :, index]) if "prediction" in figure.drawn else None,
+                prediction=turn.slice(labels[:, :, slice_index]) if "prediction" in figure.drawn else None,
                 truth=truth if "truth" in figure.drawn else None,
                 prompts=here if "prompt" in figure.drawn else (),
                 spacing_mm=turn.spacing(case.volume.spacing_mm),
@@ -178,12 +178,12 @@ def _slices_to_draw(
         return list(slices)
     if asked is None:
         prompted = {prompt.slice for prompt in prompts} | set(case.masked_slices)
-        return [index for index in slices if index in prompted or labels[:, :, index].any()]
-    for index in asked:
-        if index not in slices:
+        return [slice_index for slice_index in slices if slice_index in prompted or labels[:, :, slice_index].any()]
+    for slice_index in asked:
+        if slice_index not in slices:
             given = f"{slices[0]}" if len(slices) == 1 else f"{slices[0]} to {slices[-1]}"
             image = case.job.image_path
-            raise UserError(f"{image}: --figure_slices {index} is not among the slices worked on, {given}")
+            raise UserError(f"{image}: --figure_slices {slice_index} is not among the slices worked on, {given}")
     return sorted(set(asked))
 
 

@@ -175,7 +175,7 @@ def segment_and_write(
     }
     files = results.write_results(
         case.job.results_folder,
-        rows=[rows[index] for index in sorted(rows)],
+        rows=[rows[slice_index] for slice_index in sorted(rows)],
         volume_metrics=volume_metrics,
         prompts_json=prompts_json(case, prompts),
         masks_suffix=".npz" if volume.affine is None else ".nii.gz",
@@ -215,7 +215,7 @@ def contact_sheet_png(
 
     dice, of_objects = None, {}
     if case.truth is not None:
-        here = [rows.get(index, {}) for index in range(len(case.grey))]
+        here = [rows.get(slice_index, {}) for slice_index in range(len(case.grey))]
         dice = [row.get("dice", np.nan) for row in here]
         for label in case.labels:
             if any(f"dice_label_{label}" in row for row in here):

@@ -117,7 +117,10 @@ class Segmentation:
         known = None if truth is None else self._truth(truth)
         dice = None
         if known is not None:
-            pairs = [(known[:, :, index] > 0, self.labels[:, :, index] > 0) for index in range(known.shape[2])]
+            pairs = [
+                (known[:, :, slice_index] > 0, self.labels[:, :, slice_index] > 0)
+                for slice_index in range(known.shape[2])
+            ]
             dice = [metrics.dice(*pair) for pair in pairs]
         turn = upright(self.scan)
         figure = overlays.contact_sheet_figure(

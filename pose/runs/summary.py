@@ -104,16 +104,20 @@ def summarise(case: Case, segmentation: Segmentation, per_label: bool, intensity
 
 def _found_object(case: Case, segmentation: Segmentation, object_id: int, per_label: bool, alone: bool) -> FoundObject:
     labels, spacing = segmentation.labels, case.volume.spacing_mm
-    areas = np.array([np.count_nonzero(labels[:, :, index] == object_id) for index in range(labels.shape[2])])
+    areas = np.array(
+        [np.count_nonzero(labels[:, :, slice_index] == object_id) for slice_index in range(labels.shape[2])]
+    )
     held = np.flatnonzero(areas)
     dice = None
     if case.truth is not None and (per_label or alone):
         counts = np.zeros(3, dtype=np.int64)
-        for index in range(labels.shape[2]):
-            if case.counted is not None and not case.counted.slices[index]:
+        for slice_index in range(labels.shape[2]):
+            if case.counted is not None and not case.counted.slices[slice_index]:
                 continue
-            truth = case.truth[:, :, index] == object_id if per_label else case.truth[:, :, index] > 0
-            scored = labels[:, :, index] if case.counted is None else case.counted.of_slice(labels[:, :, index], index)
+            truth = case.truth[:, :, slice_index] == object_id if per_label else case.truth[:, :, slice_index] > 0
+            scored = labels[:, :, slice_index]
+            if case.counted is not None:
+                scored = case.counted.of_slice(scored, slice_index)
             here = scored == object_id
             counts += np.count_nonzero(truth), np.count_nonzero(here), np.count_nonzero(truth & here)
         if len(segmentation.estimates) == labels.shape[2] and counts[0]:
@@ -200,10 +204,10 @@ def _about_object(case: Case, segmentation: Segmentation, one: FoundObject) -> I
 
 def _about_review(segmentation: Segmentation, objects: Sequence[FoundObject]) -> Iterator[Warned]:
     held = {
-        index
+        slice_index
         for one in objects
         if one.first_slice is not None and one.last_slice is not None
-        for index in range(one.first_slice, one.last_slice + 1)
+        for slice_index in range(one.first_slice, one.last_slice + 1)
     }
     doubtful = held.intersection(segmentation.to_review)
     if held and len(doubtful) > MOST_TO_REVIEW * len(held):
@@ -249,11 +253,11 @@ def share_of_body(segmentation: Segmentation, one: FoundObject) -> float:
         return 0.0
     count = min(SLICES_OF_BODY, one.last_slice - one.first_slice + 1)
     slices = np.linspace(one.first_slice, one.last_slice, count).round().astype(int).tolist()
-    levels = [segmentation.grey[index] for index in slices]
+    levels = [segmentation.grey[slice_index] for slice_index in slices]
     dark = otsu_level(np.sum([np.bincount(one_slice.ravel(), minlength=256) for one_slice in levels], axis=0))
     bodies = [~outside_of_body(one_slice, dark) for one_slice in levels]
     taken = sum(
-        int((bodies[place] & (segmentation.labels[:, :, index] == one.object_id)).sum())
-        for place, index in enumerate(slices)
+        int((bodies[place] & (segmentation.labels[:, :, slice_index] == one.object_id)).sum())
+        for place, slice_index in enumerate(slices)
     )
     return taken / max(sum(int(body.sum()) for body in bodies), 1)

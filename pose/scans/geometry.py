@@ -47,10 +47,10 @@ class Grid(NamedTuple):
     shape: tuple[int, ...]
     readings: tuple[Reading, ...] = ()
 
-    def at_slice(self, index: int) -> Grid:
+    def at_slice(self, slice_index: int) -> Grid:
         """Return the grid of one slice alone."""
         moved = np.eye(4)
-        moved[2, 3] = index
+        moved[2, 3] = slice_index
         readings = tuple(Reading(what, affine @ moved) for what, affine in self.readings)
         return Grid(self.name, (*self.shape[:2], 1), readings)
 

@@ -159,8 +159,8 @@ def write_image(file: BinaryIO, voxels: np.ndarray, geometry: NiftiGeometry, com
 def _write_image(file: BinaryIO | gzip.GzipFile, header: nibabel.Nifti1Header, voxels: np.ndarray) -> None:
     # four zeros: no extension follows
     file.write(header.binaryblock + bytes(4))
-    for index in range(voxels.shape[-1]):
-        file.write(np.asfortranarray(voxels[..., index], dtype=header.get_data_dtype()).T.data)
+    for slice_index in range(voxels.shape[-1]):
+        file.write(np.asfortranarray(voxels[..., slice_index], dtype=header.get_data_dtype()).T.data)
 
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:

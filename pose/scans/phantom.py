@@ -326,7 +326,7 @@ def chest_ct(
     streaks = _smooth_noise(noise_rng, (rows, columns), (9.0 / pixel,) * 2)
     voxels, lung_share = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     labels = np.zeros(shape, dtype=np.uint8)
-    for index, height in enumerate(z.tolist()):
+    for slice_index, height in enumerate(z.tolist()):
         slice_ = _Slice(x[None, :], y[:, None], pixel)
         cage = _paint_wall(slice_, height, anatomy, streaks)
         slice_.paint(cage + 1.0, -60.0)
@@ -334,9 +334,9 @@ def chest_ct(
         _paint_mediastinum(slice_, height, anatomy)
         lungs = _lungs(slice_.x, slice_.y, height, anatomy)
         for label, field in zip((LEFT_LUNG, RIGHT_LUNG), lungs, strict=True):
-            labels[:, :, index][field < 0] = label
-        lung_share[:, :, index] = slice_.coverage(np.minimum(*lungs))
-        voxels[:, :, index] = slice_.hu
+            labels[:, :, slice_index][field < 0] = label
+        lung_share[:, :, slice_index] = slice_.coverage(np.minimum(*lungs))
+        voxels[:, :, slice_index] = slice_.hu
 
     # Blood and water sink to the back, so that a lung is denser there.
     tissue = LUNG_HU + 0.45 * y[:, None, None] + 22.0 * _smooth_noise(noise_rng, shape, (3.0 / pixel, 3.0 / pixel, 0.0))

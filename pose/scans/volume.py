@@ -296,7 +296,9 @@ def count_not_finite(voxels: np.ndarray) -> int:
     """Return how many voxels are NaN or infinite; a slice at a time, so that a large volume needs little memory."""
     if voxels.dtype.kind != "f":
         return 0
-    return voxels.size - sum(int(np.isfinite(voxels[..., index]).sum()) for index in range(voxels.shape[-1]))
+    return voxels.size - sum(
+        int(np.isfinite(voxels[..., slice_index]).sum()) for slice_index in range(voxels.shape[-1])
+    )
 
 
 def stem_of(path: Path) -> str:
@@ -390,16 +392,16 @@ def _as_file_of(scan: Volume, mask: Volume) -> np.ndarray:
     return mask.voxels.transpose(axes)
 
 
-def _grid_of_slice(mask: Grid, scan: Grid, index: int) -> Grid:
+def _grid_of_slice(mask: Grid, scan: Grid, slice_index: int) -> Grid:
     """Return the grid that a mask of one slice is compared with: that slice, or the first where the mask lies there."""
-    for one in (scan.at_slice(index), scan.at_slice(0)):
+    for one in (scan.at_slice(slice_index), scan.at_slice(0)):
         if any(
             reorientation(of_mask.affine, mask.shape, of_scan.affine, one.shape)
             for of_mask in mask.readings
             for of_scan in one.readings
         ):
             return one
-    return scan.at_slice(index)
+    return scan.at_slice(slice_index)
 
 
 def _labels(path: Path, voxels: np.ndarray) -> np.ndarray:
@@ -414,15 +416,15 @@ def _labels(path: Path, voxels: np.ndarray) -> np.ndarray:
         return voxels.astype(np.min_scalar_type(int(highest)), copy=False)
     labels = np.empty_like(voxels, dtype=np.min_scalar_type(int(np.rint(highest))))
     rounded = 0
-    for index in range(voxels.shape[2]):
-        here = voxels[:, :, index]
+    for slice_index in range(voxels.shape[2]):
+        here = voxels[:, :, slice_index]
         whole = np.rint(here)
         away = np.abs(here - whole)
         if away.max() > LABEL_ROUNDING:
             save = "save them as such: numpy.rint(labels).astype(numpy.uint8), where they are meant so"
             raise UserError(f"{path}: value {here[away > LABEL_ROUNDING][0]}; {of_mask}; {save}")
         rounded += np.count_nonzero(away)
-        labels[:, :, index] = whole
+        labels[:, :, slice_index] = whole
     if rounded:
         text = "%s: %d voxels are no whole numbers, by less than %g; rounded"
         LOGGER.warning(text, path, rounded, LABEL_ROUNDING)
@@ -482,8 +484,8 @@ def _write_array(file: IO[bytes], voxels: np.ndarray) -> int:
     description = {"descr": np.lib.format.dtype_to_descr(voxels.dtype), "fortran_order": True, "shape": voxels.shape}
     np.lib.format.write_array_header_1_0(file, description)
     checksum = 0
-    for index in range(voxels.shape[-1]):
-        plane = np.asfortranarray(voxels[..., index]).T.data
+    for slice_index in range(voxels.shape[-1]):
+        plane = np.asfortranarray(voxels[..., slice_index]).T.data
         file.write(plane)
         checksum = zlib.crc32(plane, checksum)
     return checksum

@@ -19,9 +19,9 @@ class Counted:
     slices: np.ndarray
     ignored: np.ndarray | None = None
 
-    def of_slice(self, labels: np.ndarray, index: int) -> np.ndarray:
-        """Return (rows, columns) labels of the slice ``index`` with 0 where they do not count."""
-        return labels if self.ignored is None else np.where(self.ignored[:, :, index], 0, labels)
+    def of_slice(self, labels: np.ndarray, slice_index: int) -> np.ndarray:
+        """Return (rows, columns) labels of the slice ``slice_index`` with 0 where they do not count."""
+        return labels if self.ignored is None else np.where(self.ignored[:, :, slice_index], 0, labels)
 
     def of_volume(self, labels: np.ndarray) -> np.ndarray:
         """Return (rows, columns, slices) labels with 0 where ignored voxels are; a copy where there are any."""

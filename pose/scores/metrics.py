@@ -211,7 +211,10 @@ def _distances_in_plane(
 ) -> SurfaceDistances:
     """Return the distances within each slice, of all slices together."""
     in_plane = _in_plane(spacing_mm)
-    found = [surface_distances(truth[:, :, one], prediction[:, :, one], in_plane) for one in range(truth.shape[2])]
+    found = [
+        surface_distances(truth[:, :, slice_index], prediction[:, :, slice_index], in_plane)
+        for slice_index in range(truth.shape[2])
+    ]
     return SurfaceDistances(
         np.concatenate([one.truth_to_prediction for one in found]),
         np.concatenate([one.prediction_to_truth for one in found]),

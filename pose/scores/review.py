@@ -64,14 +64,14 @@ def review(
         A review for each of the slices. One on which no object was looked for has no estimate.
     """
     by_object: dict[int, dict[int, Estimate]] = {}
-    for index, objects in estimates.items():
+    for slice_index, objects in estimates.items():
         for object_id, estimate in objects.items():
-            by_object.setdefault(object_id, {})[index] = estimate
-    scores: dict[int, list[float | None]] = {index: [] for index in estimates}
+            by_object.setdefault(object_id, {})[slice_index] = estimate
+    scores: dict[int, list[float | None]] = {slice_index: [] for slice_index in estimates}
     for object_id, along in by_object.items():
-        for index, score in _object_scores(along, sorted(prompted.get(object_id, ())), chained).items():
-            scores[index].append(score)
-    return {index: _of_slice(values, review_below) for index, values in scores.items()}
+        for slice_index, score in _object_scores(along, sorted(prompted.get(object_id, ())), chained).items():
+            scores[slice_index].append(score)
+    return {slice_index: _of_slice(values, review_below) for slice_index, values in scores.items()}
 
 
 def _of_slice(values: list[float | None], review_below: float) -> Review:
@@ -83,20 +83,22 @@ def _of_slice(values: list[float | None], review_below: float) -> Review:
 
 
 def _object_scores(along: Mapping[int, Estimate], prompted: list[int], chained: bool) -> dict[int, float | None]:
-    held = [index for index, estimate in along.items() if estimate.found]
+    held = [slice_index for slice_index, estimate in along.items() if estimate.found]
     scores: dict[int, float | None] = {}
-    for index, estimate in along.items():
+    for slice_index, estimate in along.items():
         absent = None if estimate.object_score is None else estimate.object_score < 0
         if not estimate.found:
-            within = bool(held) and min(held) < index < max(held)
-            against = within or index in prompted or absent is False
-            scores[index] = 0.0 if against else 1.0 if absent else None
+            within = bool(held) and min(held) < slice_index < max(held)
+            against = within or slice_index in prompted or absent is False
+            scores[slice_index] = 0.0 if against else 1.0 if absent else None
         elif absent:
-            scores[index] = 0.0
+            scores[slice_index] = 0.0
         elif estimate.score is None or not (chained and prompted):
-            scores[index] = estimate.score
+            scores[slice_index] = estimate.score
         else:
-            start = min(prompted, key=lambda candidate: abs(candidate - index))
-            way = range(min(start, index), max(start, index) + 1)
-            scores[index] = min(score for step in way if step in along and (score := along[step].score) is not None)
+            start = min(prompted, key=lambda candidate: abs(candidate - slice_index))
+            way = range(min(start, slice_index), max(start, slice_index) + 1)
+            scores[slice_index] = min(
+                score for step in way if step in along and (score := along[step].score) is not None
+            )
     return scores

@@ -86,9 +86,9 @@ def surface_of(mask: np.ndarray) -> Surface:
     places, counts = [], np.zeros(mask.shape[2], dtype=np.int64)
     for first, stop, slab in slabs_of(mask, margin=1):
         outer = outer_voxels(slab)[min(first, 1) :][: stop - first]
-        for index, found in enumerate(outer, start=first):
+        for slice_index, found in enumerate(outer, start=first):
             places.append(np.flatnonzero(found).astype(np.int32))
-            counts[index] = places[-1].size
+            counts[slice_index] = places[-1].size
     starts = np.concatenate([[0], np.cumsum(counts)])
     return Surface(np.concatenate([np.zeros(0, np.int32), *places]), starts, mask.shape[:2])
 
@@ -111,11 +111,14 @@ def distances_to_surface(source: Surface, target: Surface, spacing_mm: np.ndarra
         return squared
     # each slice is for those near it, and for those between it and the next ones: no voxel is left without a bound
     befores, afters = np.append(-1, filled[:-1]), np.append(filled[1:], slices)
-    for index, before, after in zip(filled, befores, afters, strict=True):
-        span = max(min(index - NEAR_SLICES, before + 1), 0), min(max(index + NEAR_SLICES + 1, after), slices)
+    for slice_index, before, after in zip(filled, befores, afters, strict=True):
+        span = (
+            max(min(slice_index - NEAR_SLICES, before + 1), 0),
+            min(max(slice_index + NEAR_SLICES + 1, after), slices),
+        )
         if source.starts[span[0]] < source.starts[span[1]]:
-            gaps = ((np.arange(*span) - index) * spacing_mm[2]) ** 2
-            _lower(squared, source, span, gaps, _in_plane(target, index, index + 1, spacing_mm))
+            gaps = ((np.arange(*span) - slice_index) * spacing_mm[2]) ** 2
+            _lower(squared, source, span, gaps, _in_plane(target, slice_index, slice_index + 1, spacing_mm))
     # a slice farther off can hold nothing nearer than its own distance
     far = np.flatnonzero(squared > ((NEAR_SLICES + 1) * spacing_mm[2]) ** 2)
     if far.size:
@@ -156,9 +159,9 @@ def _lowered_from_afar(squared: np.ndarray, source: Surface, target: Surface, sp
         if not reached.size:
             continue
         part, lowered = source.only(reached), squared[reached]
-        for index in first + np.flatnonzero(np.diff(target.starts[first : stop + 1])):
-            gaps = ((slices - index) * spacing_mm[2]) ** 2
-            _lower(lowered, part, (0, len(slices)), gaps, _in_plane(target, index, index + 1, spacing_mm))
+        for slice_index in first + np.flatnonzero(np.diff(target.starts[first : stop + 1])):
+            gaps = ((slices - slice_index) * spacing_mm[2]) ** 2
+            _lower(lowered, part, (0, len(slices)), gaps, _in_plane(target, slice_index, slice_index + 1, spacing_mm))
         squared[reached] = lowered
     return squared
 

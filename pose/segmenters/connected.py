@@ -30,20 +30,20 @@ class PackedMask:
     def of(cls, mask: np.ndarray) -> PackedMask:
         """Pack a (rows, columns, slices) bool array."""
         packed = cls(mask.shape)
-        for index in range(mask.shape[2]):
-            packed[index] = mask[:, :, index]
+        for slice_index in range(mask.shape[2]):
+            packed[slice_index] = mask[:, :, slice_index]
         return packed
 
     def __len__(self) -> int:
         return self.shape[2]
 
-    def __getitem__(self, index: int | slice) -> np.ndarray:
+    def __getitem__(self, slice_index: int | slice) -> np.ndarray:
         rows, columns, _ = self.shape
-        mask = np.unpackbits(self.bits[index], axis=-1, count=rows * columns).view(bool)
+        mask = np.unpackbits(self.bits[slice_index], axis=-1, count=rows * columns).view(bool)
         return mask.reshape(*mask.shape[:-1], rows, columns)
 
-    def __setitem__(self, index: int | slice, mask: np.ndarray) -> None:
-        self.bits[index] = np.packbits(mask.reshape(*mask.shape[:-2], self.shape[0] * self.shape[1]), axis=-1)
+    def __setitem__(self, slice_index: int | slice, mask: np.ndarray) -> None:
+        self.bits[slice_index] = np.packbits(mask.reshape(*mask.shape[:-2], self.shape[0] * self.shape[1]), axis=-1)
 
 
 def connected_to_seeds(candidates: Mapping[int, PackedMask], seeds: Seeds) -> dict[int, PackedMask]:
@@ -83,7 +83,11 @@ def _connected(allowed: PackedMask, seeds: Sequence[tuple[int, np.ndarray]]) -> 
         nodes = {index: np.where(labels[index], labels[index] + np.int64(starts[-1]), 0) for index in (0, -1)}
         both = (below > 0) & (nodes[0] > 0)
         links.append(np.unique([below[both], nodes[0][both]], axis=1))
-        here = [labels[index - slab.start][seed] for index, seed in seeds if slab.start <= index < slab.stop]
+        here = [
+            labels[slice_index - slab.start][seed]
+            for slice_index, seed in seeds
+            if slab.start <= slice_index < slab.stop
+        ]
         touched += [np.unique(found[found > 0]) + np.int64(starts[-1]) for found in here]
         below = nodes[-1]
         starts.append(starts[-1] + count)
@@ -105,13 +109,13 @@ def _divide(masks: dict[int, PackedMask], seeds: Seeds) -> None:
     numbers = {object_id: number for number, object_id in enumerate(sorted(masks), start=_FREE + 1)}
     # one voxel of wall all round, so that no front leaves the volume
     owners = np.zeros((slices + 2, rows + 2, columns + 2), dtype=np.min_scalar_type(len(masks) + _FREE))
-    for index in range(slices):
+    for slice_index in range(slices):
         for mask in masks.values():
-            owners[index + 1, 1:-1, 1:-1][mask[index]] = _FREE
+            owners[slice_index + 1, 1:-1, 1:-1][mask[slice_index]] = _FREE
     for object_id, places in seeds.items():
-        for index, seed in places:
-            owners[index + 1, 1:-1, 1:-1][seed & masks[object_id][index]] = numbers[object_id]
-    seeded = np.unique([index for places in seeds.values() for index, _ in places]) + 1
+        for slice_index, seed in places:
+            owners[slice_index + 1, 1:-1, 1:-1][seed & masks[object_id][slice_index]] = numbers[object_id]
+    seeded = np.unique([slice_index for places in seeds.values() for slice_index, _ in places]) + 1
     flat = owners.ravel()
     steps = [sign * step for step in (owners[0].size, columns + 2, 1) for sign in (-1, 1)]
     fronts = {}
@@ -121,8 +125,8 @@ def _divide(masks: dict[int, PackedMask], seeds: Seeds) -> None:
     while any(front.size for front in fronts.values()):
         fronts = {number: _advanced(flat, front, number, steps) for number, front in fronts.items()}
     for object_id, number in numbers.items():
-        for index in range(slices):
-            masks[object_id][index] &= owners[index + 1, 1:-1, 1:-1] == number
+        for slice_index in range(slices):
+            masks[object_id][slice_index] &= owners[slice_index + 1, 1:-1, 1:-1] == number
 
 
 def _advanced(owners: np.ndarray, front: np.ndarray, number: int, steps: Sequence[int]) -> np.ndarray:

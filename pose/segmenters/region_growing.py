@@ -107,33 +107,33 @@ class RegionGrowing:
         candidates = {object_id: PackedMask(grey.shape) for object_id in object_ids}
         outside_level = None if self.settings.outside_air else otsu_level(level_counts(grey))
         read_times = []
-        for index in range(len(grey)):
+        for slice_index in range(len(grey)):
             began = perf_counter()
-            slice_grey = grey[index]
+            slice_grey = grey[slice_index]
             inside = None if outside_level is None else ~outside_of_body(slice_grey, outside_level)
             for object_id in object_ids:
-                if not allowed[object_id][index]:
+                if not allowed[object_id][slice_index]:
                     continue
                 here = self._in_ranges(slice_grey, ranges[object_id])
-                if points := cuts.get((object_id, index)):
+                if points := cuts.get((object_id, slice_index)):
                     here = without_parts(here, points)
-                candidates[object_id][index] = here if inside is None else here & inside
+                candidates[object_id][slice_index] = here if inside is None else here & inside
             read_times.append(perf_counter() - began)
         began = perf_counter()
         masks = connected_to_seeds(candidates, seeds)
         del candidates
         share = (learning + perf_counter() - began) / len(grey)
-        for index in range(len(grey)):
+        for slice_index in range(len(grey)):
             began = perf_counter()
             objects = {}
             taken = np.zeros(grey.shape[:2], dtype=bool)
             for object_id in object_ids:
-                others = [masks[other][index] for other in object_ids if other != object_id]
-                mask = fill_small_holes(masks[object_id][index], self.settings.largest_hole)
+                others = [masks[other][slice_index] for other in object_ids if other != object_id]
+                mask = fill_small_holes(masks[object_id][slice_index], self.settings.largest_hole)
                 mask &= ~np.any([taken, *others], axis=0)
                 taken |= mask
                 objects[object_id] = Prediction(mask)
-            yield SlicePredictions(index, objects, read_times[index], share + perf_counter() - began)
+            yield SlicePredictions(slice_index, objects, read_times[slice_index], share + perf_counter() - began)
 
     def _seeds(
         self, grey: GreyStack, prompts: Sequence[Prompt]
@@ -143,12 +143,12 @@ class RegionGrowing:
 
         seeds: dict[int, list[tuple[int, np.ndarray]]] = {prompt.object_id: [] for prompt in prompts}
         ranges: dict[int, list[tuple[float, int, int]]] = {object_id: [] for object_id in seeds}
-        for index in sorted({prompt.slice for prompt in prompts}):
-            if not 0 <= index < len(grey):
+        for slice_index in sorted({prompt.slice for prompt in prompts}):
+            if not 0 <= slice_index < len(grey):
                 last = len(grey) - 1
-                raise UserError(f"{self.name}: a prompt lies on slice {index}, the volume has slices 0 to {last}")
-            slice_grey = grey[index]
-            here = [prompt for prompt in prompts if prompt.slice == index]
+                raise UserError(f"{self.name}: a prompt lies on slice {slice_index}, the volume has slices 0 to {last}")
+            slice_grey = grey[slice_index]
+            here = [prompt for prompt in prompts if prompt.slice == slice_index]
             found: dict[int, np.ndarray] = {}
             for prompt in here:
                 region = prompted_region(slice_grey, prompt)
@@ -157,7 +157,7 @@ class RegionGrowing:
                 if not mask.any():
                     continue
                 others = np.any([np.zeros_like(mask), *(found[key] for key in found if key != object_id)], axis=0)
-                seeds[object_id].append((index, mask))
+                seeds[object_id].append((slice_index, mask))
                 if self.settings.levels is not None:
                     ranges[object_id].append((0, *self.settings.levels))
                     continue
@@ -182,7 +182,7 @@ class RegionGrowing:
 
 def level_counts(grey: GreyStack | Sequence[np.ndarray]) -> np.ndarray:
     """Return how many voxels of a volume have each of the 256 grey levels."""
-    return np.sum([np.bincount(grey[index].ravel(), minlength=256) for index in range(len(grey))], axis=0)
+    return np.sum([np.bincount(grey[slice_index].ravel(), minlength=256) for slice_index in range(len(grey))], axis=0)
 
 
 def otsu_level(counts: np.ndarray) -> int:

@@ -38,24 +38,24 @@ def segment_slices(
     by_slice: dict[int, dict[int, list[Prompt]]] = {}
     for prompt in pointing(prompts):
         by_slice.setdefault(prompt.slice, {}).setdefault(prompt.object_id, []).append(prompt)
-    for index in slices:
-        if index not in by_slice:
-            yield SlicePredictions(index)
+    for slice_index in slices:
+        if slice_index not in by_slice:
+            yield SlicePredictions(slice_index)
             continue
         times = []
         for _ in range(1 if repeat is None else 1 + repeat):
             start = perf_counter()
-            segmenter.set_image(grey[index])
+            segmenter.set_image(grey[slice_index])
             encoded = perf_counter()
             objects = {
                 object_id: united([segmenter.predict(prompt, multimask_output) for prompt in own])
-                for object_id, own in by_slice[index].items()
+                for object_id, own in by_slice[slice_index].items()
             }
             times.append((encoded - start, perf_counter() - encoded))
         counted = times if repeat is None else times[1:]
         set_image_time, predict_image_time = map(median, zip(*counted))
         repetitions = () if repeat is None else tuple(times)
-        yield SlicePredictions(index, objects, set_image_time, predict_image_time, repetitions)
+        yield SlicePredictions(slice_index, objects, set_image_time, predict_image_time, repetitions)
 
 
 def build_slice_segmenter(

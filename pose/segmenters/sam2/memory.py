@@ -134,9 +134,9 @@ class Sam2Memory:
         """Prompt slices of a patient once, so that they can condition other volumes; in ascending order of slices."""
         check_prompts_of_memory(prompts)
         seeds = []
-        for index in sorted({prompt.slice for prompt in prompts}):
-            here = [prompt for prompt in prompts if prompt.slice == index]
-            features = [level.float() for level in self._encoder.encode(self._encoder.frame(grey[index]))]
+        for slice_index in sorted({prompt.slice for prompt in prompts}):
+            here = [prompt for prompt in prompts if prompt.slice == slice_index]
+            features = [level.float() for level in self._encoder.encode(self._encoder.frame(grey[slice_index]))]
             united = self._united(features, here, grey.shape[:2])
             found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in united}
             seeds.append(SeedMemory({object_id: one.memory for object_id, one in found.items()}))
@@ -168,15 +168,15 @@ class Sam2Memory:
             volume = EncodedSlices(self._encoder, grey, worker, self._embeddings)
             prompted: dict[tuple[int, int], Prompted] = {}
             object_ids = {prompt.object_id for prompt in prompts}.union(*(seed.objects for seed in seeds))
-            for index in sorted({prompt.slice for prompt in prompts}):
-                here = [prompt for prompt in prompts if prompt.slice == index]
+            for slice_index in sorted({prompt.slice for prompt in prompts}):
+                here = [prompt for prompt in prompts if prompt.slice == slice_index]
                 # features are needed again for objects that this slice has no prompt of
                 keep = object_ids != {prompt.object_id for prompt in here}
-                features = volume.features_of(index, keep)
+                features = volume.features_of(slice_index, keep)
                 for prompt in self._united(features, here, volume.shape):
-                    prompted[prompt.object_id, index] = self._prompt(features, prompt, volume.shape)
+                    prompted[prompt.object_id, slice_index] = self._prompt(features, prompt, volume.shape)
             if prompted:
-                parts = halves([index for _, index in prompted], len(grey))
+                parts = halves([slice_index for _, slice_index in prompted], len(grey))
             else:
                 start = len(grey) // 2 if start_slice is None else start_slice
                 parts = halves([start], len(grey))
@@ -203,12 +203,12 @@ class Sam2Memory:
         steering: Steering,
     ) -> Iterator[SlicePredictions]:
         frames = len(seeds) + len(slices)
-        frame_of = {index: len(seeds) + position for position, index in enumerate(slices)}
+        frame_of = {slice_index: len(seeds) + position for position, slice_index in enumerate(slices)}
         known_on = {
             object_id: [n for n, seed in enumerate(seeds) if object_id in seed.objects] for object_id in object_ids
         }
-        for object_id, index in prompted:
-            known_on[object_id].append(frame_of[index])
+        for object_id, slice_index in prompted:
+            known_on[object_id].append(frame_of[slice_index])
         batches: list[tuple[tuple[int, ...], list[int], MemoryBank]] = []
         for known, members in objects_together(known_on, one_by_one=self.less_memory):
             memories = {}
@@ -225,11 +225,12 @@ class Sam2Memory:
             batches.append((known, members, MemoryBank(self._network, memories, frames, self._max_memories)))
 
         last_wanted = max(
-            (position for position, index in enumerate(slices) if steering.is_wanted(index, object_ids)), default=-1
+            (position for position, slice_index in enumerate(slices) if steering.is_wanted(slice_index, object_ids)),
+            default=-1,
         )
         absent: int | None = None  # slices in a row, once an object has been there
-        for position, index in enumerate(slices):
-            frame = frame_of[index]
+        for position, slice_index in enumerate(slices):
+            frame = frame_of[slice_index]
             if position > max(last_wanted, memory_only - 1):
                 for rest in slices[position:]:
                     yield SlicePredictions(rest, _nothing(object_ids, volume.shape))
@@ -238,13 +239,15 @@ class Sam2Memory:
             if ahead and any(frame + 1 not in known for known, _, _ in batches):
                 volume.prepare(ahead[0])
             objects: dict[int, Prediction] = {}
-            features = volume.features_of(index) if any(frame not in known for known, _, _ in batches) else []
+            features = volume.features_of(slice_index) if any(frame not in known for known, _, _ in batches) else []
             encoded = perf_counter()
             for known, members, bank in batches:
                 if frame in known:
-                    objects.update((object_id, prompted[object_id, index].predicted) for object_id in members)
+                    objects.update((object_id, prompted[object_id, slice_index].predicted) for object_id in members)
                     continue
-                outcome = self._steered(self._track(features, bank, frame), members, index, volume.shape, steering)
+                outcome = self._steered(
+                    self._track(features, bank, frame), members, slice_index, volume.shape, steering
+                )
                 if ahead:
                     bank.add(frame, self._memory_of(features, outcome, prompted=False))
                 objects.update(zip(members, self._predictions(outcome, volume.shape)))
@@ -255,9 +258,11 @@ class Sam2Memory:
                 absent += 1
             if position < memory_only:
                 continue
-            prompting = sum(one.seconds for (_, prompted_index), one in prompted.items() if prompted_index == index)
-            times = volume.encode_time_of(index), perf_counter() - encoded + prompting
-            yield SlicePredictions(index, dict(sorted(objects.items())), *times)
+            prompting = sum(
+                one.seconds for (_, prompted_slice), one in prompted.items() if prompted_slice == slice_index
+            )
+            times = volume.encode_time_of(slice_index), perf_counter() - encoded + prompting
+            yield SlicePredictions(slice_index, dict(sorted(objects.items())), *times)
             if self._stop_after is not None and absent == self._stop_after and ahead:
                 LOGGER.info("absent on %d slices in a row: no work from slice %d on", absent, ahead[0])
                 for rest in slices[position + 1 :]:
@@ -345,16 +350,16 @@ class Sam2Memory:
         return Outcome(heads[3].float(), heads[4].float(), scores, heads[6].float(), heads[5].float())
 
     def _steered(
-        self, outcome: Outcome, members: Sequence[int], index: int, shape: tuple[int, int], steering: Steering
+        self, outcome: Outcome, members: Sequence[int], slice_index: int, shape: tuple[int, int], steering: Steering
     ) -> Outcome:
         """Take away what a person says is not the object, so that it is not remembered either."""
-        if not steering.is_steered(members, index):
+        if not steering.is_steered(members, slice_index):
             return outcome
         logits, large_logits, object_scores = (
             one.clone() for one in (outcome.logits, outcome.large_logits, outcome.object_scores)
         )
         for number, (object_id, found) in enumerate(zip(members, self._predictions(outcome, shape), strict=True)):
-            kept = steering.kept(object_id, index, found.mask)
+            kept = steering.kept(object_id, slice_index, found.mask)
             if kept is None:
                 object_scores[number] = -NO_OBJECT
             elif kept is found.mask:

@@ -19,8 +19,8 @@ def halves(prompted: Sequence[int], slices: int) -> list[tuple[list[int], int]]:
     """
     prompted = sorted(set(prompted))
     start = prompted[(len(prompted) - 1) // 2]
-    below = [index for index in prompted if index < start]
-    above = [index for index in prompted if index > start][::-1]
+    below = [slice_index for slice_index in prompted if slice_index < start]
+    above = [slice_index for slice_index in prompted if slice_index > start][::-1]
     upward = below + list(range(start, slices))
     downward = above + list(range(start, -1, -1))
     return [(upward, len(below)), (downward, len(above) + 1)]

@@ -90,22 +90,22 @@ class EncodedSlices:
         self._kept: dict[int, list[torch.Tensor]] = {}
         self._times: dict[int, float] = {}
 
-    def prepare(self, index: int) -> None:
+    def prepare(self, slice_index: int) -> None:
         """Let a slice be made ready for the encoder meanwhile."""
-        if index not in self._kept and index not in self._waiting:
-            self._waiting[index] = self._worker.submit(self._ready, index)
+        if slice_index not in self._kept and slice_index not in self._waiting:
+            self._waiting[slice_index] = self._worker.submit(self._ready, slice_index)
 
-    def features_of(self, index: int, keep: bool = False) -> list[torch.Tensor]:
+    def features_of(self, slice_index: int, keep: bool = False) -> list[torch.Tensor]:
         """Return the levels of a slice, finest first, as (1, channels, height, width) float32.
 
         With ``keep`` they are kept: for a slice that will be asked for again. Several threads may ask at once, for
         different slices or for kept ones.
         """
-        features = self._kept.get(index)
+        features = self._kept.get(slice_index)
         if features is None:
             start = perf_counter()
-            self.prepare(index)
-            grey, frame, levels = self._waiting.pop(index).result()
+            self.prepare(slice_index)
+            grey, frame, levels = self._waiting.pop(slice_index).result()
             if levels is None:
                 levels = self._encoder.encode(frame)
                 if self._embeddings is not None:
@@ -113,9 +113,9 @@ class EncodedSlices:
                     self._put(self._embeddings, grey, levels)
             features = [level.to(self._encoder.device, torch.float32) for level in levels]
             wait_for(self._encoder.device)
-            self._times[index] = perf_counter() - start
+            self._times[slice_index] = perf_counter() - start
             if keep:
-                self._kept[index] = features
+                self._kept[slice_index] = features
         return features
 
     def _put(self, embeddings: EmbeddingsCache, grey: np.ndarray, levels: list[torch.Tensor]) -> None:
@@ -123,13 +123,13 @@ class EncodedSlices:
             self._last_put.result()  # an error of the thread shows here
         self._last_put = self._worker.submit(embeddings.put, grey, dict(zip(LEVELS, levels)))
 
-    def encode_time_of(self, index: int) -> float:
+    def encode_time_of(self, slice_index: int) -> float:
         """Return the seconds that encoding a slice took, once; 0 where it was asked before."""
-        return self._times.pop(index, 0.0)
+        return self._times.pop(slice_index, 0.0)
 
-    def _ready(self, index: int) -> tuple[np.ndarray, torch.Tensor | None, list[torch.Tensor] | None]:
+    def _ready(self, slice_index: int) -> tuple[np.ndarray, torch.Tensor | None, list[torch.Tensor] | None]:
         """Return a slice as (grey, frame, None), or (grey, None, levels) where they are known."""
-        grey = self._grey[index]
+        grey = self._grey[slice_index]
         known = None if self._embeddings is None else self._embeddings.get(grey)
         if known is None:
             return grey, self._encoder.frame(grey), None
