@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pose.cli import UserError
 
 if TYPE_CHECKING:
-    from pose.prompts.prompt import Prompt, read_prompts
+    from pose.prompts.prompt import Prompt
+    from pose.prompts.prompt_file import read_prompts
     from pose.runs.model import Model, load_model, read_scan, segment
     from pose.runs.segmentation import Segmentation
     from pose.scans.volume import Volume as Scan
@@ -48,7 +49,7 @@ _PLACES = {
     "Segmentation": "pose.runs.segmentation",
     "SlicePredictions": "pose.segmenters.protocols",
     "load_model": "pose.runs.model",
-    "read_prompts": "pose.prompts.prompt",
+    "read_prompts": "pose.prompts.prompt_file",
     "read_scan": "pose.runs.model",
     "segment": "pose.runs.model",
 }

@@ -111,7 +111,8 @@ def prompts_of(arguments: argparse.Namespace, volume: Volume) -> list[Prompt]:
     Raises:
         UserError: they do not fit the scan, or there are both a file and others.
     """
-    from pose.prompts.prompt import check_prompts, read_prompts, typed_prompt
+    from pose.prompts.prompt import check_prompts, typed_prompt
+    from pose.prompts.prompt_file import read_prompts
 
     shape = volume.voxels.shape
     if arguments.slice is not None and arguments.slice >= shape[2]:

@@ -80,7 +80,7 @@ def read_array_file(folder: Path, rng: random.Random) -> None:
 
 def read_prompts_file(folder: Path, rng: random.Random) -> None:
     """Read prompts, for an image of known or unknown shape, and write them as a run does."""
-    from pose.prompts.prompt import prompts_to_json, read_prompts
+    from pose.prompts.prompt_file import prompts_to_json, read_prompts
 
     shape, swap_axes = rng.choice(((3, 4, 5), None)), rng.choice((None, False, True))
     prompts = read_prompts(folder / "case.json", shape, swap_axes)
@@ -238,7 +238,7 @@ def _work(reader: str, seed: int, case: int, seconds: float, folder: Path, curre
     import pandas  # noqa: F401
     import yaml  # noqa: F401
 
-    import pose.prompts.prompt
+    import pose.prompts.prompt_file
     import pose.results  # noqa: F401
     import pose.segmenters.models
 

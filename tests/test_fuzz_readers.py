@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pose.cli import UserError
-from pose.prompts.prompt import Prompt, read_prompts
+from pose.prompts.prompt import Prompt
+from pose.prompts.prompt_file import read_prompts
 from pose.results import read_table
 from pose.results.prompts_saved import read_volume_prompts
 from pose.scans.volume import read_volume

@@ -14,7 +14,8 @@ from paper.report.data import Results
 from pose import results
 from pose.cli import UserError, existing_file, take
 from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, TRUTH, looks_of
-from pose.prompts.prompt import Prompt, read_prompts
+from pose.prompts.prompt import Prompt
+from pose.prompts.prompt_file import read_prompts
 from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case
 from pose.runs.resume import sha256_once
 from pose.scans.intensity import DisplaySlices, chosen_intensity

@@ -15,7 +15,8 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.figures.upright import edges_of, upright
-from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask, read_prompts
+from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask
+from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, within
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
 from pose.scans.volume import Volume, read_mask, read_volume, stem_of

@@ -16,7 +16,8 @@ import numpy as np
 
 from pose import results
 from pose.files.atomic import STAMP_FORMAT, failure_named, write_atomically
-from pose.prompts.prompt import Prompt, prompts_to_json
+from pose.prompts.prompt import Prompt
+from pose.prompts.prompt_file import prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
 from pose.runs import figure_files
 from pose.runs.batch import Written

@@ -14,7 +14,8 @@ import numpy as np
 from pose import cli
 from pose.cli import UserError
 from pose.files.atomic import failure_named, write_atomically
-from pose.prompts.prompt import Prompt, PromptRules, prompt_slice, read_prompts
+from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
+from pose.prompts.prompt_file import read_prompts
 from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case, prompts_from_truth, usable_prompts
 from pose.runs.crop import crop_volume
 from pose.runs.run import prompts_json
