@@ -24,7 +24,8 @@ import process_image
 from comparison.accuracy_table import tables_of
 from pose import cli, results
 from pose.runs.crop import CROPS
-from pose.scans.volume import Volume, read_mask, read_volume, stem_of, write_volume
+from pose.scans.masks import read_mask
+from pose.scans.volume import Volume, read_volume, stem_of, write_volume
 
 COLUMNS = ("mean Jaccard", "mean Dice", "volume Dice", "seconds a slice", "frame kept")
 

@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.name or Path(arguments.name).name != arguments.name:
         raise UserError(f"--name: {arguments.name!r} is not the name of a file")
 
+    from pose.scans.masks import write_mask
     from pose.scans.phantom import chest_ct
-    from pose.scans.volume import write_mask, write_volume
+    from pose.scans.volume import write_volume
 
     volume, labels = chest_ct(tuple(arguments.shape), arguments.seed)
     folder = arguments.output_folder_path

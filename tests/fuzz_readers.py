@@ -67,7 +67,8 @@ def _check_volume(volume: Any) -> None:
 
 def read_array_file(folder: Path, rng: random.Random) -> None:
     """Read a scan or a mask; what was read can be written back as the masks of a run are."""
-    from pose.scans.volume import Volume, read_mask, read_volume, write_mask
+    from pose.scans.masks import read_mask, write_mask
+    from pose.scans.volume import Volume, read_volume
 
     path = next(path for path in folder.iterdir() if path.name.startswith("case.") and path.suffix != ".json")
     how, swap_axes = rng.randrange(4), rng.random() < 0.3

@@ -170,7 +170,8 @@ def nibabel_agrees(scan: Path, mask: Path) -> bool | None:
 
 def written_mask(folder: Path, kind: Kind, through: str = "", swap_axes: bool = False) -> tuple[Path, Path]:
     """Write scan and mask of a kind; ``through`` is the suffix of the working data between, if any."""
-    from pose.scans.volume import read_volume, write_mask, write_volume
+    from pose.scans.masks import write_mask
+    from pose.scans.volume import read_volume, write_volume
 
     folder.mkdir()
     scan_path = write_kind(folder / "scan.nii", kind, block())

@@ -12,8 +12,9 @@ import pytest
 
 import pose
 import process_video
+from pose.scans.masks import write_mask
 from pose.scans.phantom import LEFT_LUNG, RIGHT_LUNG, chest_ct
-from pose.scans.volume import write_mask, write_volume
+from pose.scans.volume import write_volume
 from tests.cases import DarkInBox
 
 ROOT = Path(__file__).resolve().parent.parent

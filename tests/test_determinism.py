@@ -19,8 +19,9 @@ import join_results
 import process_image
 import process_video
 from pose import cli
+from pose.scans.masks import write_mask
 from pose.scans.phantom import chest_ct
-from pose.scans.volume import write_mask, write_volume
+from pose.scans.volume import write_volume
 from pose.segmenters import models
 from tests.networks import TINY, save_random_weights
 

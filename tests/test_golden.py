@@ -10,8 +10,9 @@ import pytest
 import process_image
 import process_video
 from pose import cli
+from pose.scans.masks import write_mask
 from pose.scans.phantom import chest_ct
-from pose.scans.volume import write_mask, write_volume
+from pose.scans.volume import write_volume
 from pose.segmenters import models
 from tests.test_process_image import only
 

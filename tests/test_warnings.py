@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pose.scans.masks import write_mask
 from pose.scans.phantom import chest_ct
-from pose.scans.volume import write_mask, write_volume
+from pose.scans.volume import write_volume
 from pose.segmenters.models import REPOSITORY_FOLDER
 
 

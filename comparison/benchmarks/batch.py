@@ -168,8 +168,9 @@ def volume_files(arguments: argparse.Namespace, folder: Path) -> tuple[Path, Pat
         raise cli.UserError("--image_file_path and --masks_file_path: give both or neither")
     if all(given):
         return tuple(cli.existing_file(path) for path in given)
+    from pose.scans.masks import write_mask
     from pose.scans.phantom import chest_ct
-    from pose.scans.volume import write_mask, write_volume
+    from pose.scans.volume import write_volume
 
     volume, labels = chest_ct((arguments.size, arguments.size, arguments.slices), seed=0)
     paths = folder / "made_ct.nii.gz", folder / "made_lungs.nii.gz"

@@ -122,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pose.prompts.prompt import prompt_slice, prompts_from_mask
     from pose.scans.intensity import GreySlices, chosen_intensity
-    from pose.scans.volume import read_mask, read_volume, stem_of
+    from pose.scans.masks import read_mask
+    from pose.scans.volume import read_volume, stem_of
 
     segmenter = load_segmenter(arguments)
     print(f"{segmenter.name}, objects: {arguments.objects}")

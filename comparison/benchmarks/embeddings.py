@@ -62,8 +62,9 @@ def load_volume(arguments: argparse.Namespace) -> tuple[GreySlices, np.ndarray]:
     Raises:
         UserError: an image without masks or the reverse, or files that cannot be read.
     """
+    from pose.scans.masks import read_mask
     from pose.scans.phantom import chest_ct
-    from pose.scans.volume import read_mask, read_volume
+    from pose.scans.volume import read_volume
 
     if (arguments.image_file_path is None) != (arguments.masks_file_path is None):
         raise cli.UserError("--image_file_path and --masks_file_path: give both or neither")

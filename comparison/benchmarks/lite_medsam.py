@@ -78,8 +78,9 @@ def load_cases(arguments: argparse.Namespace) -> list[tuple[np.ndarray, Prompt]]
     Raises:
         UserError: an image without masks or the reverse, files that cannot be read, or no slice with the object.
     """
+    from pose.scans.masks import read_mask
     from pose.scans.phantom import chest_ct
-    from pose.scans.volume import read_mask, read_volume
+    from pose.scans.volume import read_volume
 
     if (arguments.image_file_path is None) != (arguments.masks_file_path is None):
         raise UserError("--image_file_path and --masks_file_path: give both or neither")

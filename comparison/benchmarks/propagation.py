@@ -27,7 +27,7 @@ sys.path.insert(0, str(PROJECT_ROOT))
 
 from comparison.benchmarks.random_weights import make_weights
 from pose import cli
-from pose.scans.volume import read_mask
+from pose.scans.masks import read_mask
 from pose.scores import metrics
 from pose.segmenters import models
 

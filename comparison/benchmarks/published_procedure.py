@@ -23,7 +23,8 @@ sys.path.insert(0, str(PROJECT_ROOT))
 from pose import cli
 from pose.prompts.prompt import Prompt, prompt_slice, prompts_from_mask
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity
-from pose.scans.volume import read_mask, read_volume
+from pose.scans.masks import read_mask
+from pose.scans.volume import read_volume
 from pose.segmenters import models
 from pose.segmenters.torchvision_import import import_torchvision
 

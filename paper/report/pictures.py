@@ -19,7 +19,7 @@ from pose.prompts.prompt_file import read_prompts
 from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case
 from pose.runs.resume import sha256_once
 from pose.scans.intensity import DisplaySlices, chosen_intensity
-from pose.scans.volume import read_mask
+from pose.scans.masks import read_mask
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,8 @@ from pose.files.json_checks import check_keys, whole_number, whole_numbers
 from pose.prompts.prompt import BOX_KEYS, Box, Point, Prompt, check_prompts, shape_text
 from pose.prompts.regions import LAST_OBJECT_ID
 from pose.scans.geometry import Reorientation, turn_between
-from pose.scans.volume import Volume, is_one_slice, mask_on, read_mask
+from pose.scans.masks import is_one_slice, mask_on, read_mask
+from pose.scans.volume import Volume
 
 LOGGER = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def read_prompts(
     may be left out where the mask marks a single one.
 
     Prompts that were made when the axes of the scan lay or ran otherwise are turned, which the log says; masks are
-    fitted as ground truth is (:func:`pose.scans.volume.mask_on`). A file that does not say how the axes lay is taken
+    fitted as ground truth is (:func:`pose.scans.masks.mask_on`). A file that does not say how the axes lay is taken
     for the slices as they are shown.
 
     Args:

@@ -19,7 +19,8 @@ from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from
 from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, within
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
-from pose.scans.volume import Volume, read_mask, read_volume, stem_of
+from pose.scans.masks import read_mask
+from pose.scans.volume import Volume, read_volume, stem_of
 from pose.scores.counted import Counted, counted
 
 LOGGER = logging.getLogger(__name__)

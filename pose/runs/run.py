@@ -27,7 +27,8 @@ from pose.runs.resume import sha256_once
 from pose.runs.segmentation import Segmentation, mean_of
 from pose.runs.summary import summarise
 from pose.scans.intensity import Intensity
-from pose.scans.volume import Volume, write_mask
+from pose.scans.masks import write_mask
+from pose.scans.volume import Volume
 from pose.scores import metrics
 from pose.scores.review import REVIEW_BELOW
 

@@ -14,7 +14,8 @@ import numpy as np
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.scans.intensity import DisplaySlices, GreyStack
-from pose.scans.volume import Volume, read_mask, volume_suffix, write_mask
+from pose.scans.masks import read_mask, write_mask
+from pose.scans.volume import Volume, volume_suffix
 from pose.scores import metrics
 from pose.scores.review import REVIEW_BELOW, Estimate, Review, review
 from pose.segmenters import Prediction, SlicePredictions

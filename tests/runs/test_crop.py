@@ -21,7 +21,8 @@ from pose.runs.crop import (
     moved_into,
 )
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity
-from pose.scans.volume import read_mask, read_volume
+from pose.scans.masks import read_mask
+from pose.scans.volume import read_volume
 from pose.segmenters import Prediction, SlicePredictions, segment_slices
 
 AIR, LUNG, TISSUE = 68, 94, 245

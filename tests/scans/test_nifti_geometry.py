@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from pose.cli import UserError
+from pose.scans.masks import read_mask
 from pose.scans.nifti_geometry import FACT_KEYS, NiftiGeometry
-from pose.scans.volume import read_mask, read_volume, write_volume
+from pose.scans.volume import read_volume, write_volume
 from tests.header_kinds import (
     KINDS,
     SCANNER,

@@ -13,8 +13,9 @@ import pytest
 from scipy import ndimage
 
 from pose.cli import UserError
+from pose.scans.masks import read_mask
 from pose.scans.phantom import LEFT_LUNG, RIGHT_LUNG, chest_ct
-from pose.scans.volume import read_mask, read_volume
+from pose.scans.volume import read_volume
 from tests.cases import seconds_of_children
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_phantom.py"

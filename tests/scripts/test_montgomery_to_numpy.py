@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pose.cli import run_main
-from pose.scans.volume import read_mask, read_volume
+from pose.scans.masks import read_mask
+from pose.scans.volume import read_volume
 from scripts import montgomery_to_numpy
 from tests.miniature import montgomery_archive, png_bytes, write_files, xray
 

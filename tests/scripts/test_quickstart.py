@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pose.scans.masks import write_mask
 from pose.scans.phantom import chest_ct
-from pose.scans.volume import write_mask, write_volume
+from pose.scans.volume import write_volume
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 

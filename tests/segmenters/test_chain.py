@@ -372,7 +372,8 @@ def test_settings_from_the_command_line():
 
 def test_lite_medsam_carried_over_slices_of_a_real_scan(real_data):
     from pose.scans.intensity import WINDOWS, GreySlices, Intensity
-    from pose.scans.volume import read_mask, read_volume
+    from pose.scans.masks import read_mask
+    from pose.scans.volume import read_volume
     from pose.segmenters.lite_medsam import LiteMedSam
     from pose.segmenters.models import checkpoint_path, find_model
 

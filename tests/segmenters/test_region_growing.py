@@ -187,7 +187,8 @@ def test_settings_from_the_command_line():
 )
 def test_lungs_of_a_real_scan(real_data, scan, masks, wanted, start, least):
     from pose.scans.intensity import WINDOWS, GreySlices, Intensity
-    from pose.scans.volume import read_mask, read_volume
+    from pose.scans.masks import read_mask
+    from pose.scans.volume import read_volume
 
     volume = read_volume(real_data / scan, swap_axes=True)
     truth = read_mask(real_data / masks, like=volume).voxels

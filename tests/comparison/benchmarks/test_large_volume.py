@@ -7,7 +7,8 @@ import pytest
 
 from comparison.benchmarks import large_volume as benchmark
 from pose import cli
-from pose.scans.volume import read_mask, read_volume
+from pose.scans.masks import read_mask
+from pose.scans.volume import read_volume
 
 
 def test_the_made_volume_is_a_chest_with_lungs_on_most_slices(tmp_path):
