@@ -11,7 +11,7 @@ import pytest
 
 from pose import cli
 from pose.cli import UserError
-from pose.segmenters.models import REPOSITORY_FOLDER
+from pose.files.repository import REPOSITORY_FOLDER
 
 
 def test_a_user_error_is_one_line_and_exit_2(capsys):

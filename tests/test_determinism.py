@@ -19,6 +19,7 @@ import join_results
 import process_image
 import process_video
 from pose import cli
+from pose.files.repository import REPOSITORY_FOLDER
 from pose.scans.masks import write_mask
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
@@ -165,7 +166,7 @@ def four_processes(folder) -> Path:
         commands = [command_of(name, folder, volumes, folder / results) for name in names]
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", DRIVER],
-            cwd=models.REPOSITORY_FOLDER,
+            cwd=REPOSITORY_FOLDER,
             env=environment,
             text=True,
             stdin=subprocess.PIPE,

@@ -16,9 +16,9 @@ from PIL import Image
 import nifti_to_numpy
 import process_image
 from pose import cli, segmenters
+from pose.files.repository import REPOSITORY_FOLDER
 from pose.results import newest_run
 from pose.segmenters import loading, models
-from pose.segmenters.models import REPOSITORY_FOLDER
 from scripts import make_phantom
 from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pose.files.repository import REPOSITORY_FOLDER
 from pose.scans.masks import write_mask
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
-from pose.segmenters.models import REPOSITORY_FOLDER
 
 
 @pytest.fixture(scope="module")

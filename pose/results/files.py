@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically, write_atomically
+from pose.files.repository import git_commit
 from pose.files.tables import COUNT_COLUMNS, write_table
 from pose.files.tables import read_table as read_table
 from pose.scores.statistics import describe
@@ -66,7 +66,6 @@ _RUN_FILE = re.compile(
     r"(raw_data|results|sam_prompts|times|masks|run)_(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)\.(csv|json|npz|nii|nii\.gz)"
 )
 _LABEL_COLUMN = re.compile(r"(\w+)_label_(\d+)")
-_REPOSITORY_FOLDER = Path(__file__).resolve().parents[2]
 
 
 def raw_data_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -240,22 +239,9 @@ def environment_manifest() -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **package_versions(RECORDED_PACKAGES)},
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "peak_memory_mb": _peak_memory_mb(),
     }
-
-
-def _git_commit() -> str | None:
-    """Return the commit of this code, with "-dirty" where files differ from it; None where that cannot be told."""
-    # Without this check, a copy of the code inside somebody else's repository would report that one's commit.
-    if not (_REPOSITORY_FOLDER / ".git").exists():
-        return None
-    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    command = ["git", "--no-optional-locks", "-C", str(_REPOSITORY_FOLDER), *describe]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _peak_memory_mb() -> float | None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose.cli import UserError, existing_file
+from pose.files.repository import REPOSITORY_FOLDER
 from pose.results import RunFiles, list_runs, package_versions, read_manifest
-from pose.segmenters.models import REPOSITORY_FOLDER, ModelSpec, sha256_of
+from pose.segmenters.models import ModelSpec, sha256_of
 
 if TYPE_CHECKING:
     from pose.runs.case import Job

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pose.cli import UserError, existing_file
 from pose.files.plain_yaml import read_yaml
+from pose.files.repository import REPOSITORY_FOLDER
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,6 @@ LOGGER = logging.getLogger(__name__)
 # module for a tensor or a module, so that no number and no method of theirs would pass.
 Network: TypeAlias = Any
 
-REPOSITORY_FOLDER = Path(__file__).resolve().parents[2]
 CONFIGS_FOLDER = REPOSITORY_FOLDER / "sam2_configs"
 _CHECKPOINTS = REPOSITORY_FOLDER / "model_checkpoints"
 if not CONFIGS_FOLDER.is_dir():  # installed by pip, without the folders of the repository

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pose.segmenters.models import REPOSITORY_FOLDER
+from pose.files.repository import REPOSITORY_FOLDER
 from tests.result_runs import write_run
 
 

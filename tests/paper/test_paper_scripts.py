@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pose.files.repository import REPOSITORY_FOLDER
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
-from pose.segmenters.models import REPOSITORY_FOLDER
 from tests.networks import TINY, save_random_weights
 
 SCRIPTS = sorted((REPOSITORY_FOLDER / "paper").glob("[!s]*.sh")) + [REPOSITORY_FOLDER / "paper/single_prompt.sh"]

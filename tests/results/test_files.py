@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -16,7 +15,7 @@ import pytest
 from pose import results
 from pose.cli import UserError
 from pose.files.atomic import reserved_stamp, timestamp
-from pose.results import files
+from pose.files.repository import REPOSITORY_FOLDER
 
 STAMP = "2026-11-23_10-20-30"
 FIXED_COLUMNS = [
@@ -378,30 +377,6 @@ def test_environment_manifest():
 def test_environment_manifest_imports_no_package():
     code = "import sys; from pose import results; results.environment_manifest(); print(*sys.modules)"
     command = [sys.executable, "-c", code]
-    run = subprocess.run(command, cwd=files._REPOSITORY_FOLDER, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, cwd=REPOSITORY_FOLDER, capture_output=True, text=True, check=True)
     assert "pose.results" in run.stdout.split()
     assert not {"torch", "pandas", "sam2", "matplotlib", "nibabel"} & set(run.stdout.split())
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
-def test_git_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
-    def git(*arguments):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    git("init", "--quiet", "--template=")
-    (tmp_path / "code.py").write_text("1")
-    monkeypatch.setattr(files, "_REPOSITORY_FOLDER", tmp_path)
-    assert files._git_commit() is None
-    git("add", "code.py")
-    git("commit", "--quiet", "-m", "first")
-    git("tag", "v1")
-    assert files._git_commit() == git("rev-parse", "HEAD")
-    (tmp_path / "code.py").write_text("2")
-    assert files._git_commit() == git("rev-parse", "HEAD") + "-dirty"
-
-
-def test_git_commit_of_a_copy_without_repository(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_REPOSITORY_FOLDER", tmp_path)
-    assert files._git_commit() is None

@@ -12,9 +12,9 @@ import pytest
 
 from pose import results
 from pose.cli import UserError
+from pose.files.repository import REPOSITORY_FOLDER
 from pose.files.tables import as_text
 from pose.results.result_series import ALL, Subset, check_subsets, read_series, subset, write_outputs
-from pose.segmenters.models import REPOSITORY_FOLDER
 from tests.result_runs import write_published_run, write_run
 
 

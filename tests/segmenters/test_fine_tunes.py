@@ -13,6 +13,7 @@ import pytest
 import process_image
 import process_video
 from pose import cli
+from pose.files.repository import REPOSITORY_FOLDER
 from pose.segmenters import models
 from scripts import make_phantom
 from tests.networks import random_network, save_random_weights
@@ -78,7 +79,7 @@ def test_medsam2_has_the_shapes_of_sam_2_1_tiny():
 
 def test_ones_own_fine_tune_as_the_readme_says(phantom, checkpoints, tmp_path, monkeypatch):
     """The five lines of scripts/README.md, with a small image so that the test is quick."""
-    readme = (models.REPOSITORY_FOLDER / "scripts" / "README.md").read_text(encoding="utf-8")
+    readme = (REPOSITORY_FOLDER / "scripts" / "README.md").read_text(encoding="utf-8")
     described = re.search(r"```yaml\n(.*?)```", readme, flags=re.DOTALL).group(1)
     assert len(described.splitlines()) == 5
     folder = tmp_path / "sam2_configs"

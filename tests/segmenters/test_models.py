@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pose.cli import UserError
+from pose.files.repository import REPOSITORY_FOLDER
 from pose.segmenters import models
 
 NAMES = [
@@ -268,6 +269,6 @@ def test_torchvision_and_the_models_import_in_a_fresh_process():
         "import_torchvision(); "
         "import torchvision, segment_anything, sam2.build_sam; print(torchvision.__version__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=models.REPOSITORY_FOLDER)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
