@@ -2,10 +2,11 @@
 """Segment a whole volume from one prompt on one slice.
 
 The prompt is taken from the ground-truth mask of one slice by the paper's rules, or given by you, and carried through
-the volume by one of three methods. With --seed_image_file_path the prompt lies on a slice of another patient, and one
+the volume by one of four methods. With --seed_image_file_path the prompt lies on a slice of another patient, and one
 prompt serves a whole data set:
 
   sam2_memory     SAM 2's video memory: slices are frames; the paper's method
+  auto            region growing where that and the network agree on the prompted slice, else the chain
   chain           any model for slices, carried from slice to slice: the mask of one gives the prompt of the next
   region_growing  no network: grey levels like the prompted ones, connected in three dimensions
 """
@@ -19,19 +20,21 @@ from collections.abc import Sequence
 from pose import cli
 from pose.scores.review import REVIEW_BELOW
 
-METHODS = ("sam2_memory", "chain", "region_growing")
+METHODS = ("sam2_memory", "auto", "chain", "region_growing")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    from pose.segmenters import chain, region_growing
+    from pose.segmenters import chain_settings, region_growing
 
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=chain.describe_rules(), formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=chain_settings.describe_rules(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     cli.add_input_arguments(parser, image_required=False)
     group = parser.add_argument_group("method")
-    group.add_argument("--method", choices=METHODS, help="default: sam2_memory for SAM 2 models, chain for all others")
+    group.add_argument("--method", choices=METHODS, help="default: sam2_memory for SAM 2 models, auto for all others")
     group.add_argument(
         "--prompt_slice",
         type=cli.prompt_slice,
@@ -60,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="K",
         help="end a half of the volume once every object is absent, by its object score, on K slices in a row",
     )
-    chain.add_arguments(parser)
+    chain_settings.add_arguments(parser)
     region_growing.add_arguments(parser)
     cli.add_prompt_arguments(parser)
     cli.add_model_arguments(parser, sam_version=2)

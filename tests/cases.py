@@ -10,7 +10,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
-from pose.segmenters import Prediction
+from pose.segmenters import Features, Prediction
 
 # x, y, z as NIfTI has them; the affine mirrors x and y, as CT files do
 AFFINE = np.array([[-1.5, 0, 0, 40.0], [0, -2.0, 0, 60.0], [0, 0, 3.0, -100.0], [0, 0, 0, 1]])
@@ -59,6 +59,9 @@ class DarkInBox:
 
     def set_image(self, grey: np.ndarray) -> None:
         self.grey = grey
+
+    def features(self) -> Features:
+        return Features(np.zeros((1, 8, 8), dtype=np.float32), (8, 8))
 
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
         if prompt.box is None and "points" not in self.prompt_kinds:

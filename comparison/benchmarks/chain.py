@@ -21,7 +21,7 @@ sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli
 from pose.cli import EXIT_OK, UserError
-from pose.segmenters import chain, region_growing
+from pose.segmenters import chain, chain_settings, region_growing
 
 COLUMNS = ("volume", "start", "jaccard", "dice", "volume_dice", "s_per_slice", "encoded")
 
@@ -29,7 +29,9 @@ COLUMNS = ("volume", "start", "jaccard", "dice", "volume_dice", "s_per_slice", "
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=chain.describe_rules(), formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=chain_settings.describe_rules(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     cli.add_input_arguments(parser)
     group = parser.add_argument_group("benchmark")
@@ -54,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_model_arguments(parser, sam_version=2)
     parser.set_defaults(model="lite_medsam")
     parser.description += "\n--model region_growing measures the baseline without a network; default: lite_medsam."
-    chain.add_arguments(parser)
+    chain_settings.add_arguments(parser)
     region_growing.add_arguments(parser)
     return parser
 
@@ -71,7 +73,7 @@ def load_segmenter(arguments: argparse.Namespace):
     device = models.choose_device(arguments.device)
     precision = models.choose_precision(arguments.precision, device)
     slice_segmenter = build_slice_segmenter(spec, checkpoint, device, precision)
-    return chain.Chain(slice_segmenter, cli.take(chain.ChainSettings, vars(arguments), "chain_"))
+    return chain.Chain(slice_segmenter, chain_settings.chosen(vars(arguments)))
 
 
 def middle_half(masked: np.ndarray, count: int) -> list[int]:

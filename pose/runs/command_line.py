@@ -16,8 +16,7 @@ from pose.runs.figure_files import plan_pictures
 from pose.runs.run import RunSettings
 from pose.runs.seed import SeedChoice
 from pose.scans.intensity import chosen_intensity
-from pose.segmenters import loading
-from pose.segmenters.chain import ChainSettings
+from pose.segmenters import chain_settings, loading
 from pose.segmenters.region_growing import RegionGrowingSettings
 
 Flags = Mapping[str, Any]
@@ -106,7 +105,7 @@ def method_of(flags: Flags, seeds: SeedChoice) -> loading.MethodChoice:
         raise UserError(f"--method {flags['method']}: {model.spec.name} {error}") from None
     if name != "sam2_memory":
         _refuse_memory_flags(flags, seeds, f"{name} with {model.spec.name}")
-    return take(loading.MethodChoice, flags, name=name, model=model, chain=take(ChainSettings, flags, "chain_"))
+    return take(loading.MethodChoice, flags, name=name, model=model, chain=chain_settings.chosen(flags))
 
 
 def _intensity(flags: Flags) -> Any:

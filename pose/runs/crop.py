@@ -91,6 +91,7 @@ class CroppedSlices:
         self._whole = whole
         row_min, column_min, row_max, column_max = box
         self._inside = slice(row_min, row_max + 1), slice(column_min, column_max + 1)
+        self.spacing_mm = whole.spacing_mm
         self.shape: tuple[int, int, int] = (row_max - row_min + 1, column_max - column_min + 1, len(whole))
 
     def __len__(self) -> int:

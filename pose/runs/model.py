@@ -39,7 +39,7 @@ class Model:
     """Carries prompts through volumes; made by :func:`load_model`.
 
     Attributes:
-        method: "sam2_memory", "chain" or "region_growing".
+        method: "sam2_memory", "auto", "chain" or "region_growing".
         about: what a run manifest says of model, weights, device and precision.
     """
 
@@ -95,7 +95,7 @@ class Model:
             UserError: no such window, a prompt outside the scan or of a kind that the model does not take.
         """
         grey, carried = self._carry(scan, prompts, window, crop)
-        found = Segmentation(scan, grey, carried.prompts, self.method == "chain", review_below)
+        found = Segmentation(scan, grey, carried.prompts, self.method in ("auto", "chain"), review_below)
         for here in carried.predictions:
             found.add(here)
         return found
@@ -126,7 +126,7 @@ def load_model(
 
     Args:
         model: as ``--model`` takes it; None or anything with the method "region_growing", which has none.
-        method: "sam2_memory", "chain" or "region_growing"; None for the memory with SAM 2 models, and the chain.
+        method: "sam2_memory", "auto", "chain" or "region_growing"; None for the memory with SAM 2 models, and auto.
         checkpoint_file_path: weights; None for the model's own file.
         image_size: pixels a side for SAM 2; None for the model's own.
         device, precision: where and how it computes, as ``--device`` and ``--precision`` take them.

@@ -110,7 +110,7 @@ def segment_and_write(
     started, start = datetime.now(), perf_counter()
     volume = case.volume
     debug_folder = case.job.results_folder / f"debug_{started:{STAMP_FORMAT}}" if settings.debug else None
-    chained = manifest.get("method") == "chain"
+    chained = manifest.get("method") in ("auto", "chain")
     segmentation = Segmentation(volume, case.grey, prompts, chained, settings.review_below)
     rows: dict[int, dict[str, Any]] = {}
     times: list[tuple[float, ...]] = []

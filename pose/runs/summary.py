@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pose.prompts.prompt import Box
 from pose.prompts.reach import is_pointing
 from pose.runs.case import Case
 from pose.runs.segmentation import Segmentation
 from pose.scans.intensity import Intensity, likely_unit, saturated_share
 from pose.scans.volume import Volume
-from pose.segmenters.mask_parts import box_around
+from pose.segmenters.mask_parts import box_around, overlap_of_boxes
 from pose.segmenters.region_growing import otsu_level, outside_of_body
 
 # An object of more of the body, on the slices where it is, is rather what is round the one that was meant.
@@ -171,7 +170,11 @@ def _about_prompts(segmentation: Segmentation) -> Iterator[Warned]:
         where = f"object {prompt.object_id}, slice {prompt.slice}"
         key = prompt.object_id, prompt.slice
         several = sum((one.object_id, one.slice) == key for one in segmentation.prompts) > 1
-        if prompt.box is not None and not several and (fit := overlap(prompt.box, box_around(mask))) < LEAST_FIT:
+        if (
+            prompt.box is not None
+            and not several
+            and (fit := overlap_of_boxes(prompt.box, box_around(mask))) < LEAST_FIT
+        ):
             text = f"{where}: the mask fits its box badly (overlap {fit:.2f}), so that the rest may be wrong too; "
             yield Warned("prompt_fit", text + "look at the slice, give another box, window or slice, or a mask")
         elif missed := sum(not mask[point] for point in prompt.positive_points):
@@ -213,15 +216,6 @@ def _about_review(segmentation: Segmentation, objects: Sequence[FoundObject]) ->
     if held and len(doubtful) > MOST_TO_REVIEW * len(held):
         text = f"{len(doubtful)} of {len(held)} slices are to be reviewed: the model doubts most of what it found; "
         yield Warned("review", text + "look at needs_review in raw_data, and prompt a further slice")
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Return the IoU of two boxes, which include their last row and column."""
-    rows = min(one[2], other[2]) - max(one[0], other[0]) + 1
-    columns = min(one[3], other[3]) - max(one[1], other[1]) + 1
-    common = max(rows, 0) * max(columns, 0)
-    areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (one, other)]
-    return common / (sum(areas) - common)
 
 
 def touching_parts(mask: np.ndarray) -> tuple[int, int] | None:

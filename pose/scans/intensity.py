@@ -89,9 +89,13 @@ def words_of_window(window: tuple[float, float]) -> list[str]:
 
 
 class GreyStack(Protocol):
-    """A volume as a sequence of uint8 slices, each made when it is asked for: ``len(grey)``, ``grey[i]``."""
+    """A volume as a sequence of uint8 slices, each made when it is asked for: ``len(grey)``, ``grey[i]``.
+
+    ``spacing_mm`` is the (row, column, slice) distance of its voxels in millimetres, None where unknown.
+    """
 
     shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float] | None
 
     def __len__(self) -> int: ...
 
@@ -113,6 +117,7 @@ class GreySlices:
     def __init__(self, volume: Volume, intensity: Intensity = Intensity()):
         self._voxels = volume.voxels
         self.shape: tuple[int, int, int] = volume.voxels.shape
+        self.spacing_mm = volume.spacing_mm
         name = str(volume.path or "volume")
         if unusable := count_not_finite(self._voxels):
             text = "%s: %d of %d voxels are NaN or infinite; they become black"
@@ -173,6 +178,7 @@ class DisplaySlices(GreySlices):
     def __init__(self, volume: Volume, window: tuple[float, float] | None = None):
         self._voxels = volume.voxels
         self.shape = volume.voxels.shape
+        self.spacing_mm = volume.spacing_mm
         if window is None:
             self.limits: tuple[float, float] = display_limits(volume)
         else:

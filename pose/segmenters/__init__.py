@@ -5,10 +5,12 @@ Only this folder knows the conventions of SAM (x before y, RGB, logits). Outside
 models there are; ``sam2/`` holds SAM 2's network and its memory.
 """
 
-from pose.segmenters.protocols import Prediction, SlicePredictions, SliceSegmenter, VolumeSegmenter
+from pose.segmenters.protocols import Features, Finding, Prediction, SlicePredictions, SliceSegmenter, VolumeSegmenter
 from pose.segmenters.slice_by_slice import build_slice_segmenter, segment_slices
 
 __all__ = [
+    "Features",
+    "Finding",
     "Prediction",
     "SlicePredictions",
     "SliceSegmenter",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -13,147 +12,74 @@ from pose.cli import UserError
 from pose.prompts.prompt import Point, Prompt
 from pose.prompts.reach import corrections, objects_pointed_at, stretches, without_parts
 from pose.scans.intensity import GreyStack
-from pose.segmenters.grey_levels import LOG_ODDS_LIMIT, GreyLevels, learn_grey_levels
+from pose.segmenters.appearance import Appearance, learn_appearance
+from pose.segmenters.chain_settings import ChainSettings
+from pose.segmenters.grey_levels import GreyLevels, learn_grey_levels
 from pose.segmenters.mask_parts import (
     box_around,
     compact_parts,
     components_touching,
     fill_small_holes,
     opened,
+    overlap_of_boxes,
     reach_of,
     stretched_box,
     widened,
 )
-from pose.segmenters.protocols import Prediction, SlicePredictions, SliceSegmenter, united
+from pose.segmenters.protocols import (
+    LOG_ODDS_LIMIT,
+    Finding,
+    Prediction,
+    SlicePredictions,
+    SliceSegmenter,
+    log_odds_of,
+    united,
+)
+from pose.segmenters.region_growing import prompted_region
+from pose.segmenters.side_views import SideViews, look_from_the_side
 
 SMALLEST_REACH = 4  # pixels
+WELL_FILLED = 0.9  # IoU of the box round what grey levels find with the prompted box
 PROMPTED_REACH = 3  # pixels that grey levels may add round the network's mask on a prompted slice
-
-RULES = """\
-how a chain carries an object from slice to slice:
-  The prompted slice is segmented from the prompt as it was given; a prompt that is a mask is the object itself. Its
-  grey levels are compared with those round it, which gives each level a log-likelihood of being the object's: the
-  evidence. On the next slice
-  1. the object may lie only within reach of its last mask (--chain_reach), and no nearer to another object's;
-  2. where evidence tells object and surroundings apart on the prompted slice (--chain_separation), each connected part
-     of what looks like the object and touches the last mask gives a box: parts split, merge, grow and come back.
-     Elsewhere the last mask is stretched or squeezed, side by side, to gather the most evidence, and gives the box;
-     what moving a side gains must have more evidence than --chain_inertia;
-  3. the network segments each box, widened by --chain_margin; its log-odds plus the evidence (times
-     --chain_evidence_weight) decide on each pixel;
-  4. what does not touch the last mask is dropped, small holes are filled;
-  5. the object has ended where less than --chain_smallest_area is left, or where the mask looks, on average, more like
-     the surroundings than --chain_end_evidence allows. It stays ended on all further slices of that direction.
-  A slice between two prompted ones is carried from the nearer (of equally near ones, from the lower)."""
-
-
-@dataclass(frozen=True)
-class ChainSettings:
-    """How a chain decides.
-
-    Attributes:
-        reach: how far a mask may move from slice to slice, as a share of the square root of its area; at least 4
-            pixels.
-        separation: the share of pixels (0.5 to 1) that grey levels alone must put on the right side, on the prompted
-            slice, for the boxes to follow them.
-        inertia: mean log-odds that the pixels gained by moving a side of the box must have, where grey levels alone do
-            not tell object and surroundings apart; high values keep the box as it was.
-        margin: pixels by which every box is widened on each side before the network sees it.
-        evidence_weight: of the grey levels' log-odds against the network's; 0 leaves all to the network.
-        end_evidence: mean log-odds of a mask's grey levels below which the object has ended.
-        smallest_area: pixels below which the object has ended.
-        largest_hole: holes up to this share of a mask's area are filled.
-    """
-
-    reach: float = 0.2
-    separation: float = 0.85
-    inertia: float = 0.3
-    margin: int = 0
-    evidence_weight: float = 1.0
-    end_evidence: float = 0.0
-    smallest_area: int = 8
-    largest_hole: float = 0.02
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each of :class:`ChainSettings`."""
-    default = ChainSettings()
-    group = parser.add_argument_group("chain", "how --method chain carries an object; the rules stand below")
-    group.add_argument(
-        "--chain_reach",
-        type=float,
-        default=default.reach,
-        metavar="SHARE",
-        help="how far a mask may move a slice, as a share of the root of its area (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_separation",
-        type=float,
-        default=default.separation,
-        metavar="SHARE",
-        help="share of pixels that grey levels must tell apart to give the boxes (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_inertia",
-        type=float,
-        default=default.inertia,
-        metavar="LOG_ODDS",
-        help="evidence that moving a side of a box needs where they do not (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_margin",
-        type=int,
-        default=default.margin,
-        metavar="PIXELS",
-        help="widen every box on each side before the network sees it (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_evidence_weight",
-        type=float,
-        default=default.evidence_weight,
-        metavar="WEIGHT",
-        help="weight of grey levels against the network, 0 for none (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_end_evidence",
-        type=float,
-        default=default.end_evidence,
-        metavar="LOG_ODDS",
-        help="mean evidence of a mask below which the object has ended (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_smallest_area",
-        type=int,
-        default=default.smallest_area,
-        metavar="PIXELS",
-        help="area below which the object has ended (default: %(default)s)",
-    )
-
-
-def describe_rules() -> str:
-    """Return the rules of the chain as a paragraph for ``--help``."""
-    return RULES
 
 
 @dataclass(frozen=True)
 class _Track:
-    """An object on its way: its last mask, and what the prompted slice taught of its grey levels."""
+    """An object on its way: its last mask, and what the prompted slice taught of it.
+
+    Attributes:
+        levels, appearance: its grey levels, and its features where the encoder's cells are fine enough for it.
+        mask, log_odds: (rows, columns) on the last slice.
+        score, object_score: what the network said of that.
+        prompted_area: pixels on the prompted slice.
+        views: what planes from the side say.
+    """
 
     levels: GreyLevels
     mask: np.ndarray
     log_odds: np.ndarray = field(repr=False)
     score: float | None = None
     object_score: float | None = None
+    appearance: Appearance | None = None
+    prompted_area: int = 0
+    views: SideViews = SideViews()
 
     def prediction(self) -> Prediction:
         return Prediction(self.mask, self.score, self.object_score)
 
 
+# what lies on the prompted slices, by (object, slice); None where nothing was found
+Starts = dict[tuple[int, int], _Track | None]
+
+
 class Chain:
-    """Carries prompts through a volume with a segmenter of single slices; see :func:`describe_rules`.
+    """Carries prompts through a volume with a segmenter of single slices; see :mod:`pose.segmenters.chain_settings`.
 
     Prompted slices come first, then those above, then those below. A slice is encoded once; one that objects prompted
     on different slices reach from both sides, twice; one on which all have ended, never.
+
+    Attributes:
+        findings: what was learnt of each object of the volume segmented last, beside its masks.
     """
 
     def __init__(self, slice_segmenter: SliceSegmenter, settings: ChainSettings = ChainSettings()):
@@ -161,6 +87,7 @@ class Chain:
         self.settings = settings
         self.name = slice_segmenter.name
         self.prompt_kinds = slice_segmenter.prompt_kinds | {"mask"}
+        self.findings: dict[int, Finding] = {}
 
     def segment(self, grey: GreyStack, prompts: Sequence[Prompt]) -> Iterator[SlicePredictions]:
         """Yield the predictions of every slice, once; an object that has ended or was not found has an empty mask.
@@ -168,17 +95,38 @@ class Chain:
         Raises:
             UserError: a prompt of a kind that the slice segmenter does not take, or on a slice that is not there.
         """
+        starts, begun = self.start(grey, prompts)
+        yield from self.carry(grey, prompts, starts, begun)
+
+    def start(self, grey: GreyStack, prompts: Sequence[Prompt]) -> tuple[Starts, dict[int, SlicePredictions]]:
+        """Segment the prompted slices.
+
+        Returns:
+            The objects on them, and the predictions of these slices, by slice.
+
+        Raises:
+            UserError: as :meth:`segment`.
+        """
         pointed = objects_pointed_at(prompts)
         self._check(pointed, len(grey))
-        object_ids = sorted({prompt.object_id for prompt in pointed})
-        gathered = _Gathering(object_ids)
+        self.findings = {object_id: Finding() for object_id in sorted({prompt.object_id for prompt in pointed})}
+        starts: Starts = {}
+        begun = {}
+        for slice_index in sorted({prompt.slice for prompt in pointed}):
+            here = [prompt for prompt in pointed if prompt.slice == slice_index]
+            tracks, times = self._segment_prompted(grey, slice_index, here)
+            starts.update({(object_id, slice_index): track for object_id, track in tracks.items()})
+            begun[slice_index] = _predictions(slice_index, tracks, times, grey.shape[:2])
+        return starts, begun
+
+    def carry(
+        self, grey: GreyStack, prompts: Sequence[Prompt], starts: Starts, begun: dict[int, SlicePredictions]
+    ) -> Iterator[SlicePredictions]:
+        """Carry what :meth:`start` found through the volume; yield every slice once."""
+        gathered = _Gathering(len({object_id for object_id, _ in starts}))
+        for predictions in begun.values():
+            yield from gathered.add(predictions)
         steering = stretches(prompts, len(grey)), corrections(prompts)
-        starts: dict[tuple[int, int], _Track | None] = {}
-        for index in sorted({prompt.slice for prompt in pointed}):
-            here = [prompt for prompt in pointed if prompt.slice == index]
-            tracks, times = self._segment_prompted(grey[index], here)
-            starts.update({(object_id, index): track for object_id, track in tracks.items()})
-            yield from gathered.add(index, tracks, times, grey.shape[:2])
         for direction in (1, -1):
             yield from self._sweep(grey, starts, direction, gathered, *steering)
 
@@ -196,12 +144,13 @@ class Chain:
                 raise UserError(f"{where}: holds none of {', '.join(sorted(self.prompt_kinds))}")
 
     def _segment_prompted(
-        self, grey: np.ndarray, prompts: Sequence[Prompt]
+        self, volume: GreyStack, slice_index: int, prompts: Sequence[Prompt]
     ) -> tuple[dict[int, _Track | None], tuple[float | None, float]]:
-        """Segment the objects prompted on a slice and learn their grey levels; None for an object that is not found."""
+        """Segment the objects prompted on a slice and learn what they look like; None for one that is not found."""
         began = perf_counter()
+        grey = volume[slice_index]
         encode_time = None
-        if any(prompt.mask is None for prompt in prompts):
+        if any(prompt.mask is None for prompt in prompts) or self.settings.feature_weight:
             self.slice_segmenter.set_image(grey)
             encode_time = perf_counter() - began
         own: dict[int, list[Prompt]] = {}
@@ -226,20 +175,70 @@ class Chain:
             track = _Track(levels, found.mask, log_odds_of(found), found.score, found.object_score)
             if all(prompt.mask is None for prompt in own[object_id]):
                 reach = reach_of(found.mask, PROMPTED_REACH, others)
-                track = self._weigh(track, grey, log_odds_of(found), reach)
+                track = self._weigh(track, log_odds_of(found) + self._evidence(track, grey), reach)
+                track = self._fitting(track, grey, own[object_id])
             tracks[object_id] = track
-        return without_overlaps(tracks), (encode_time, perf_counter() - began - (encode_time or 0.0))
+        tracks = without_overlaps(tracks)
+        if self.settings.feature_weight:
+            features = self.slice_segmenter.features()
+            tracks = {
+                object_id: track and replace(track, appearance=learn_appearance(features, track.mask))
+                for object_id, track in tracks.items()
+            }
+        tracks = self._seen_from_the_side(volume, slice_index, tracks)
+        return tracks, (encode_time, perf_counter() - began - (encode_time or 0.0))
 
-    def _weigh(self, track: _Track, grey: np.ndarray, log_odds: np.ndarray, reach: np.ndarray) -> _Track:
-        """Return the track with the mask on which the network's log-odds and the grey levels' agree, within reach."""
-        total = log_odds + self.settings.evidence_weight * track.levels.evidence(grey)
-        mask = components_touching((total > 0) & reach, track.mask)
-        return replace(track, mask=fill_small_holes(mask, self.settings.largest_hole), log_odds=total)
+    def _fitting(self, track: _Track, grey: np.ndarray, prompts: Sequence[Prompt]) -> _Track:
+        """Return the track; where its mask does not fit its box, and grey levels give one that does, with that."""
+        boxes = [prompt.box for prompt in prompts if prompt.box is not None]
+        if len(boxes) < len(prompts):
+            return track
+        asked = min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)
+        fit = overlap_of_boxes(box_around(track.mask), asked) if track.mask.any() else 0.0
+        if fit < self.settings.prompt_fit:
+            region = np.any([prompted_region(grey, prompt) for prompt in prompts], axis=0)
+            region = np.any([np.zeros_like(region), *compact_parts(region)], axis=0)
+            filled = overlap_of_boxes(box_around(region), asked) if region.any() else 0.0
+            if filled > WELL_FILLED:
+                fit = filled
+                levels = learn_grey_levels(grey, region)
+                track = replace(track, levels=levels, mask=region, log_odds=log_odds_of(Prediction(region)))
+        finding = self.findings[prompts[0].object_id]
+        finding.prompt_fit = fit if finding.prompt_fit is None else min(fit, finding.prompt_fit)
+        return track
+
+    def _seen_from_the_side(
+        self, grey: GreyStack, slice_index: int, tracks: dict[int, _Track | None]
+    ) -> dict[int, _Track | None]:
+        """Return the objects of a prompted slice with what planes from the side say of each."""
+        seen: dict[int, _Track | None] = {}
+        for object_id, track in tracks.items():
+            if track is not None:
+                others = [other.mask for key, other in tracks.items() if other is not None and key != object_id]
+                rest = np.any(others, axis=0) if others else None
+                track = replace(track, prompted_area=int(track.mask.sum()))
+                if self.settings.side_views:
+                    weight = self.settings.evidence_weight
+                    views = look_from_the_side(self.slice_segmenter, grey, slice_index, track.mask, rest, weight)
+                    track = replace(track, views=views)
+                    self.findings[object_id].side_planes += len(views.planes)
+                    self.findings[object_id].compare(views.pixels(slice_index, track.mask))
+            seen[object_id] = track
+        return seen
+
+    def _evidence(self, track: _Track, grey: np.ndarray) -> np.ndarray:
+        """Return the weighted log-odds that grey levels alone give to each pixel."""
+        return self.settings.evidence_weight * track.levels.evidence(grey)
+
+    def _weigh(self, track: _Track, log_odds: np.ndarray, reach: np.ndarray) -> _Track:
+        """Return the track with the mask that all log-odds together make, within reach and touching its last one."""
+        mask = components_touching((log_odds > 0) & reach, track.mask)
+        return replace(track, mask=fill_small_holes(mask, self.settings.largest_hole), log_odds=log_odds)
 
     def _sweep(
         self,
         grey: GreyStack,
-        starts: dict[tuple[int, int], _Track | None],
+        starts: Starts,
         direction: int,
         gathered: _Gathering,
         allowed: dict[int, np.ndarray],
@@ -250,70 +249,87 @@ class Chain:
         Args:
             allowed, cuts: where objects may be, see :func:`pose.prompts.reach.stretches` and ``corrections``.
         """
-        prompted = {key: sorted(index for other, index in starts if other == key) for key, _ in starts}
+        prompted = {key: sorted(slice_index for other, slice_index in starts if other == key) for key, _ in starts}
         live: dict[int, _Track | None] = {}
-        for index in range(len(grey))[::direction]:
+        for slice_index in range(len(grey))[::direction]:
             tracks = {}
             for object_id, slices in prompted.items():
                 stretch = allowed[object_id]
-                reached = [one for one in slices if stretch[index] and stretch[one] == stretch[index]]
-                source = min(reached or slices, key=lambda candidate: abs(candidate - index))
-                if index == source:
-                    live[object_id] = starts[object_id, index]
-                elif (index - source) * direction > 0:
+                reached = [one for one in slices if stretch[slice_index] and stretch[one] == stretch[slice_index]]
+                source = min(reached or slices, key=lambda candidate: abs(candidate - slice_index))
+                if slice_index == source:
+                    live[object_id] = starts[object_id, slice_index]
+                elif (slice_index - source) * direction > 0:
                     tracks[object_id] = live[object_id] if reached else None
             if tracks:
-                carried, times = self._carry(grey, index, tracks)
+                carried, times = self._carry(grey, slice_index, tracks)
                 carried = {
-                    object_id: _without_parts(track, cuts.get((object_id, index)))
+                    object_id: _without_parts(track, cuts.get((object_id, slice_index)))
                     for object_id, track in carried.items()
                 }
                 live.update(carried)
-                yield from gathered.add(index, carried, times, grey.shape[:2])
+                yield from gathered.add(_predictions(slice_index, carried, times, grey.shape[:2]))
 
     def _carry(
-        self, grey: GreyStack, index: int, tracks: dict[int, _Track | None]
+        self, grey: GreyStack, slice_index: int, tracks: dict[int, _Track | None]
     ) -> tuple[dict[int, _Track | None], tuple[float | None, float | None]]:
-        """Segment the slice ``index`` for objects whose last masks lie on the slice before; None has ended."""
+        """Segment the slice ``slice_index`` for objects whose last masks lie on the slice before; None has ended."""
         if all(track is None for track in tracks.values()):
             return tracks, (None, None)
         began = perf_counter()
-        slice_grey = grey[index]
+        slice_grey = grey[slice_index]
         self.slice_segmenter.set_image(slice_grey)
         encoded = perf_counter()
         carried = {}
         for object_id, track in tracks.items():
             others = [other.mask for key, other in tracks.items() if key != object_id and other is not None]
             if track is not None:
-                track = self._carry_object(slice_grey, index, object_id, track, others)
+                track = self._carry_object(slice_grey, slice_index, object_id, track, others)
             carried[object_id] = track
         return without_overlaps(carried), (encoded - began, perf_counter() - encoded)
 
     def _carry_object(
-        self, grey: np.ndarray, index: int, object_id: int, track: _Track, others: list[np.ndarray]
+        self, grey: np.ndarray, slice_index: int, object_id: int, track: _Track, others: list[np.ndarray]
     ) -> _Track | None:
         settings = self.settings
         evidence = track.levels.evidence(grey)
+        features = np.zeros_like(evidence)
+        if track.appearance is not None:
+            features = settings.feature_weight * track.appearance.evidence(self.slice_segmenter.features(), grey.shape)
+        looks = evidence + features
         farthest = max(SMALLEST_REACH, settings.reach * np.sqrt(track.mask.sum()))
         reach = reach_of(track.mask, farthest, others)
         if track.levels.separation >= settings.separation:
-            alike = components_touching(opened((evidence > 0) & reach), track.mask)
+            alike = components_touching(opened((looks > 0) & reach), track.mask)
             alike = fill_small_holes(alike, settings.largest_hole)
             parts = compact_parts(alike) if alike.sum() >= settings.smallest_area else []
             boxes = [box_around(part) for part in parts]
         else:
             parts = compact_parts(track.mask)
-            boxes = [stretched_box(part, evidence, farthest, settings.inertia) for part in parts]
+            boxes = [stretched_box(part, looks, farthest, settings.inertia) for part in parts]
         if not boxes:
             return None
         found = [
-            self.slice_segmenter.predict(Prompt(index, object_id, box=widened(box, settings.margin, grey.shape)))
+            self.slice_segmenter.predict(Prompt(slice_index, object_id, box=widened(box, settings.margin, grey.shape)))
             for box in boxes
         ]
-        carried = self._weigh(track, grey, np.max([log_odds_of(one) for one in found], axis=0), reach)
+        log_odds = np.max([log_odds_of(one) for one in found], axis=0)
+        log_odds = log_odds + settings.evidence_weight * evidence + features
+        if settings.persistence:
+            before = np.clip(track.log_odds, -2 * LOG_ODDS_LIMIT, 2 * LOG_ODDS_LIMIT)
+            log_odds = log_odds + settings.persistence * before
+        carried = self._weigh(track, log_odds, reach)
         area = int(carried.mask.sum())
-        if area < settings.smallest_area or evidence[carried.mask].mean() < settings.end_evidence:
+        if area < settings.smallest_area or looks[carried.mask].mean() < settings.end_evidence:
             return None
+        finding = self.findings[object_id]
+        if area > settings.largest_growth * track.prompted_area:
+            finding.leaked = (*finding.leaked, slice_index)
+            return None
+        confirmed = track.views.confirmed(slice_index, carried.mask)
+        if confirmed is not None and confirmed < settings.confirmed:
+            return None
+        finding.compare(track.views.pixels(slice_index, carried.mask))
         score, object_score = (_mean(found, name, parts) for name in ("score", "object_score"))
         return replace(carried, score=score, object_score=object_score)
 
@@ -326,43 +342,37 @@ def _without_parts(track: _Track | None, points: list[Point] | None) -> _Track |
     return replace(track, mask=mask) if mask.any() else None
 
 
-class _Gathering:
-    """Predictions that wait until their slice has all objects."""
+def _predictions(
+    slice_index: int, tracks: dict[int, _Track | None], times: tuple[float | None, float | None], shape: tuple[int, int]
+) -> SlicePredictions:
+    """Return objects of a slice as predictions; those that have ended have an empty mask."""
+    objects = {
+        object_id: Prediction(np.zeros(shape, dtype=bool)) if track is None else track.prediction()
+        for object_id, track in tracks.items()
+    }
+    return SlicePredictions(slice_index, objects, *times)
 
-    def __init__(self, object_ids: Sequence[int]):
-        self.object_ids = object_ids
+
+class _Gathering:
+    """Predictions that wait until their slice has all of so many objects."""
+
+    def __init__(self, objects: int):
+        self.objects = objects
         self.waiting: dict[int, SlicePredictions] = {}
 
-    def add(
-        self,
-        index: int,
-        tracks: dict[int, _Track | None],
-        times: tuple[float | None, float | None],
-        shape: tuple[int, int],
-    ) -> Iterator[SlicePredictions]:
-        """Add objects of a slice, those that have ended with an empty mask; yield the slice once it is complete."""
-        before = self.waiting.pop(index, SlicePredictions(index))
-        objects = {
-            object_id: Prediction(np.zeros(shape, dtype=bool)) if track is None else track.prediction()
-            for object_id, track in tracks.items()
-        }
+    def add(self, more: SlicePredictions) -> Iterator[SlicePredictions]:
+        """Add objects of a slice; yield the slice once it is complete."""
+        before = self.waiting.pop(more.slice, SlicePredictions(more.slice))
         together = SlicePredictions(
-            index,
-            dict(sorted({**before.objects, **objects}.items())),
-            _sum_of(before.set_image_time, times[0]),
-            _sum_of(before.predict_image_time, times[1]),
+            more.slice,
+            dict(sorted({**before.objects, **more.objects}.items())),
+            _sum_of(before.set_image_time, more.set_image_time),
+            _sum_of(before.predict_image_time, more.predict_image_time),
         )
-        if len(together.objects) == len(self.object_ids):
+        if len(together.objects) == self.objects:
             yield together
         else:
-            self.waiting[index] = together
-
-
-def log_odds_of(prediction: Prediction) -> np.ndarray:
-    """Return a network's logits limited to +-4, as the grey levels' are; +-4 by the mask where there are no logits."""
-    if prediction.logits is None:
-        return np.where(prediction.mask, LOG_ODDS_LIMIT, -LOG_ODDS_LIMIT).astype(np.float32)
-    return np.clip(prediction.logits, -LOG_ODDS_LIMIT, LOG_ODDS_LIMIT)
+            self.waiting[more.slice] = together
 
 
 def without_overlaps(tracks: dict[int, _Track | None]) -> dict[int, _Track | None]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LOG_ODDS_LIMIT = 4.0  # natural log: no pixel is surer than 98 % from its grey level alone
+from pose.segmenters.protocols import LOG_ODDS_LIMIT
+
 SMOOTHING_SCALES = (0, 1, 2)  # pixels; noise hides small contrasts unless neighbours are averaged
 SMOOTHING_GAIN = 0.01  # separation that a wider smoothing must add to be taken
 HISTOGRAM_WIDTH = 4.0  # grey levels; a histogram of a few hundred pixels is ragged

@@ -17,7 +17,7 @@ from pose.cli import UserError
 from pose.prompts.prompt import Box, Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.models import Network, checkpoint_path, fill_weights, find_model, load_weights
-from pose.segmenters.protocols import Prediction
+from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam_inputs import wait_for
 from pose.segmenters.torchvision_import import import_torchvision
 
@@ -118,6 +118,14 @@ class LiteMedSam:
         )
         slice_logits = logits[0, 0].cpu().numpy()
         return Prediction(mask=slice_logits > 0, score=float(scores[0, best]), logits=slice_logits)
+
+    def features(self) -> Features:
+        """Return what the encoder made of the slice set last, (256, rows, columns): a cell is 4 x 4 of its pixels."""
+        if self._embedding is None:
+            raise RuntimeError("LiteMedSam.features was called before set_image")
+        rows, columns = resized_shape(self._slice_shape)
+        values = self._embedding[0].float().cpu().numpy()
+        return features_on(values, (rows / IMAGE_SIZE, columns / IMAGE_SIZE))
 
     def _box_of(self, prompt: Prompt) -> Box:
         object_name = f"object {prompt.object_id} on slice {prompt.slice}"

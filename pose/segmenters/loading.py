@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pose import segmenters
 from pose.segmenters import SliceSegmenter, VolumeSegmenter, models
-from pose.segmenters.chain import Chain, ChainSettings
+from pose.segmenters.auto import Auto
+from pose.segmenters.chain import Chain
+from pose.segmenters.chain_settings import ChainSettings
 from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class MethodChoice:
     """How one prompt is carried through a volume.
 
     Attributes:
-        name: "sam2_memory", "chain" or "region_growing".
+        name: "sam2_memory", "auto", "chain" or "region_growing".
         model: None for region growing, which has no network.
         chain, growing: how these two decide.
         max_memories, stop_after: what SAM 2's memory does without, see :class:`pose.segmenters.sam2.memory.Sam2Memory`.
@@ -62,7 +64,9 @@ class MethodChoice:
         """What it takes of "points", "box" and "mask", as far as the model's family tells before it is loaded."""
         kinds = frozenset({"points", "box", "mask"})
         return (
-            kinds if self.model is None else kinds_of(self.model.spec) | ({"mask"} if self.name == "chain" else set())
+            kinds
+            if self.model is None
+            else kinds_of(self.model.spec) | ({"mask"} if self.name in ("auto", "chain") else set())
         )
 
     @property
@@ -115,14 +119,14 @@ def choose_model(
 
 
 def choose_method(name: str | None, family: str) -> str:
-    """Return the method for a model of ``family``: ``name``, or the memory for SAM 2 models and the chain for others.
+    """Return the method for a model of ``family``: ``name``, or the memory for SAM 2 models and auto for others.
 
     Raises:
         ValueError: ``name`` is the memory, and the model has none.
     """
     if name == "sam2_memory" and family != "sam2":
         raise ValueError("has no video memory; choose a SAM 2 model, or --method chain")
-    return name or ("sam2_memory" if family == "sam2" else "chain")
+    return name or ("sam2_memory" if family == "sam2" else "auto")
 
 
 def load_slice_segmenter(choice: ModelChoice, on_cpu: bool = False) -> Loaded[SliceSegmenter]:
@@ -142,9 +146,12 @@ def load_volume_segmenter(choice: MethodChoice, on_cpu: bool = False) -> Loaded[
     """
     if choice.model is None:
         return Loaded(RegionGrowing(choice.growing), {"method": choice.name})
-    if choice.name == "chain":
+    if choice.name in ("auto", "chain"):
         slices = load_slice_segmenter(choice.model, on_cpu)
-        return Loaded(Chain(slices.segmenter, choice.chain), {"method": choice.name, **slices.about}, slices.embeddings)
+        carrier: VolumeSegmenter = Chain(slices.segmenter, choice.chain)
+        if choice.name == "auto":
+            carrier = Auto(Chain(slices.segmenter, choice.chain), RegionGrowing(choice.growing))
+        return Loaded(carrier, {"method": choice.name, **slices.about}, slices.embeddings)
 
     from pose.segmenters.sam2.memory import Sam2Memory
 

@@ -33,6 +33,14 @@ def widened(box: Box, margin: int, shape: tuple[int, int]) -> Box:
     )
 
 
+def overlap_of_boxes(one: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes, in pixels."""
+    sides = [min(one[side + 2], other[side + 2]) - max(one[side], other[side]) + 1 for side in (0, 1)]
+    shared = max(sides[0], 0) * max(sides[1], 0)
+    areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (one, other)]
+    return shared / (sum(areas) - shared)
+
+
 def compact_parts(mask: np.ndarray) -> list[np.ndarray]:
     """Take a mask apart into connected components, and slim components into halves along their longer side.
 

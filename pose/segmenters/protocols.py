@@ -4,6 +4,7 @@ segment lie.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -30,6 +31,55 @@ class Prediction:
     score: float | None = None
     object_score: float | None = None
     logits: np.ndarray | None = None
+
+
+# natural log: no pixel is surer than 98 % from its grey level, or from a network's logit, alone
+LOG_ODDS_LIMIT = 4.0
+
+
+def log_odds_of(prediction: Prediction) -> np.ndarray:
+    """Return a network's logits limited to +-4, as the grey levels' are; +-4 by the mask where there are no logits."""
+    if prediction.logits is None:
+        return np.where(prediction.mask, LOG_ODDS_LIMIT, -LOG_ODDS_LIMIT).astype(np.float32)
+    return np.clip(prediction.logits, -LOG_ODDS_LIMIT, LOG_ODDS_LIMIT)
+
+
+@dataclass
+class Finding:
+    """What a segmenter learnt of an object beside its masks; all of it is known once every slice was yielded.
+
+    Attributes:
+        method: how the object was carried: "chain" or "region_growing".
+        prompt_fit: IoU of the box round the object on its prompted slice with the box it was prompted by, the least of
+            several; None without a box.
+        side_planes: how many planes from the side found the object again.
+        cut, seen, shared: pixels on these planes, on the slices that hold the object: of its masks, of what the planes
+            show, of both.
+        methods_agreement: Dice of the chain's and region growing's masks on the prompted slices; None where not
+            compared.
+        leaked: the slices on which it grew too large and was ended.
+    """
+
+    method: str = "chain"
+    prompt_fit: float | None = None
+    side_planes: int = 0
+    cut: int = 0
+    seen: int = 0
+    shared: int = 0
+    methods_agreement: float | None = None
+    leaked: tuple[int, ...] = ()
+
+    def compare(self, pixels: tuple[int, int, int]) -> None:
+        """Take up the pixels on the planes of one slice: of the mask, of the planes, of both."""
+        self.cut += pixels[0]
+        self.seen += pixels[1]
+        self.shared += pixels[2]
+
+    @property
+    def side_agreement(self) -> float | None:
+        """Dice of the masks on the planes from the side with what these show; None without planes."""
+        both = self.cut + self.seen
+        return 2 * self.shared / both if self.side_planes and both else None
 
 
 def united(predictions: Sequence[Prediction]) -> Prediction:
@@ -68,6 +118,30 @@ class SlicePredictions:
     repetitions: tuple[tuple[float, float], ...] = ()
 
 
+@dataclass(frozen=True)
+class Features:
+    """What an image encoder makes of a slice: a vector for each cell of a grid on it.
+
+    Attributes:
+        values: (channels, rows, columns) float32; the cells that hold some of the slice.
+        extent: how many rows and columns of cells the slice covers; the last ones perhaps in part.
+    """
+
+    values: np.ndarray
+    extent: tuple[float, float]
+
+
+def features_on(values: np.ndarray, covered: tuple[float, float]) -> Features:
+    """Return the features of a slice from those of an encoder's whole input.
+
+    Args:
+        values: (channels, rows, columns) of the input.
+        covered: which share of its rows and columns the slice fills, from the top and the left; the rest is padding.
+    """
+    rows, columns = values.shape[1] * covered[0], values.shape[2] * covered[1]
+    return Features(values[:, : math.ceil(rows - 1e-6), : math.ceil(columns - 1e-6)], (rows, columns))
+
+
 class SliceSegmenter(Protocol):
     """Segments a slice from a prompt on the same slice.
 
@@ -83,6 +157,9 @@ class SliceSegmenter(Protocol):
 
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
         """Segment one object on the slice set last; with ``multimask_output`` the best of several masks by score."""
+
+    def features(self) -> Features:
+        """Return what the encoder made of the slice set last."""
 
 
 class VolumeSegmenter(Protocol):

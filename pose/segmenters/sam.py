@@ -10,7 +10,7 @@ import torch
 from pose.prompts.prompt import Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.models import ModelSpec, fill_weights, load_weights
-from pose.segmenters.protocols import Prediction
+from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
 from pose.segmenters.torchvision_import import import_torchvision
 
@@ -73,3 +73,10 @@ class Sam:
         """Segment the prompted object on the slice set last."""
         mask_input = None if prompt.mask is None else mask_logits(prompt.mask, 256, keep_aspect=True)
         return predict_with(self._predictor, prompt, mask_input, multimask_output)
+
+    def features(self) -> Features:
+        """Return what the encoder made of the slice set last, (256, rows, columns)."""
+        predictor = self._predictor
+        rows, columns = predictor.input_size
+        side = predictor.transform.target_length
+        return features_on(predictor.features[0].cpu().numpy(), (rows / side, columns / side))

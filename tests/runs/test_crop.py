@@ -23,7 +23,7 @@ from pose.runs.crop import (
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity
 from pose.scans.masks import read_mask
 from pose.scans.volume import read_volume
-from pose.segmenters import Prediction, SlicePredictions, segment_slices
+from pose.segmenters import Features, Prediction, SlicePredictions, segment_slices
 
 AIR, LUNG, TISSUE = 68, 94, 245
 ROWS, COLUMNS, SLICES = 12, 17, 3
@@ -36,6 +36,7 @@ class Slices:
     def __init__(self, levels: np.ndarray):
         self.levels = levels.astype(np.uint8)
         self.shape = levels.shape
+        self.spacing_mm = None
 
     def __len__(self) -> int:
         return self.shape[2]
@@ -264,6 +265,9 @@ class PromptedBox:
 
     def set_image(self, grey: np.ndarray) -> None:
         self.shape = grey.shape
+
+    def features(self) -> Features:
+        return Features(np.zeros((1, 8, 8), dtype=np.float32), (8, 8))
 
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
         row_min, column_min, row_max, column_max = prompt.box

@@ -14,10 +14,11 @@ from pose import cli
 from pose.prompts.prompt import Prompt
 from pose.runs.case import Case, Job
 from pose.runs.segmentation import Segmentation
-from pose.runs.summary import FoundObject, overlap, summarise, touching_parts
+from pose.runs.summary import FoundObject, summarise, touching_parts
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity
 from pose.scans.volume import Volume
 from pose.segmenters import Prediction, SlicePredictions
+from pose.segmenters.mask_parts import overlap_of_boxes
 from tests.cases import write_nifti, write_two_blocks
 from tests.segmenters.test_chain import disc
 
@@ -154,7 +155,7 @@ def test_most_slices_to_review():
     ("one", "other", "iou"), [((0, 0, 1, 1), (0, 0, 1, 1), 1), ((0, 0, 1, 1), (1, 1, 2, 2), 1 / 7)]
 )
 def test_overlap_of_boxes(one, other, iou):
-    assert overlap(one, other) == pytest.approx(iou)
+    assert overlap_of_boxes(one, other) == pytest.approx(iou)
 
 
 def test_the_end_of_a_run(tmp_path, capsys):

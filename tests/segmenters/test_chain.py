@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from pose import cli
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.segmenters import Prediction
-from pose.segmenters.chain import Chain, ChainSettings, add_arguments, describe_rules, log_odds_of
+from pose.segmenters.chain import Chain
+from pose.segmenters.chain_settings import WITHOUT_SIDE_VIEWS, ChainSettings, add_arguments, chosen, describe_rules
 from pose.segmenters.grey_levels import LOG_ODDS_LIMIT, GreyLevels, learn_grey_levels
 from pose.segmenters.mask_parts import (
     box_around,
@@ -23,6 +23,7 @@ from pose.segmenters.mask_parts import (
     stretched_box,
     widened,
 )
+from pose.segmenters.protocols import Features, log_odds_of
 
 OBJECT, TISSUE = 60, 160
 
@@ -33,6 +34,7 @@ class Stack:
     def __init__(self, voxels: np.ndarray):
         self.voxels = voxels
         self.shape = voxels.shape
+        self.spacing_mm = None
 
     def __len__(self) -> int:
         return self.shape[2]
@@ -61,6 +63,9 @@ class Ellipses:
 
     def set_image(self, grey: np.ndarray) -> None:
         self.encoded += 1
+
+    def features(self) -> Features:
+        return Features(np.zeros((1, 8, 8), dtype=np.float32), (8, 8))
 
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
         self.calls.append(prompt)
@@ -158,8 +163,17 @@ def test_a_growing_object_outgrows_its_last_box():
     truth = np.zeros((64, 64, 9), dtype=np.uint8)
     for index in range(9):
         truth[:, :, index] = disc((64, 64), 32, 32, 8 + 2 * index)
-    labels, _ = carried(Ellipses(truth), [Prompt(0, box=box_around(truth[:, :, 0] > 0))])
+    box = box_around(truth[:, :, 0] > 0)
+    labels, _ = carried(Ellipses(truth), [Prompt(0, box=box)], largest_growth=np.inf)
     assert dice(labels > 0, truth > 0) > 0.97
+    # nine times the area is a leak, for all that is known
+    model = Ellipses(truth)
+    chain = Chain(model, ChainSettings(largest_growth=3.0))
+    areas = {
+        one.slice: int(one.objects[1].mask.sum()) for one in chain.segment(Stack(model.grey), [Prompt(0, box=box)])
+    }
+    (leaked,) = chain.findings[1].leaked
+    assert 0 < areas[leaked - 1] <= 3 * areas[0] and not any(areas[index] for index in range(leaked, 9))
 
 
 def test_grey_levels_that_say_nothing_leave_the_box_with_the_last_mask(shrinking):
@@ -199,7 +213,7 @@ def test_objects_prompted_on_different_slices_share_the_slices_between():
 def test_a_mask_as_the_prompt_is_the_object_on_its_slice(shrinking):
     drawn = shrinking.truth[:, :, 8] > 0
     drawn[30, 28] = False
-    labels, found = carried(shrinking, [Prompt(8, mask=drawn)])
+    labels, found = carried(shrinking, [Prompt(8, mask=drawn)], feature_weight=0)
     np.testing.assert_array_equal(found[0].objects[1].mask, drawn)
     assert found[0].set_image_time is None and found[0].objects[1].score is None
     assert dice(labels > 0, shrinking.truth > 0) > 0.97
@@ -363,11 +377,13 @@ def test_log_odds_are_limited():
 def test_settings_from_the_command_line():
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    assert cli.take(ChainSettings, vars(parser.parse_args([])), "chain_") == ChainSettings()
+    assert chosen(vars(parser.parse_args([]))) == ChainSettings()
     given = parser.parse_args(["--chain_reach", "0.5", "--chain_margin", "3", "--chain_smallest_area", "20"])
-    assert cli.take(ChainSettings, vars(given), "chain_") == ChainSettings(reach=0.5, margin=3, smallest_area=20)
+    assert chosen(vars(given)) == ChainSettings(reach=0.5, margin=3, smallest_area=20)
+    plain = parser.parse_args(["--side_views", "off", "--chain_largest_growth", "2"])
+    assert chosen(vars(plain)) == replace(WITHOUT_SIDE_VIEWS, largest_growth=2)
     flags = {word.rstrip(";,.)") for word in describe_rules().replace("(", " ").split() if "--chain" in word}
-    assert flags <= {option for action in parser._actions for option in action.option_strings} and len(flags) == 7
+    assert flags <= {option for action in parser._actions for option in action.option_strings} and len(flags) == 12
 
 
 def test_lite_medsam_carried_over_slices_of_a_real_scan(real_data):
@@ -381,7 +397,7 @@ def test_lite_medsam_carried_over_slices_of_a_real_scan(real_data):
     truth = read_mask(real_data / "ct_lung_small/ct64_lungs.nii.gz", like=volume).voxels[:, :, 39:44]
     grey = GreySlices(volume, Intensity(WINDOWS["lung"]))
     few = Stack(np.stack([grey[index] for index in range(39, 44)], axis=2))
-    chain = Chain(LiteMedSam(checkpoint_path(find_model("lite_medsam"))))
+    chain = Chain(LiteMedSam(checkpoint_path(find_model("lite_medsam"))), WITHOUT_SIDE_VIEWS)
     predicted = np.zeros(truth.shape, dtype=bool)
     for found in chain.segment(few, [Prompt(2, box=box_around(truth[:, :, 2] > 0))]):
         predicted[:, :, found.slice] = found.objects[1].mask

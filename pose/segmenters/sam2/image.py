@@ -12,7 +12,7 @@ import torch
 from pose.prompts.prompt import Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.models import ModelSpec, Network, fill_weights, load_weights
-from pose.segmenters.protocols import Prediction
+from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam2.slice_encoder import LEVELS, SliceEncoder
 from pose.segmenters.sam_inputs import mask_logits, predict_with, wait_for
 from pose.segmenters.torchvision_import import import_torchvision
@@ -128,3 +128,7 @@ class Sam2Image:
         mask_input = None if prompt.mask is None else mask_logits(prompt.mask, self._mask_size, keep_aspect=False)
         prediction = predict_with(self._predictor, prompt, mask_input, multimask_output)
         return Prediction(prediction.mask, prediction.score, self._object_score, prediction.logits)
+
+    def features(self) -> Features:
+        """Return what the encoder made of the slice set last, (256, rows, columns): it sees slices as squares."""
+        return features_on(self._predictor._features["image_embed"][0].cpu().numpy(), (1.0, 1.0))
