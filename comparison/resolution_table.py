@@ -21,7 +21,6 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT_ROOT))
 
 import process_image
-from comparison.accuracy_table import tables_of
 from pose import cli, results
 from pose.runs.crop import CROPS
 from pose.scans.masks import read_mask
@@ -125,7 +124,8 @@ def every_nth(volume: Volume, step: int) -> Volume:
 def numbers_of(folder: Path) -> list[float]:
     """Return the numbers of ``COLUMNS`` for the newest run in ``folder``."""
     run = results.newest_run(folder)
-    raw_data, summary = tables_of(run)
+    raw_data = results.read_table(run.raw_data, ["jaccard", "dice", "process_image_time"])
+    summary = results.read_table(run.results, ["metric", "avg"], text_columns=["metric"]).set_index("metric")["avg"]
     manifest = json.loads(run.run.read_text(encoding="utf-8"))
     box, (rows, columns, _) = manifest["crop"], manifest["image"]["shape"]
     kept = (box["row_max"] - box["row_min"] + 1) * (box["column_max"] - box["column_min"] + 1) / (rows * columns)

@@ -1068,7 +1068,7 @@ ODD_CASES = [
         "NaN and infinite voxels",
         ODD_WINDOWED,
         (
-            "WARNING: odd.nii.gz: 3 of 8400 voxels are NaN or infinite; they become black",
+            "WARNING: odd.nii.gz: 3 of 8400 voxels are NaN or infinite; they count as air",
             FLAT_ENDS.format("odd.nii.gz"),
         ),
         predicted_voxels,

@@ -46,7 +46,8 @@ NOT_RUN = {
     r"python paper/datasets_diversity\.py": "tests/paper/test_datasets_diversity.py",
     r"\.venv_workflow/bin/snakemake": "tests/scripts/test_workflow.py and test_workflow_slurm.py",
     r"python comparison/benchmarks/(?!cluster_model)": "measures for minutes: tests/comparison/benchmarks",
-    r"python comparison/(accuracy|resolution)_table\.py": "wants published weights, and takes minutes",
+    r"python comparison/resolution_table\.py": "wants published weights, and takes minutes",
+    r"python comparison/(accuracy_census|robustness)\.py": "wants real scans: tests/comparison has phantoms",
     r"python process_video\.py .*sts_001": "the scan is not part of the project",
     r"python process_video\.py .*--model liver": "tests/segmenters/test_fine_tunes.py",
 }

@@ -120,6 +120,7 @@ def load_model(
     image_size: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    embeddings_cache: Path | str | None = None,
     **settings: Any,
 ) -> Model:
     """Load a model, to be kept and used on many scans.
@@ -130,6 +131,7 @@ def load_model(
         checkpoint_file_path: weights; None for the model's own file.
         image_size: pixels a side for SAM 2; None for the model's own.
         device, precision: where and how it computes, as ``--device`` and ``--precision`` take them.
+        embeddings_cache: a folder where encoded slices are kept between runs; None for none.
         settings: further fields of :class:`pose.segmenters.loading.MethodChoice`.
 
     Raises:
@@ -139,7 +141,9 @@ def load_model(
         choice = loading.MethodChoice(method, None, **settings)
     else:
         path = None if checkpoint_file_path is None else Path(checkpoint_file_path)
-        network = loading.choose_model(model, None, path, image_size, device=device, precision=precision)
+        cache = None if embeddings_cache is None else Path(embeddings_cache)
+        where = {"device": device, "precision": precision, "embeddings_cache": cache}
+        network = loading.choose_model(model, None, path, image_size, **where)
         try:
             method = loading.choose_method(method, network.spec.family)
         except ValueError as error:

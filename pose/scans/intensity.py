@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -31,10 +31,20 @@ MOST_SAMPLED_VOXELS = 4_000_000
 # For people, not for models: what is to be seen of a body, and how finely it is looked for.
 DISPLAY_PERCENTILES = (1.0, 99.5)
 BODY_GRID = (128, 128, 64)
+# Of the rim of all slices: what a frame of one value takes at least.
+LEAST_OF_RIM = 0.5
 LEAST_BODY = 0.1
 # Hounsfield units by what every body has: air in or around it, and soft tissue.
 AIR_HU, TISSUE_HU, LUNG_HU = (-1100.0, -700.0), (-200.0, 200.0), (-950.0, -500.0)
 LEAST_AIR, LEAST_TISSUE, LEAST_LUNG = 0.01, 0.05, 0.1
+# Where all the air of a scan is padding, fat and bone, or muscle with contrast, tell its unit.
+FAT_HU, DENSE_HU, LEAST_FAT_OR_DENSE = -50.0, 50.0, 0.01
+# Scanners fill what lies outside their field of view with one value, -2000, -3024 or lower. In Hounsfield units that
+# is air: no tissue lies below.
+LOWEST_HU = -1024.0
+# A scan resampled after it was padded has values between padding and air along that border; the phase of an MR signal,
+# which runs from -4096 to 4095, has a third of its values below air.
+MOST_BELOW_AIR = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Intensity:
         window: (level, width); level - width / 2 becomes black, level + width / 2 white. None: percentiles 0.5 and 99.5
             of all voxels, also where these are 8-bit grey already.
         per_slice: stretch each slice from its own minimum to its own maximum (inside the window, if there is one), as
-            the published numbers had it. Brightness then jumps between neighbours.
+            the published numbers had it. Brightness then jumps between neighbours, and padding sets the contrast.
     """
 
     window: tuple[float, float] | None = None
@@ -109,6 +119,10 @@ class GreySlices:
     lies outside is clipped. Voxels that are not finite become black. The arithmetic is in float64, where whole numbers
     are exact, so that a scan gives the same grey levels whatever dtype it is stored in.
 
+    What lies outside the field of view has no say in the contrast: in a scan of Hounsfield units
+    (:func:`likely_unit`), all below -1024 and all that is not finite counts as -1024, unless each slice is stretched on
+    its own; of other scans see :func:`_percentile_limits`.
+
     Attributes:
         shape: (rows, columns, slices).
         limits: (black, white) voxel values for the volume; None where each slice has its own.
@@ -119,16 +133,27 @@ class GreySlices:
         self.shape: tuple[int, int, int] = volume.voxels.shape
         self.spacing_mm = volume.spacing_mm
         name = str(volume.path or "volume")
+        floor = lowest_level(volume)
+        self._floor = -math.inf if intensity.per_slice else floor
         if unusable := count_not_finite(self._voxels):
             text = "%s: %d of %d voxels are NaN or infinite; they become black"
+            if not math.isinf(self._floor):
+                text = "%s: %d of %d voxels are NaN or infinite; they count as air"
             LOGGER.warning(text, name, unusable, self._voxels.size)
         ranges = [_finite_range(self._voxels[:, :, index]) for index in range(len(self))]
+        if (lowest := _widest(ranges)[0]) < floor:
+            text = "%s: values down to %g lie below air, as outside a field of view; they count as air"
+            if intensity.per_slice:
+                text = "%s: values down to %g lie below air, as outside a field of view; they darken slices that hold "
+                text += "them, as --intensity per_slice stretches each from its own minimum"
+            LOGGER.info(text, name, lowest)
+        ranges = [(max(low, self._floor), max(high, self._floor)) for low, high in ranges]
         limits = None
         if intensity.window is not None:
             level, width = intensity.window
             limits = (level - width / 2, level + width / 2)
         elif not intensity.per_slice:
-            limits = _percentile_limits(self._voxels, ranges, name)
+            limits = _percentile_limits(self._voxels, ranges, name, self._floor)
         self.limits: tuple[float, float] | None = None if intensity.per_slice else limits
         self._limits_within_slice = limits
         self._log_what_shows_little(ranges, name)
@@ -140,7 +165,7 @@ class GreySlices:
         """Return one slice, (rows, columns) uint8, C-contiguous; raise IndexError where there is none."""
         values = self._voxels[:, :, slice_index]
         if self.limits is not None:
-            return _grey(values, *self.limits)
+            return _grey(values, *self.limits, self._floor)
         return _grey(values, *self._stretched(*_finite_range(values)))
 
     def _stretched(self, low: float, high: float) -> tuple[float, float]:
@@ -177,6 +202,7 @@ class DisplaySlices(GreySlices):
 
     def __init__(self, volume: Volume, window: tuple[float, float] | None = None):
         self._voxels = volume.voxels
+        self._floor = lowest_level(volume)
         self.shape = volume.voxels.shape
         self.spacing_mm = volume.spacing_mm
         if window is None:
@@ -213,6 +239,7 @@ def body_values(volume: Volume) -> np.ndarray:
 
 def _body_and_tissue(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     values = coarse_values(volume)
+    values = np.maximum(values, LOWEST_HU if _unit_of(values).is_hounsfield else -math.inf)
     finite = np.isfinite(values)
     known = values[finite]
     above_padding = known[known > known.min()] if known.size else known
@@ -270,32 +297,64 @@ class LikelyUnit:
 
 
 def likely_unit(volume: Volume) -> LikelyUnit:
-    """Tell Hounsfield units from others: there, air lies near -1000, soft tissue near 0, and there is much of both."""
+    """Tell Hounsfield units from others: there, air lies near -1000, soft tissue near 0, and there is much of both.
+
+    One value far below air, as outside a field of view, has no share in this. Where it takes the place of all air,
+    there must be fat and something dense besides; where much else lies below air, the unit is another.
+    """
     values = coarse_values(volume)
+    unit = _unit_of(values)
+    if not unit.is_hounsfield:
+        return unit
+    body = body_values(volume)
+    lungs = float(np.mean((body >= LUNG_HU[0]) & (body <= LUNG_HU[1])))
+    return replace(unit, has_lungs=lungs >= LEAST_LUNG)
+
+
+def lowest_level(volume: Volume) -> float:
+    """Return the value as which all lower ones count: that of air in Hounsfield units, in other units -inf."""
+    return LOWEST_HU if _unit_of(coarse_values(volume)).is_hounsfield else -math.inf
+
+
+def _unit_of(values: np.ndarray) -> LikelyUnit:
+    """Return what values are, as :func:`likely_unit`, without a word on lungs."""
     values = values[np.isfinite(values)]
     if not values.size or values.min() == values.max():
         return LikelyUnit(None, "all voxels have one value")
+    below = values[values < AIR_HU[0]]
+    values = values[values >= AIR_HU[0]]
+    padded, beside = 0, ""
+    if below.size:
+        levels, counts = np.unique(below, return_counts=True)
+        # one value outside the field of view, and another where a scan was moved or resampled
+        padded = int(np.sort(counts)[-2:].sum())
+        beside = f", beside padding of {levels[counts.argmax()]:g}"
+    if values.size == 0 or below.size - padded > MOST_BELOW_AIR * values.size:
+        return LikelyUnit(None, f"{below.size - padded} of {below.size + values.size} voxels lie below air")
     air, tissue = (float(np.mean((values >= low) & (values <= high))) for low, high in (AIR_HU, TISSUE_HU))
     if values.min() >= 0:
         grey = ", and none above 255: grey levels of 8 bits" if 1 < values.max() <= 255 else ""
-        return LikelyUnit(False, f"no value is below 0{grey}")
+        return LikelyUnit(False, f"no value is below 0{beside}{grey}")
     shares = f"{air:.0%} of the voxels are as air or lung ({AIR_HU[0]:g} to {AIR_HU[1]:g}), {tissue:.0%} as soft tissue"
-    shares += f" ({TISSUE_HU[0]:g} to {TISSUE_HU[1]:g})"
-    if air < LEAST_AIR or tissue < LEAST_TISSUE:
-        return LikelyUnit(None, shares)
-    body = body_values(volume)
-    lungs = float(np.mean((body >= LUNG_HU[0]) & (body <= LUNG_HU[1])))
-    return LikelyUnit(True, shares, lungs >= LEAST_LUNG)
+    shares += f" ({TISSUE_HU[0]:g} to {TISSUE_HU[1]:g}){beside}"
+    has_air = air >= LEAST_AIR
+    if padded >= LEAST_AIR * values.size:
+        rare = min(np.mean(values <= FAT_HU), np.mean(values >= DENSE_HU))
+        has_air = has_air or bool(rare >= LEAST_FAT_OR_DENSE)
+    return LikelyUnit(True if has_air and tissue >= LEAST_TISSUE else None, shares)
 
 
-def _grey(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Map (rows, columns) values from low..high to 0..255 uint8; all 0 where low equals high."""
+def _grey(values: np.ndarray, low: float, high: float, floor: float = -math.inf) -> np.ndarray:
+    """Map (rows, columns) values from low..high to 0..255 uint8; all 0 where low equals high.
+
+    What is lower than ``floor`` or not finite counts as ``floor``.
+    """
     if low == high:
         return np.zeros(values.shape, np.uint8)
     levels = np.array(values, dtype=np.float64, order="C")
     if values.dtype.kind == "f":
         levels[~np.isfinite(levels)] = low
-    np.clip(levels, low, high, out=levels)
+    np.clip(levels, min(max(low, floor), high), high, out=levels)
     levels -= low
     # multiplied before divided: whole numbers and half levels stay exact, so that halves round the same everywhere
     levels *= 255.0
@@ -324,34 +383,75 @@ def _as_spans(numbers: Sequence[int]) -> str:
     return ", ".join(str(start) if start == end else f"{start} to {end}" for start, end in zip(starts, ends))
 
 
-def _percentile_limits(voxels: np.ndarray, ranges: Sequence[tuple[float, float]], name: str) -> tuple[float, float]:
-    """Return the percentiles, or where these are one value, the range; one value twice for a constant volume."""
+def _percentile_limits(
+    voxels: np.ndarray, ranges: Sequence[tuple[float, float]], name: str, floor: float
+) -> tuple[float, float]:
+    """Return the percentiles, or where these are one value, the range; one value twice for a constant volume.
+
+    A frame of one value has no part in them where it is farther from all other values than these are apart: an X-ray
+    that software has put on a white ground, an MR image padded with -32768. One of 0 is what images have round them,
+    one of air is what CT has; these stay.
+    """
     lowest, highest = _widest(ranges)
     if lowest == highest:
         return lowest, highest
     histogram = _histogram(voxels, lowest, highest)
     if histogram is None:
-        low, high = np.percentile(_sample(voxels), PERCENTILES).tolist()
+        sample = _sample(voxels, lowest)
+
+        def percentiles(frames: Sequence[float] = ()) -> tuple[float, float]:
+            kept = sample[~np.isin(sample, frames)] if frames else sample
+            low, high = np.percentile(kept, PERCENTILES).tolist() if kept.size else (0.0, 0.0)
+            return low, high
     else:
-        low, high = (_percentile(histogram, percent) + lowest for percent in PERCENTILES)
+        counts = histogram
+
+        def percentiles(frames: Sequence[float] = ()) -> tuple[float, float]:
+            kept = counts.copy()
+            kept[[int(frame - lowest) for frame in frames]] = 0
+            low, high = (_percentile(kept, percent) + lowest for percent in PERCENTILES) if kept.any() else (0.0, 0.0)
+            return low, high
+
+    low, high = percentiles()
     if low == high:
         LOGGER.info("%s: both percentiles are %g; stretched from %g to %g instead", name, low, lowest, highest)
         return lowest, highest
+    ends = [lowest, highest] if lowest < 0 and math.isinf(floor) else [highest]
+    frames = [end for end in ends if end in (low, high) and _share_of_rim(voxels, end) >= LEAST_OF_RIM]
+    rest = percentiles(frames) if frames else (0.0, 0.0)
+    if rest[0] == rest[1]:
+        return low, high
+    apart = rest[1] - rest[0]
+    if low in frames and rest[0] - low > apart:
+        LOGGER.info("%s: a frame of %g is left out of the percentiles", name, low)
+        low = rest[0]
+    if high in frames and high - rest[1] > apart:
+        LOGGER.info("%s: a frame of %g is left out of the percentiles", name, high)
+        high = rest[1]
     return low, high
 
 
+def _share_of_rim(voxels: np.ndarray, value: float) -> float:
+    """Return which share of the voxels at the rim of the slices has this value, 0 to 1."""
+    rims = voxels[0], voxels[-1], voxels[:, 0], voxels[:, -1]
+    return sum(int(np.count_nonzero(rim == value)) for rim in rims) / sum(rim.size for rim in rims)
+
+
 def _histogram(voxels: np.ndarray, lowest: float, highest: float) -> np.ndarray | None:
-    """Count the finite voxels of each whole number from ``lowest`` on; None where there are others, or too many."""
+    """Count the finite voxels of each whole number from ``lowest`` on; None where there are others, or too many.
+
+    What is lower counts as ``lowest``.
+    """
     if highest - lowest >= MOST_HISTOGRAM_BINS or not lowest.is_integer():
         return None
     counts = np.zeros(int(highest - lowest) + 1, np.int64)
     for index in range(voxels.shape[2]):
         values = voxels[:, :, index].ravel(order="K")
         if values.dtype.kind == "f":
-            values = values[np.isfinite(values)]
+            values = np.maximum(values[np.isfinite(values)], lowest)
             if (values != np.rint(values)).any():
                 return None
-        counts += np.bincount(values.astype(np.int64) - int(lowest), minlength=len(counts))
+        counts += np.bincount(np.maximum(values.astype(np.int64) - int(lowest), 0), minlength=len(counts))
     return counts
 
 
@@ -364,10 +464,13 @@ def _percentile(histogram: np.ndarray, percent: float) -> float:
     return first if below == position else first + (second - first) * (position - below)
 
 
-def _sample(voxels: np.ndarray) -> np.ndarray:
-    """Return all finite voxels, of a large volume every n-th row and column: by index, whatever the order in memory."""
+def _sample(voxels: np.ndarray, lowest: float) -> np.ndarray:
+    """Return all finite voxels, of a large volume every n-th row and column: by index, whatever the order in memory.
+
+    What is lower than ``lowest`` counts as that.
+    """
     step = 1
     while math.prod(voxels[::step, ::step].shape) > MOST_SAMPLED_VOXELS and step < max(voxels.shape[:2]):
         step += 1
     values = voxels[::step, ::step].astype(np.float64)
-    return values[np.isfinite(values)]
+    return np.maximum(values[np.isfinite(values)], lowest)

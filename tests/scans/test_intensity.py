@@ -5,6 +5,7 @@ read.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from pose.cli import UserError
+from pose.runs.crop import crop_volume
 from pose.scans import intensity as intensity_module
 from pose.scans.intensity import (
     WINDOWS,
@@ -20,12 +22,13 @@ from pose.scans.intensity import (
     Intensity,
     body_values,
     chosen_intensity,
+    coarse_values,
     display_limits,
     likely_unit,
     saturated_share,
     window_of_words,
 )
-from pose.scans.volume import Volume, read_volume, write_volume
+from pose.scans.volume import Volume, read_mask, read_volume, write_volume
 
 WAYS = {
     "percentiles": Intensity(),
@@ -251,12 +254,18 @@ def test_a_volume_of_one_slice_is_told(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_voxels_that_are_not_finite_become_black_and_are_counted(way: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("unit", ["hounsfield", "other"])
+def test_voxels_that_are_not_finite_become_black_and_are_counted(
+    way: str, unit: str, caplog: pytest.LogCaptureFixture
+) -> None:
     voxels = ct_like(dtype=np.float32)
+    if unit == "other":
+        voxels[:] = np.abs(voxels)
     expected = GreySlices(Volume(voxels.copy()), WAYS["window"])[3]
     voxels[0, 0, 3], voxels[1, 1, 3], voxels[2, 2, 4] = np.nan, np.inf, -np.inf
     grey = GreySlices(Volume(voxels, path=Path("holes.npy")), WAYS[way])
-    assert "holes.npy: 3 of 14400 voxels are NaN or infinite; they become black" in caplog.text
+    what = "count as air" if unit == "hounsfield" and "slice" not in way else "become black"
+    assert f"holes.npy: 3 of 14400 voxels are NaN or infinite; they {what}" in caplog.text
     assert (grey[3][0, 0], grey[3][1, 1], grey[4][2, 2]) == (0, 0, 0)
     assert (grey[3].min(), grey[3].max()) == (0, 255)
     if way == "window":
@@ -442,3 +451,219 @@ def test_units_and_pictures_of_real_scans(real_data: Path) -> None:
         found = likely_unit(volume)
         assert (found.is_hounsfield, found.has_lungs) == (is_hounsfield, has_lungs), name
         assert saturated_share(volume, display_limits(volume)) < 0.06, name
+
+
+# what lies outside the field of view
+
+
+def outside_a_circle(volume: Volume) -> np.ndarray:
+    """(rows, columns, 1) bool: what a round field of view as wide as the frame leaves out."""
+    rows, columns = volume.voxels.shape[:2]
+    row, column = np.ogrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
+    return (row**2 + column**2 > 1)[:, :, None]
+
+
+def assert_same_picture(one: Volume, other: Volume) -> None:
+    """In every window and without any, to models and to people, two scans have the same grey levels, voxel by voxel."""
+    for intensity in (Intensity(), *(Intensity(window) for window in WINDOWS.values()), Intensity((-1500.0, 1200.0))):
+        grey, expected = GreySlices(one, intensity), GreySlices(other, intensity)
+        assert grey.limits == expected.limits
+        np.testing.assert_array_equal(list(grey), list(expected))
+    for window in (None, WINDOWS["lung"]):
+        shown, expected_shown = DisplaySlices(one, window), DisplaySlices(other, window)
+        assert shown.limits == expected_shown.limits
+        np.testing.assert_array_equal(list(shown), list(expected_shown))
+    assert crop_volume("body", GreySlices(one)).box == crop_volume("body", GreySlices(other)).box
+    np.testing.assert_array_equal(body_values(one), body_values(other))
+    found, expected_unit = likely_unit(one), likely_unit(other)
+    assert found.is_hounsfield is True
+    # of a clipped scan that is nearly all air, nobody can tell
+    assert expected_unit.is_hounsfield is None or found.has_lungs == expected_unit.has_lungs
+
+
+def noisy_body() -> np.ndarray:
+    """:func:`body_in_air` with air down to -1100, as noise has it."""
+    voxels = body_in_air()
+    noise = np.random.default_rng(1).integers(-90, 90, voxels.shape)
+    return np.where(voxels < -900, voxels + noise, voxels).astype(np.int16)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("padding", [-1025, -1500, -2000, -2048, -3024, -8192, -32768])
+def test_padding_is_air(padding: int, dtype: type) -> None:
+    voxels = noisy_body()
+    padded = np.where(outside_a_circle(Volume(voxels)), padding, voxels).astype(dtype)
+    padded.flags.writeable = False
+    assert_same_picture(Volume(padded), Volume(np.maximum(padded, -1024)))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.4, 0.8, 0.95])
+def test_however_much_is_padding(share: float) -> None:
+    """A frame that a scan was put into: its own voxels are a part of them, on all slices or on a few."""
+    voxels = noisy_body()
+    wide = round(64 * (1 / (1 - share)) ** 0.5)
+    frame = np.full((wide, wide, 8), -3024, np.int16)
+    start = (wide - 64) // 2
+    frame[start : start + 64, start : start + 64] = voxels
+    slices = np.full((64, 64, round(8 / (1 - share))), -2000, np.int16)
+    slices[:, :, -8:] = voxels
+    for padded in (frame, slices):
+        assert_same_picture(Volume(padded), Volume(np.maximum(padded, -1024)))
+
+
+def test_two_kinds_of_padding_and_the_border_of_a_resampled_one() -> None:
+    voxels = np.where(outside_a_circle(Volume(noisy_body())), -2000, noisy_body())
+    voxels[:6] = -3024
+    assert_same_picture(Volume(voxels), Volume(np.maximum(voxels, -1024)))
+    smooth = np.where(outside_a_circle(Volume(noisy_body())), -3024.0, noisy_body())
+    smooth[1:-1, 1:-1] = (smooth[:-2, 1:-1] + smooth[2:, 1:-1]) / 2
+    assert_same_picture(Volume(smooth), Volume(np.maximum(smooth, -1024)))
+
+
+def test_one_slice_and_padding_that_the_coarse_grid_does_not_meet() -> None:
+    voxels = np.kron(noisy_body()[:, :, :1], np.ones((5, 5, 1), np.int16))
+    voxels[1:320:5, 1] = -3024  # every third row and column is looked at
+    assert not (coarse_values(Volume(voxels)) == -3024)[:, 1:].any()
+    assert_same_picture(Volume(voxels), Volume(np.maximum(voxels, -1024)))
+
+
+def test_a_field_of_view_without_air_inside_the_body() -> None:
+    rng = np.random.default_rng(0)
+    spine = rng.normal(30, 60, (64, 64, 6)).round()
+    spine[20:30, 20:30] = rng.normal(500, 100, (10, 10, 6)).round()
+    padded = np.where(outside_a_circle(Volume(spine)), -3024, spine).astype(np.int16)
+    assert_same_picture(Volume(padded), Volume(np.maximum(padded, -1024)))
+
+
+def test_what_is_not_finite_counts_as_air_too() -> None:
+    voxels = noisy_body().astype(np.float32)
+    outside = outside_a_circle(Volume(voxels))
+    holes, air = np.where(outside, np.nan, voxels), np.where(outside, -1024, voxels)
+    for intensity in (Intensity(WINDOWS["lung"]), Intensity(WINDOWS["bone"])):
+        np.testing.assert_array_equal(
+            list(GreySlices(Volume(holes), intensity)), list(GreySlices(Volume(air), intensity))
+        )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rng: rng.integers(-4096, 4096, (40, 40, 6)),  # the phase of an MR signal
+        lambda rng: rng.normal(0, 2500, (40, 40, 6)),
+        lambda rng: rng.normal(-1500, 200, (40, 40, 6)),
+    ],
+)
+def test_other_units_keep_what_lies_below_air(make) -> None:
+    voxels = make(np.random.default_rng(0)).round().astype(np.int32)
+    assert likely_unit(Volume(voxels)).is_hounsfield is None
+    assert GreySlices(Volume(voxels)).limits == pytest.approx(np.percentile(voxels, (0.5, 99.5)).tolist(), abs=1e-9)
+    low, high = -3000.0, 1000.0
+    grey = GreySlices(Volume(voxels), Intensity(((low + high) / 2, high - low)))
+    np.testing.assert_array_equal(
+        np.stack(list(grey), axis=2), np.floor((voxels.clip(low, high) - low) * 255 / (high - low) + 0.5)
+    )
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".npz", ".npy"])
+def test_padding_in_a_file(tmp_path: Path, suffix: str) -> None:
+    """As scanners store it, unsigned with an intercept, and as working data."""
+    voxels = np.where(outside_a_circle(Volume(noisy_body())), -3024, noisy_body()).astype(np.int16)
+    image = nibabel.Nifti1Image((voxels.astype(np.int32) + 8192).astype(np.uint16), np.eye(4))
+    image.header.set_slope_inter(1, -8192)
+    nibabel.save(image, tmp_path / "stored.nii.gz")
+    path = tmp_path / f"scan{suffix}"
+    write_volume(path, read_volume(tmp_path / "stored.nii.gz"))
+    assert_same_picture(read_volume(path), Volume(np.maximum(voxels, -1024)))
+
+
+@pytest.mark.parametrize("intensity", [Intensity(WINDOWS["lung"]), Intensity(per_slice=True)])
+def test_padding_is_told_of_and_darkens_slices_stretched_one_by_one(
+    intensity: Intensity, caplog: pytest.LogCaptureFixture
+) -> None:
+    voxels = body_in_air(padding=-3024.0)
+    with caplog.at_level(logging.INFO):
+        grey = GreySlices(Volume(voxels), intensity)
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "volume: values down to -3024 lie below air, as outside a field of view"
+    ]
+    assert ("--intensity per_slice" in caplog.text) == intensity.per_slice
+    # from padding, air is halfway up to bone
+    assert grey[3][0, 0] == (0 if intensity.per_slice else 64)
+    assert (grey[3][0, 12] > 140) == intensity.per_slice
+
+
+def test_scans_without_padding_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        GreySlices(Volume(body_in_air()), Intensity(WINDOWS["lung"]))
+    assert caplog.text == ""
+
+
+# frames of one value round other images
+
+
+def framed(voxels: np.ndarray, value: float, width: int = 6) -> np.ndarray:
+    """Put a frame of one value round every slice."""
+    return np.pad(voxels, ((width, width), (width, width), (0, 0)), constant_values=value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(np.uint16, 65535), (np.int16, 32767), (np.int16, -32768), (np.float32, 1e5), (np.float32, -9999.5)],
+)
+def test_a_frame_far_from_all_else_has_no_part_in_the_percentiles(
+    dtype: type, value: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    voxels = np.random.default_rng(0).integers(100, 900, (40, 40, 5)).astype(dtype)
+    whole = framed(voxels, value)
+    with caplog.at_level(logging.INFO):
+        grey = GreySlices(Volume(whole))
+    # exact where the frame is the least value; elsewhere the rest's other end may have shifted by its own share
+    low, high = np.percentile(voxels, (0.5, 99.5))
+    assert grey.limits == pytest.approx((low, high), abs=5)
+    assert (grey.limits[0] if value < 0 else grey.limits[1]) == pytest.approx(low if value < 0 else high, abs=1e-9)
+    assert f"a frame of {value:g} is left out of the percentiles" in caplog.text
+    assert grey[2][0, 0] == (0 if value < 0 else 255)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda body: framed(body, 0),  # what images have round them anyhow
+        lambda body: framed(body, 950),  # no farther than the rest is wide
+        lambda body: framed(body - 600, -1024),  # air round a body of 300 to -500 HU
+        lambda body: np.where(np.indices(body.shape)[0] == 20, 30000, body),  # metal, not at the rim
+    ],
+)
+def test_other_constants_keep_their_part(make) -> None:
+    voxels = make(np.random.default_rng(0).integers(100, 900, (40, 40, 5))).astype(np.int16)
+    assert GreySlices(Volume(voxels)).limits == pytest.approx(np.percentile(voxels, (0.5, 99.5)).tolist(), abs=1e-9)
+
+
+def test_a_frame_round_two_values() -> None:
+    voxels = framed(np.random.default_rng(0).integers(0, 2, (20, 20, 4)), 255).astype(np.uint8)
+    assert GreySlices(Volume(voxels)).limits == (0.0, 1.0)
+    only_frame = framed(np.zeros((20, 20, 4)), 255).astype(np.uint8)
+    assert GreySlices(Volume(only_frame)).limits == (0.0, 255.0)
+
+
+@pytest.mark.parametrize("name", ["ct_lung/lung1_001_ct.nii.gz", "ct_lung_small/ct64.nii.gz", "organs/ct_heart.nii.gz"])
+def test_padding_of_real_scans_is_air(real_data: Path, name: str) -> None:
+    scan = read_volume(real_data / name)
+    padded = np.where(outside_a_circle(scan), -3024, scan.voxels).astype(np.int16)
+    assert_same_picture(Volume(padded), Volume(np.maximum(padded, -1024)))
+
+
+@pytest.mark.slow
+def test_a_padded_chest_is_found_as_well_as_it_was(real_data: Path) -> None:
+    import pose
+    from pose.prompts.prompt import prompts_from_mask
+
+    scan = pose.read_scan(real_data / "ct_lung_small/ct64.nii.gz")
+    lungs = read_mask(real_data / "ct_lung_small/ct64_lungs.nii.gz", scan).voxels > 0
+    index = int(lungs.sum(axis=(0, 1)).argmax())
+    prompts = prompts_from_mask(lungs[:, :, index], index, objects="per_component", use_bounding_box=True)
+    model = pose.load_model("lite_medsam", device="cpu")
+    padded = replace(scan, voxels=np.where(outside_a_circle(scan), -3024, scan.voxels).astype(np.int16))
+    dice = [model.segment(one, prompts, window="lung").score(lungs)["volume_dice"] for one in (scan, padded)]
+    assert dice[0] > 0.9
+    assert dice[1] == pytest.approx(dice[0], abs=0.02)
