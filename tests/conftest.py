@@ -13,17 +13,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 # of the whole suite, most seconds first: begun last, one of them would keep a single worker busy when all else is done
 LONGEST_FILES = [
+    "test_readme.py",
     "scripts/test_workflow.py",
     "scripts/test_workflow_slurm.py",
-    "test_fuzz_readers.py",
-    "test_kill_and_resume.py",
-    "test_bad_inputs.py",
-    "scripts/test_slurm_cluster.py",
-    "scripts/test_setup_scripts.py",
-    "scripts/test_dataset_scripts.py",
     "test_determinism.py",
+    "scripts/test_dataset_scripts.py",
+    "test_bad_inputs.py",
+    "test_kill_and_resume.py",
+    "scripts/test_slurm_cluster.py",
+    "test_fuzz_readers.py",
+    "paper/test_paper_scripts.py",
+    "segmenters/test_lite_medsam.py",
+    "segmenters/test_embeddings.py",
+    "scripts/test_quickstart.py",
     "scores/test_metrics_independent.py",
     "segmenters/sam2/test_memory.py",
+    "test_golden.py",
+    "test_process_image.py",
+    "test_process_video.py",
+    "figures/test_overlays.py",
+    "scripts/test_notebook.py",
+    "scripts/test_setup_scripts.py",
 ]
 
 

@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import join_results
+from pose import cli
 from tests.cases import two_blocks, write_nifti
 from tests.warm_python import Script, run_script
 
@@ -59,7 +61,8 @@ def command_for(images: list[Path], masks: list[Path], results_folder: Path) -> 
 
 def joined(results_folder: Path) -> dict[str, pd.DataFrame]:
     """Join the results and return the tables by name, times aside."""
-    run_script([str(ROOT / "join_results.py"), "-r", str(results_folder)], ROOT).check_returncode()
+    if code := cli.run_main(join_results.main, ["-r", str(results_folder)]):
+        raise RuntimeError(f"{results_folder}: not joined: exit code {code}")
     tables = {}
     for path in results_folder.glob("*.csv"):
         table = pd.read_csv(path).filter(regex=f"^(?!({TIMES}))")
@@ -86,17 +89,13 @@ def run_until(command: list[str], results_folder: Path, done: int, seconds: floa
         process.kill()
 
 
-def run_trial(
-    images: list[Path],
-    masks: list[Path],
-    expected: dict[str, pd.DataFrame],
-    results_folder: Path,
-    kills: int,
-    seed: int,
-    seconds: float,
-) -> Trial:
-    """Kill the run so many times, each up to ``seconds`` after a random number of volumes; then let it end, and
-    compare.
+def kill_and_end(
+    images: list[Path], masks: list[Path], results_folder: Path, kills: int, seed: int, seconds: float
+) -> tuple[list[int], list[float], int]:
+    """Kill the run so many times, each up to ``seconds`` after a random number of volumes; then let it end.
+
+    Returns:
+        How many volumes were done at each kill, the seconds after that, and how many hidden files the kills left.
     """
     moments = random.Random(seed)
     command = command_for(images, masks, results_folder)
@@ -108,6 +107,14 @@ def run_trial(
         done.append(done_in(results_folder))
         left += len(hidden_files(results_folder))
     run_script(command, ROOT).check_returncode()
+    return done, delays, left
+
+
+def what_became(
+    results_folder: Path, volumes: int, expected: dict[str, pd.DataFrame], killed: tuple[list[int], list[float], int]
+) -> Trial:
+    """Compare the results of a trial with those of the run that nobody disturbed."""
+    done, delays, left = killed
     folders = [folder for folder in results_folder.iterdir() if folder.is_dir()]
     runs = [sorted(folder.glob("raw_data_*.csv")) for folder in folders]
     for run in (run for folder in folders for run in folder.glob("run_*.json")):
@@ -118,7 +125,7 @@ def run_trial(
         done_at_each_kill=done,
         seconds_after_that=delays,
         left_by_the_kills=left,
-        run_twice=sum(len(files) - 1 for files in runs) + abs(len(folders) - len(images)),
+        run_twice=sum(len(files) - 1 for files in runs) + abs(len(folders) - volumes),
         left_at_the_end=len(hidden_files(results_folder)),
         tables_equal=found.keys() == expected.keys() and all(found[name].equals(expected[name]) for name in expected),
     )
@@ -132,12 +139,14 @@ def run_trials(folder: Path, count: int, volumes: int = 6, seed: int = 0, at_onc
     seconds = (time.perf_counter() - start) / volumes
     expected = joined(folder / "undisturbed")
 
-    def trial(number: int) -> Trial:
+    def trial(number: int) -> tuple[list[int], list[float], int]:
         kills = 3 if number % 3 == 2 else 1
-        return run_trial(images, masks, expected, folder / f"trial_{number}", kills, seed + number, seconds)
+        return kill_and_end(images, masks, folder / f"trial_{number}", kills, seed + number, seconds)
 
     with ThreadPoolExecutor(at_once) as workers:
-        return list(workers.map(trial, range(count)))
+        killed = workers.map(trial, range(count))
+        # in this process: of the scripts, the one that is killed alone has to be another
+        return [what_became(folder / f"trial_{number}", volumes, expected, one) for number, one in enumerate(killed)]
 
 
 def main() -> None:

@@ -24,13 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def chest(tmp_path_factory) -> tuple[Path, Path, pose.Prompt]:
     """A small chest CT, its lungs, and a box round the left lung on its middle slice (rows first)."""
     folder = tmp_path_factory.mktemp("chest")
-    scan, labels = chest_ct((64, 64, 12), 0)
+    scan, labels = chest_ct((64, 64, 8), 0)
     write_volume(folder / "ct.nii.gz", scan)
     write_mask(folder / "lungs.nii.gz", labels, scan)
-    lung = np.asarray(nibabel.load(folder / "lungs.nii.gz").dataobj)[:, :, 6].T == LEFT_LUNG
+    lung = np.asarray(nibabel.load(folder / "lungs.nii.gz").dataobj)[:, :, 4].T == LEFT_LUNG
     rows, columns = np.flatnonzero(lung.any(1)), np.flatnonzero(lung.any(0))
     box = (int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
-    return folder / "ct.nii.gz", folder / "lungs.nii.gz", pose.Prompt(slice=6, box=box)
+    return folder / "ct.nii.gz", folder / "lungs.nii.gz", pose.Prompt(slice=4, box=box)
 
 
 def test_the_five_lines(chest, tmp_path):
@@ -38,8 +38,8 @@ def test_the_five_lines(chest, tmp_path):
     scan = pose.read_scan(path)
     found = pose.segment(scan, prompt, model="lite_medsam", window="lung")
     assert found.labels.shape == scan.voxels.shape and set(np.unique(found.labels)) == {0, 1}
-    assert found.scores.shape == (12,) and 0.5 < found.scores[6] <= 1
-    assert set(found.to_review) <= set(range(12))
+    assert found.scores.shape == (8,) and 0.5 < found.scores[4] <= 1
+    assert set(found.to_review) <= set(range(8))
     found.write_mask(tmp_path / "lung.nii.gz")
     written = nibabel.load(tmp_path / "lung.nii.gz")
     np.testing.assert_array_equal(written.affine, nibabel.load(path).affine)
@@ -54,7 +54,7 @@ def test_the_five_lines(chest, tmp_path):
 def test_a_notebook_and_the_command_line_find_the_same(chest, tmp_path):
     path, _, prompt = chest
     found = pose.segment(pose.read_scan(path), prompt, window="lung", method="region_growing")
-    words = ["-i", path, "--swap_axes", "--slice", 6, "--box", *prompt.box, "-w", "--method", "region_growing"]
+    words = ["-i", path, "--swap_axes", "--slice", 4, "--box", *prompt.box, "-w", "--method", "region_growing"]
     assert process_video.main([*map(str, words), "-r", str(tmp_path / "r")]) == 0
     [masks] = (tmp_path / "r" / "ct").glob("masks_*.nii.gz")
     np.testing.assert_array_equal(np.asarray(nibabel.load(masks).dataobj).swapaxes(0, 1), found.labels)
@@ -73,17 +73,17 @@ def test_a_loaded_model_serves_many_scans_and_yields_slices_as_they_come(chest, 
     whole = model.segment(scan, prompt, window=(-650, 1500))
     slices = model.slices(scan, prompt, window="lung")
     first = next(slices)
-    assert first.slice == 6 and first.objects[1].mask.any()
-    assert sorted([first.slice, *(found.slice for found in slices)]) == list(range(12))
+    assert first.slice == 4 and first.objects[1].mask.any()
+    assert sorted([first.slice, *(found.slice for found in slices)]) == list(range(8))
     np.testing.assert_array_equal(pose.segment(scan, [prompt], model=model, window="lung").labels, whole.labels)
     assert len(built) == 1
 
 
 def test_arrays_in_arrays_out(tmp_path):
-    scan_volume, labels = chest_ct((64, 64, 12), 0)
+    scan_volume, labels = chest_ct((64, 64, 8), 0)
     scan = pose.Scan(scan_volume.voxels, spacing_mm=(4.0, 4.0, 20.0))
-    where = np.argwhere(labels[:, :, 6] == RIGHT_LUNG)
-    prompt = pose.Prompt(6, box=(*where.min(0).tolist(), *where.max(0).tolist()))
+    where = np.argwhere(labels[:, :, 4] == RIGHT_LUNG)
+    prompt = pose.Prompt(4, box=(*where.min(0).tolist(), *where.max(0).tolist()))
     found = pose.segment(scan, prompt, method="region_growing", window="lung")
     scores = found.score(labels == RIGHT_LUNG)
     assert scores["volume_dice"] > 0.9 and scores["volume_hd95_mm"] <= 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,9 @@ def chain():
     return Chain(DarkInBox())
 
 
+@cache
 def lite_medsam():
+    """One for all: it takes longer to load than to use."""
     import torch
 
     from pose.segmenters.chain import Chain

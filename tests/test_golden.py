@@ -77,7 +77,7 @@ SLOW = {name for name in GOLDEN if name not in ("region_growing", "lite_medsam_c
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory) -> Path:
-    """A folder with the scan and its lung masks."""
+    """A folder with the scan and its lung masks; a slice is encoded once for both ways of LiteMedSAM."""
     folder = tmp_path_factory.mktemp("golden")
     volume, labels = chest_ct(SHAPE, SEED)
     write_volume(folder / "p.nii.gz", volume)
@@ -100,6 +100,7 @@ def test_what_a_method_makes_of_the_phantom(phantom, tmp_path, name):
         pytest.skip("this CPU does not compute in bfloat16")
     command = ["-i", phantom / "p.nii.gz", "-m", phantom / "p_mask.nii.gz", "--swap_axes", "-w", "-b"]
     command += ["--objects", "per_label", *arguments, "-r", tmp_path]
+    command += ["--embeddings_cache", phantom / "embeddings"] if "lite_medsam" in arguments else []
     assert cli.run_main(script.main, [str(word) for word in command]) == 0
     found = pd.read_csv(only(tmp_path / "p", "raw_data_*.csv"))["predicted_voxels"].tolist()
     of_volume = pd.read_csv(only(tmp_path / "p", "results_*.csv")).set_index("metric")["avg"]

@@ -22,7 +22,7 @@ def test_killed_twice(tmp_path):
 
 @pytest.mark.slow
 def test_killed_at_twenty_moments(tmp_path):
-    trials = run_trials(tmp_path, count=20)
+    trials = run_trials(tmp_path, count=20, volumes=4)
     check(trials)
     moments = {done for trial in trials for done in trial.done_at_each_kill}
     assert len(moments) > 2, "killed at the same stage again and again"

@@ -109,7 +109,7 @@ def test_figures(project, working_data, tmp_path, figure, pictures, rows):
 def test_one_prompt_beside_many_and_table_1(project, tmp_path):
     working_data, output = tmp_path / "working_data", tmp_path / "out"
     for seed, name in enumerate(("coronacases_001", "coronacases_002", "radiopaedia_4_85506_1")):
-        write_working_data(working_data, name, 8, seed)
+        write_working_data(working_data, name, 5, seed)
     done = run_script(project, "single_prompt.sh", working_data, output, "--model", TINY.name)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(output / "single_prompt.csv")

@@ -183,7 +183,9 @@ def test_covid_slices_and_volumes_with_lite_medsam(checkout: Checkout) -> None:
     given = ["--working_data_folder_path", "my data", "--model", "lite_medsam"]
     for script in ("process_covid_images.sh", "process_covid_videos.sh"):
         results = checkout.folder / script / "results"
-        command = [script, *given, "--results_folder_path", results, "--", "--objects", "per_label"]
+        # the second script takes the slices that the first has encoded
+        kept = ["--embeddings_cache", "embeddings"]
+        command = [script, *given, "--results_folder_path", results, "--", "--objects", "per_label", *kept]
         checkout.run(*command)
         table = rows_of(only(results, "joint_results_*.csv"))
         assert len(table) == 2 and all(float(row["volume_dice"]) > 0.8 for row in table)

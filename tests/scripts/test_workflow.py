@@ -38,16 +38,22 @@ pytestmark = [
 ]
 
 
-def run_plainly(folder: Path, names: list[str], results: Path, *flags: str) -> None:
-    """Do what the workflow does, by the scripts themselves."""
-    files = {kind: [str(folder / "data" / name / f"{kind}.nii.gz") for name in names] for kind in ("ct", "lungs")}
-    volumes = ["--image_file_path", *files["ct"], "--masks_file_path", *files["lungs"], "--names", *names]
-    what = ["--swap_axes", "--window", "lung", "--use_bounding_box", "--objects", "per_label", *flags]
-    for command in (["process_video.py", *volumes, *what, "-r", str(results)], ["join_results.py", "-r", str(results)]):
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    """Results of the volumes of ``NAMES``, by the scripts themselves."""
+    folder = tmp_path_factory.mktemp("plain")
+    write_chests(folder, NAMES)
+    files = {kind: [str(folder / "data" / name / f"{kind}.nii.gz") for name in NAMES] for kind in ("ct", "lungs")}
+    volumes = ["--image_file_path", *files["ct"], "--masks_file_path", *files["lungs"], "--names", *NAMES]
+    what = ["--swap_axes", "--window", "lung", "--use_bounding_box", "--objects", "per_label"]
+    results = folder / "results"
+    video = ["process_video.py", *volumes, *what, "--method", "region_growing", "-r", str(results)]
+    for command in (video, ["join_results.py", "-r", str(results)]):
         subprocess.run([sys.executable, str(ROOT / command[0]), *command[1:]], check=True, capture_output=True)
+    return results
 
 
-def test_from_scans_to_the_report_and_again(tmp_path: Path) -> None:
+def test_from_scans_to_the_report_and_again(tmp_path: Path, plain: Path) -> None:
     write_chests(tmp_path, NAMES)
     settings = {**GROWING, "batch_size": 2, "output_folder": "the output"}  # a blank in the path
     planned = run_workflow(tmp_path, settings, "--dry-run")
@@ -65,8 +71,7 @@ def test_from_scans_to_the_report_and_again(tmp_path: Path) -> None:
     ]
     assert len(list((out / "working_data").glob("image_*.npz"))) == 3
     assert "<html" in (out / "report.html").read_text() and "3 volumes" in (out / "logs" / "report.log").read_text()
-    run_plainly(tmp_path, NAMES, tmp_path / "plain", "--method", "region_growing")
-    assert_same_results(out / "results", tmp_path / "plain")
+    assert_same_results(out / "results", plain)
 
     left = out / "working_data" / ".part-0123456789ab-image_anna.npz"  # by a conversion that was killed
     left.touch()
@@ -102,7 +107,9 @@ def test_volumes_that_come_and_go_leave_other_batches_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_a_broken_volume_is_counted_and_done_again_when_it_is_mended(tmp_path: Path, batch_size: int) -> None:
+def test_a_broken_volume_is_counted_and_done_again_when_it_is_mended(
+    tmp_path: Path, plain: Path, batch_size: int
+) -> None:
     write_chests(tmp_path, NAMES)
     scan = tmp_path / "data" / "carl" / "ct.nii.gz"
     whole = scan.read_bytes()
@@ -124,9 +131,7 @@ def test_a_broken_volume_is_counted_and_done_again_when_it_is_mended(tmp_path: P
     said = run_workflow(tmp_path, settings, "--forcerun", again)
     assert "3 of 3 volumes segmented" in said and failed_in(out) == {}
     assert runs_of(out / "results") == {"anna": 1, "bert": 1, "carl": 2}  # the failure, and the result
-    run_plainly(tmp_path, NAMES, tmp_path / "plain", "--method", "region_growing")
-    found = tables_of(out / "results")["joint_results"]
-    assert found.equals(tables_of(tmp_path / "plain")["joint_results"])
+    assert tables_of(out / "results")["joint_results"].equals(tables_of(plain)["joint_results"])
 
 
 def test_one_seed_for_the_data_set(tmp_path: Path) -> None:
