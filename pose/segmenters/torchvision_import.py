@@ -1,11 +1,9 @@
 """Importing torchvision, which sam2, segment-anything and timm need, also where it does not fit the torch that is
-there, and without the compiler of torch.
+there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,19 +17,13 @@ def import_torchvision() -> None:
     """Import torchvision, also where a CUDA build of it stands beside a CPU build of torch.
 
     Such a torchvision cannot load its compiled operators and fails while it registers shapes for them. Declaring the
-    operators that it names lets the import pass; none of the models here calls them.
+    operators that it names lets the import pass; none of the models here calls them. Nothing is patched where the plain
+    import works.
     """
     import sys
 
     if "torchvision" in sys.modules:
         return
-    with _compiler_imported_when_used():
-        _import()
-
-
-def _import() -> None:
-    import sys
-
     try:
         import torchvision  # noqa: F401
     except RuntimeError as error:
@@ -47,34 +39,6 @@ def _import() -> None:
         library.impl("nms", _non_maximum_suppression, "CPU")
         _LIBRARIES.append(library)
         import torchvision  # noqa: F401
-
-
-@contextmanager
-def _compiler_imported_when_used() -> Iterator[None]:
-    """Keep torchvision from importing torch's compiler for one function of it, which takes longer than all the rest.
-
-    The function is one of an operator that no model here calls; where something does, it is that of the compiler.
-    """
-    import importlib
-    import sys
-    from types import ModuleType
-
-    name = "torch._dynamo.utils"
-    if name in sys.modules:
-        yield
-        return
-
-    def is_compile_supported(device_type: str) -> bool:
-        return importlib.import_module(name).is_compile_supported(device_type)
-
-    stand_in = ModuleType(name)
-    stand_in.is_compile_supported = is_compile_supported  # type: ignore[attr-defined]
-    sys.modules[name] = stand_in
-    try:
-        yield
-    finally:
-        if sys.modules.get(name) is stand_in:
-            del sys.modules[name]
 
 
 def _non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
