@@ -280,7 +280,7 @@ def read_task(one: Listed) -> Task:
 @cache
 def read_files(image: Path, masks: Path) -> tuple[Volume, np.ndarray]:
     """Return a scan and its labels, upright; kept, as a scan may have many objects."""
-    from pose.scans.volume import read_mask
+    from pose.scans.masks import read_mask
 
     scan = pose.read_scan(image)
     return scan, read_mask(masks, scan).voxels

@@ -272,4 +272,4 @@ def test_a_short_fuzz_of_all_readers_finds_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_longer_fuzz_of_all_readers_finds_nothing(tmp_path: Path) -> None:
     """So many seconds as POSE_FUZZ_SECONDS has: after a change of a reader, give it minutes."""
-    _fuzz_all(float(os.environ.get("POSE_FUZZ_SECONDS", "20")) / len(READERS), 2, tmp_path)
+    _fuzz_all(float(os.environ.get("POSE_FUZZ_SECONDS", "40")) / len(READERS), 2, tmp_path)

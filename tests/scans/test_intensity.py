@@ -28,7 +28,8 @@ from pose.scans.intensity import (
     saturated_share,
     window_of_words,
 )
-from pose.scans.volume import Volume, read_mask, read_volume, write_volume
+from pose.scans.masks import read_mask
+from pose.scans.volume import Volume, read_volume, write_volume
 
 WAYS = {
     "percentiles": Intensity(),
