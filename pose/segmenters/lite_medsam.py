@@ -17,7 +17,7 @@ from pose.cli import UserError
 from pose.prompts.prompt import Box, Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.models import Network, checkpoint_path, fill_weights, find_model, load_weights
-from pose.segmenters.protocols import Prediction
+from pose.segmenters.protocols import Features, Prediction, features_of_encoder
 from pose.segmenters.sam_inputs import wait_for
 from pose.segmenters.torchvision_import import import_torchvision
 
@@ -86,6 +86,14 @@ class LiteMedSam:
     def _encode(self, grey: np.ndarray) -> dict[str, torch.Tensor]:
         image = torch.from_numpy(encoder_input(grey)).to(self.device)
         return {"embedding": self._encoder(image.expand(1, 3, IMAGE_SIZE, IMAGE_SIZE))}
+
+    def features(self) -> Features:
+        """Return what the encoder sees on the slice set last."""
+        if self._embedding is None:
+            raise RuntimeError("LiteMedSam.features was called before set_image")
+        embedding = self._embedding[0].float().cpu().numpy()
+        scale = embedding.shape[1] / max(self._slice_shape)
+        return features_of_encoder(embedding, (scale, scale), self._slice_shape)
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:

@@ -68,6 +68,59 @@ class SlicePredictions:
     repetitions: tuple[tuple[float, float], ...] = ()
 
 
+@dataclass(frozen=True)
+class Features:
+    """What an encoder sees on a slice: vectors that are alike, by their distance, where the slice looks alike.
+
+    Attributes:
+        values: (channels, height, width) float32, a vector for each cell of the slice.
+        cells: (down, across) how many cells a pixel of the slice has; the first cell begins at the first pixel.
+    """
+
+    values: np.ndarray
+    cells: tuple[float, float]
+
+    def on_slice(self, of_cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return (height, width) numbers of cells as those of the (rows, columns) of the slice, linear between."""
+        import cv2
+
+        down, across = self.cells
+        height, width = of_cells.shape
+        rows, columns = (
+            np.clip((np.arange(length) + 0.5) * scale - 0.5, 0, count - 1).astype(np.float32)
+            for length, scale, count in zip(shape, (down, across), (height, width))
+        )
+        columns, rows = np.meshgrid(columns, rows)
+        return cv2.remap(of_cells.astype(np.float32), columns, rows, cv2.INTER_LINEAR)
+
+    def share_of(self, mask: np.ndarray) -> np.ndarray:
+        """Return (height, width) float32, which share of each cell a (rows, columns) mask takes."""
+        import cv2
+
+        height, width = (
+            max(1, min(round(length * scale), count))
+            for length, scale, count in zip(mask.shape, self.cells, self.values.shape[1:])
+        )
+        share = np.zeros(self.values.shape[1:], dtype=np.float32)
+        share[:height, :width] = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        return share
+
+
+def features_of_encoder(embedding: np.ndarray, cells: tuple[float, float], shape: tuple[int, ...]) -> Features:
+    """Return an encoder's (channels, height, width) embedding as features of a slice of ``shape``.
+
+    What lies beyond the slice is left out. Vectors are taken from their mean and have length 1: their directions tell
+    tissues apart, not what all of them share.
+    """
+    height, width = (
+        max(1, min(int(np.ceil(length * scale - 1e-6)), count))
+        for length, scale, count in zip(shape, cells, embedding.shape[1:])
+    )
+    values = embedding[:, :height, :width].astype(np.float32)
+    values = values - values.mean(axis=(1, 2), keepdims=True)
+    return Features(values / np.maximum(np.linalg.norm(values, axis=0), 1e-6), cells)
+
+
 class SliceSegmenter(Protocol):
     """Segments a slice from a prompt on the same slice.
 
@@ -79,7 +132,10 @@ class SliceSegmenter(Protocol):
     prompt_kinds: frozenset[str]
 
     def set_image(self, grey: np.ndarray) -> None:
-        """Encode one slice, (rows, columns) uint8; later calls of ``predict`` are about it."""
+        """Encode one slice, (rows, columns) uint8; later calls of ``predict`` and ``features`` are about it."""
+
+    def features(self) -> Features:
+        """Return what the encoder sees on the slice set last."""
 
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
         """Segment one object on the slice set last; with ``multimask_output`` the best of several masks by score."""

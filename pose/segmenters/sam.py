@@ -10,7 +10,7 @@ import torch
 from pose.prompts.prompt import Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.models import ModelSpec, fill_weights, load_weights
-from pose.segmenters.protocols import Prediction
+from pose.segmenters.protocols import Features, Prediction, features_of_encoder
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
 from pose.segmenters.torchvision_import import import_torchvision
 
@@ -67,6 +67,12 @@ class Sam:
         with autocast(self.device, self.precision):
             self._predictor.set_image(np.repeat(grey[..., None], 3, axis=2))
         return {"features": self._predictor.features}
+
+    def features(self) -> Features:
+        """Return what the encoder sees on the slice set last."""
+        embedding = self._predictor.features[0].float().cpu().numpy()
+        scale = embedding.shape[1] / max(self._predictor.original_size)
+        return features_of_encoder(embedding, (scale, scale), self._predictor.original_size)
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:

@@ -12,7 +12,7 @@ import torch
 from pose.prompts.prompt import Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.models import ModelSpec, Network, fill_weights, load_weights
-from pose.segmenters.protocols import Prediction
+from pose.segmenters.protocols import Features, Prediction, features_of_encoder
 from pose.segmenters.sam2.slice_encoder import LEVELS, SliceEncoder
 from pose.segmenters.sam_inputs import mask_logits, predict_with, wait_for
 from pose.segmenters.torchvision_import import import_torchvision
@@ -121,6 +121,13 @@ class Sam2Image:
     def _encode(self, grey: np.ndarray) -> dict[str, torch.Tensor]:
         frame = self._predictor._transforms(np.repeat(grey[..., None], 3, axis=2))
         return dict(zip(LEVELS, self._encoder.encode(frame)))
+
+    def features(self) -> Features:
+        """Return what the encoder sees on the slice set last."""
+        embedding = self._predictor._features["image_embed"][0].float().cpu().numpy()
+        shape = self._predictor._orig_hw[0]
+        down, across = (count / length for count, length in zip(embedding.shape[1:], shape))
+        return features_of_encoder(embedding, (down, across), shape)
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
