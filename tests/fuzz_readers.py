@@ -109,7 +109,7 @@ def read_seed_memory(folder: Path, rng: random.Random) -> None:
 
     from pose.runs.seed import Seeds
     from pose.scans.volume import Volume
-    from pose.segmenters.sam2.seed_memory import load_seed_memory
+    from pose.segmenters.seed_memory import load_seed_memory
 
     seeds, about = load_seed_memory(folder / "case.safetensors", **SEED_FACTS, device=torch.device("cpu"))
     Seeds(seeds, about["seeds"]).manifest_for(Volume(np.zeros((3, 4, 5), np.int16)), None)
@@ -245,7 +245,7 @@ def _work(reader: str, seed: int, case: int, seconds: float, folder: Path, curre
     if reader in ("seed_memory", "weights"):
         import torch  # noqa: F401
 
-        import pose.segmenters.sam2.seed_memory  # noqa: F401
+        import pose.segmenters.seed_memory  # noqa: F401
     counts: Counter[str] = Counter()
     for warm_up in range(50):
         with contextlib.suppress(Exception):

@@ -23,7 +23,7 @@ from pose.results import read_table
 from pose.results.prompts_saved import read_volume_prompts
 from pose.scans.volume import read_volume
 from pose.segmenters.models import read_config
-from pose.segmenters.sam2.seed_memory import load_seed_memory
+from pose.segmenters.seed_memory import load_seed_memory
 from tests import fuzz_mutations, fuzz_readers
 from tests.fuzz_readers import READERS, Hang, Wrong, fuzz, outcome_of
 

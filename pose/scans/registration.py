@@ -130,9 +130,7 @@ def upright(
     return Upright(np.where(inside, np.rint(values), 0).astype(np.uint8), inside, to_voxel, step_mm, known)
 
 
-def averaged(
-    slices: Callable[[int], np.ndarray], shape: tuple[int, int, int], blocks: Sequence[int]
-) -> np.ndarray:
+def averaged(slices: Callable[[int], np.ndarray], shape: tuple[int, int, int], blocks: Sequence[int]) -> np.ndarray:
     """Return the means of blocks of voxels, float32; a last block that is not full is left out, a slice at a time."""
     rows, columns, count = (length // block for length, block in zip(shape, blocks))
     result = np.zeros((rows, columns, count), dtype=np.float32)

@@ -7,17 +7,16 @@ object and round it on the seed's slice, and the segmenter itself draws the cont
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from pose.prompts.prompt import Box, Prompt
+from pose.prompts.prompt import Prompt
 from pose.scans.intensity import GreyStack
 from pose.scans.registration import Registration, Upright, upright
 from pose.segmenters.mask_parts import box_around, compact_parts, components_touching
-from pose.segmenters.protocols import Features, Prediction, SliceSegmenter
+from pose.segmenters.protocols import Features, SliceSegmenter
 
 MASK_STEP_MM = 3.0  # of the grid on which a seed keeps its mask
 PROTOTYPES = 8
@@ -54,16 +53,40 @@ class SeedObject:
     """An object of a seed, in millimetres of the seed's upright grid.
 
     Attributes:
-        share: (z, y, x) uint8, 255 where a voxel of 3 mm is all object; cut to the object.
-        origin: (x, y, z) of its first voxel.
         centre: (x, y, z) of the object on the prompted slice.
-        prototypes: of that slice; None where they are not needed.
+        share: (z, y, x) uint8, 255 where a voxel of 3 mm is all object; cut to the object. None where the slice alone
+            is wanted.
+        origin: (x, y, z) of the first voxel of ``share``.
+        prototypes: of the prompted slice.
     """
 
-    share: np.ndarray
-    origin: np.ndarray
     centre: np.ndarray
+    share: np.ndarray | None = None
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
     prototypes: Prototypes | None = None
+
+
+@dataclass(frozen=True)
+class SeedPlace:
+    """A seed as it is found on the scans of others.
+
+    Attributes:
+        grey: its slices as models see them, on the upright grid.
+        objects: by number.
+        clip: the Hounsfield units that ``hounsfield`` has as 0 and 255; None for a seed that is no CT.
+        hounsfield: (z, y, x) uint8 on the same grid.
+    """
+
+    grey: Upright
+    objects: dict[int, SeedObject]
+    clip: tuple[float, float] | None = None
+    hounsfield: np.ndarray | None = None
+
+    def scan_like(self, is_hounsfield: bool) -> Upright:
+        """Return the seed's scan as it is laid on others: by Hounsfield units where both have them, else by levels."""
+        if is_hounsfield and self.hounsfield is not None:
+            return replace(self.grey, values=self.hounsfield)
+        return self.grey
 
 
 @dataclass(frozen=True)
@@ -71,7 +94,7 @@ class Placed:
     """Where an object was found.
 
     Attributes:
-        prompt: the mask on the best slice, and the box round it.
+        prompt: the mask on the best slice.
         score: 0 to 1, how well the segmenter, the features and the registration agree on it.
         correlation: of the registration.
     """
@@ -134,7 +157,13 @@ def place(
 
 
 def lay(seed: SeedObject, scan: Upright, registration: Registration, shape: tuple[int, int, int]) -> _Laid:
-    """Lay a seed's object on a scan of (rows, columns, slices)."""
+    """Lay a seed's object on a scan of (rows, columns, slices).
+
+    Raises:
+        ValueError: the seed keeps no mask of it.
+    """
+    if seed.share is None:
+        raise ValueError("the seed keeps no mask of its object")
     to_share = np.diag([1 / MASK_STEP_MM] * 3 + [1.0])
     to_share[:3, 3] = -seed.origin / MASK_STEP_MM
     return _Laid(seed.share, to_share @ registration.to_other @ np.linalg.inv(scan.to_voxel), shape)
@@ -188,7 +217,7 @@ def _on_slice(
 
 
 def seed_object(
-    masks: np.ndarray, slice_index: int, scan: Upright, voxel_to_mm: np.ndarray, features: Features | None = None
+    masks: np.ndarray, slice_index: int, scan: Upright, voxel_to_mm: np.ndarray, prototypes: Prototypes | None = None
 ) -> SeedObject | None:
     """Keep of a seed's object what finds it on other scans; None where it has no voxel on the prompted slice.
 
@@ -197,7 +226,7 @@ def seed_object(
         slice_index: the prompted slice.
         scan: the seed's scan on its grid.
         voxel_to_mm: as :func:`pose.scans.registration.to_upright` gives it.
-        features: of the prompted slice; None leaves the prototypes out.
+        prototypes: of the prompted slice.
     """
     here = masks[:, :, slice_index]
     if not here.any():
@@ -209,27 +238,22 @@ def seed_object(
     low, high = marked.min(axis=0), marked.max(axis=0)
     share = fine.values[tuple(slice(one, other + 1) for one, other in zip(low, high))]
     centre = to_grid @ [*np.argwhere(here).mean(axis=0), slice_index, 1.0]
-    prototypes = None
-    if features is not None:
-        prototypes = prototypes_of(features, here, np.linalg.norm(voxel_to_mm[:3, :2], axis=0), trusted=True)
-    return SeedObject(np.ascontiguousarray(share), first + low[::-1] * MASK_STEP_MM, centre[:3], prototypes)
+    return SeedObject(centre[:3], np.ascontiguousarray(share), first + low[::-1] * MASK_STEP_MM, prototypes)
 
 
-def prototypes_of(
-    features: Features, mask: np.ndarray, pixel_mm: np.ndarray, trusted: bool = False
-) -> Prototypes | None:
+def prototypes_of(features: Features, mask: np.ndarray, pixel_mm: np.ndarray | None = None) -> Prototypes | None:
     """Learn what an object looks like on a slice, and what is not the object; None where nothing else is there.
 
     Args:
         features: of the slice.
-        mask: (rows, columns) bool, where the object is, to about a centimetre.
-        pixel_mm: (row, column) distance of pixels.
-        trusted: the mask is the object, to the pixel.
+        mask: (rows, columns) bool, where the object is.
+        pixel_mm: (row, column) distance of pixels, where the mask is right to about a centimetre; None where it is to
+            the pixel.
     """
     from scipy import ndimage
 
     inside, outside = mask, ~mask
-    if not trusted:
+    if pixel_mm is not None:
         depth = ndimage.distance_transform_edt(mask, pixel_mm)
         inside = depth > min(EROSION_MM, EROSION_SHARE * depth.max())
         outside = ndimage.distance_transform_edt(~mask, pixel_mm) > DILATION_MM
@@ -254,7 +278,10 @@ def means_of(points: np.ndarray, count: int = PROTOTYPES) -> np.ndarray:
     for _ in range(ROUNDS):
         nearest = _distances(points, centres).argmin(axis=1)
         centres = np.stack(
-            [points[nearest == one].mean(axis=0) if (nearest == one).any() else centres[one] for one in range(len(centres))]
+            [
+                points[nearest == one].mean(axis=0) if (nearest == one).any() else centres[one]
+                for one in range(len(centres))
+            ]
         )
     return centres.astype(np.float32)
 

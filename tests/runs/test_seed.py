@@ -117,7 +117,7 @@ def test_a_seed_memory_is_the_same_file_each_time(tmp_path):
     import torch
     from safetensors import safe_open
 
-    from pose.segmenters.sam2 import seed_memory
+    from pose.segmenters import seed_memory
     from pose.segmenters.sam2.memory_attention import Memory
 
     memory = Memory(torch.ones(1, 2, 3, 3, dtype=torch.bfloat16), torch.zeros(1, 4))

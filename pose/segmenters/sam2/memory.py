@@ -32,10 +32,10 @@ from pose.segmenters.protocols import Prediction, SlicePredictions
 from pose.segmenters.sam2.image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
 from pose.segmenters.sam2.memory_attention import Memory, MemoryAttention
 from pose.segmenters.sam2.memory_bank import MemoryBank, halves, objects_together
-from pose.segmenters.sam2.seed_memory import SeedMemory
 from pose.segmenters.sam2.side_by_side import side_by_side
 from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
 from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
+from pose.segmenters.seed_memory import SeedMemory
 
 LOGGER = logging.getLogger(__name__)
 
