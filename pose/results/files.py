@@ -144,7 +144,6 @@ def write_results(
     manifest: Mapping[str, Any],
     masks_writer: Callable[[Path], object] | None = None,
     masks_suffix: str = ".nii.gz",
-    prompt_masks_writer: Callable[[Path], object] | None = None,
     pictures: Mapping[str, Callable[[Path], object]] | None = None,
     animations: Mapping[str, Callable[[Path], object]] | None = None,
     stamp: str | None = None,
@@ -155,11 +154,10 @@ def write_results(
     Args:
         rows: a mapping per slice, see :func:`raw_data_table`.
         volume_metrics: one value per metric of the whole volume, None where unknown.
-        prompts_json: what sam_prompts_*.json holds, or what makes it of the path of the prompts' masks.
+        prompts_json: what sam_prompts_*.json holds, or what makes it of the path of the masks.
         manifest: what run_*.json holds, beside the time stamp and the names of the other files.
         masks_writer: writes the masks to the path it is given.
-        masks_suffix: what the paths of masks end in.
-        prompt_masks_writer: writes masks that are prompts and came from no file.
+        masks_suffix: what the path of the masks ends in.
         pictures: writers of PNG pictures, by the name that goes before the time stamp.
         animations: the same for GIFs.
         stamp: time stamp of the run, now by default; a later one is taken where files in ``folder`` have it or a later
@@ -167,8 +165,8 @@ def write_results(
         times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
 
     Returns:
-        The files by kind: raw_data, results, sam_prompts, times, masks, prompt_masks, the pictures, and run, which came
-        into being last.
+        The files by kind: raw_data, results, sam_prompts, times, masks, the pictures, and run, which came into being
+        last.
     """
     import pandas as pd
 
@@ -184,13 +182,11 @@ def write_results(
         files["times"] = (".csv", lambda path: write_table(path, timed))
     if masks_writer is not None:
         files["masks"] = (masks_suffix, masks_writer)
-    if prompt_masks_writer is not None:
-        files["prompt_masks"] = (masks_suffix, prompt_masks_writer)
     files.update({name: (".png", draw) for name, draw in (pictures or {}).items()})
     files.update({name: (".gif", draw) for name, draw in (animations or {}).items()})
     with reserved_stamp(folder, stamp or timestamp()) as stamp:
         paths = {kind: folder / f"{kind}_{stamp}{suffix}" for kind, (suffix, _) in files.items()}
-        document = prompts_json(paths.get("prompt_masks")) if callable(prompts_json) else prompts_json
+        document = prompts_json(paths.get("masks")) if callable(prompts_json) else prompts_json
         writers = [(paths[kind], write) for kind, (_, write) in files.items()]
         record = {"timestamp": stamp, **manifest, "files": {kind: path.name for kind, path in paths.items()}}
         paths["run"] = folder / f"run_{stamp}.json"

@@ -177,13 +177,12 @@ def segment_and_write(
         "total_seconds": perf_counter() - start,
         **results.environment_manifest(),
     }
-    unfiled = masks_without_file(prompts, volume.voxels.shape)
     files = results.write_results(
         case.job.results_folder,
         rows=[rows[index] for index in sorted(rows)],
         volume_metrics=volume_metrics,
+        # a prompt that is a mask is the object itself, so that the masks hold it
         prompts_json=lambda masks: prompts_json(case, filed(prompts, masks), case.job.results_folder),
-        prompt_masks_writer=None if unfiled is None else lambda path: write_mask(path, unfiled, volume),
         masks_suffix=masks_suffix(volume),
         masks_writer=lambda path: write_mask(path, labels, volume),
         times=times,
@@ -203,21 +202,8 @@ def masks_suffix(volume: Volume) -> str:
     return ".npz" if volume.affine is None else ".nii.gz"
 
 
-def masks_without_file(prompts: Sequence[Prompt], shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return (rows, columns, slices) uint16 numbers of objects whose prompts are masks that came from no file; None
-    without any. Of objects that overlap, the lowest number is drawn.
-    """
-    mine = [prompt for prompt in prompts if prompt.mask is not None and prompt.mask_file_path is None]
-    if not mine:
-        return None
-    labels = np.zeros(shape, dtype=np.uint16)
-    for prompt in sorted(mine, key=lambda one: -one.object_id):
-        labels[:, :, prompt.slice][prompt.mask] = prompt.object_id
-    return labels
-
-
 def filed(prompts: Sequence[Prompt], path: Path | None) -> list[Prompt]:
-    """Return prompts of which masks without a file have that of :func:`masks_without_file`."""
+    """Return prompts of which masks that came from no file are said to lie in the one at ``path``, by their object."""
     return [
         replace(prompt, mask_file_path=str(path), mask_label=prompt.object_id)
         if path is not None and prompt.mask is not None and prompt.mask_file_path is None
@@ -288,8 +274,10 @@ def write_debug(
     )
     if here:
         masks = folder / f"slice_{found.slice}_prompt_masks{masks_suffix(case.volume)}"
-        if (unfiled := masks_without_file(here, case.volume.voxels.shape)) is not None:
-            write_mask(masks, unfiled, case.volume)
+        if any(prompt.mask is not None and prompt.mask_file_path is None for prompt in here):
+            of_slice = np.zeros(case.volume.voxels.shape, dtype=labels.dtype)
+            of_slice[:, :, found.slice] = labels
+            write_mask(masks, of_slice, case.volume)
         document = prompts_json(case, filed(here, masks), folder)
         write_atomically(folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document))
 
