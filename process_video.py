@@ -3,7 +3,7 @@
 
 The prompt is taken from the ground-truth mask of one slice by the paper's rules, or given by you, and carried through
 the volume by one of four methods. With --seed_image_file_path the prompt lies on a slice of another patient, and one
-prompt serves a whole data set:
+prompt serves a whole data set, by any of them:
 
   sam2_memory     SAM 2's video memory: slices are frames; the paper's method
   auto            region growing where that and the network agree on the prompted slice, else the chain
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = command_line.jobs_of(flags, "results_video")
     work = OnePrompt(
         **command_line.settings_of_volumes(flags, len(jobs)),
-        method=command_line.method_of(flags, seeds),
+        method=command_line.method_of(flags),
         prompt_slice="centre" if arguments.prompt_slice is None else arguments.prompt_slice,
         seeds=seeds,
         start_slice=arguments.start_slice,

@@ -142,6 +142,11 @@ def prompt_slice(text: str) -> str | int:
     return text if text in ("centre", "largest") else whole_number(text)
 
 
+def start_slice(text: str) -> str | int:
+    """Argument type: "auto" or the index of a slice."""
+    return text if text == "auto" else whole_number(text)
+
+
 def named_folder(text: str) -> tuple[str, Path]:
     """Argument type: NAME=FOLDER, or a folder whose own name is taken."""
     name, equals, folder = text.partition("=")
@@ -385,8 +390,9 @@ def add_seed_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the seeds: where they come from, and where their memory goes."""
     group = parser.add_argument_group(
         "one prompt for a data set",
-        "a prompted slice of one patient conditions the volumes of all others (--method sam2_memory); lists give "
-        "several seeds, a list of one counts for all of them",
+        "a prompted slice of one patient (the seed) serves the volumes of all others: SAM 2's memory remembers it; "
+        "other methods lay the seed's scan on each volume, and find the object where it should lie and looks alike; "
+        "lists give several seeds, a list of one counts for all of them",
     )
     group.add_argument(
         "--seed_image_file_path", type=Path, nargs="+", metavar="FILE", help="the patient whose slice is prompted"
@@ -415,19 +421,20 @@ def add_seed_arguments(parser: argparse.ArgumentParser) -> None:
         "--save_seed_memory",
         type=Path,
         metavar="FILE",
-        help="write what the network remembers of the seeds to a small file; needs no --image_file_path",
+        help="write what is kept of the seeds to a small file; needs no --image_file_path",
     )
     group.add_argument(
         "--seed_memory",
         type=Path,
         metavar="FILE",
-        help="such a file, instead of seed images and prompts; only for the model and weights that made it",
+        help="such a file, instead of seed images and prompts; only for the method, model and weights that made it",
     )
     group.add_argument(
         "--start_slice",
-        type=whole_number,
-        metavar="N",
-        help="the slice of each volume from which it is worked upwards and downwards (default: its middle)",
+        type=start_slice,
+        metavar="auto|N",
+        help="for sam2_memory: the slice of each volume from which it is worked upwards and downwards; auto takes the "
+        "one that lies where the seed's does (default: its middle)",
     )
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
-from pose.segmenters import Features, Prediction
+from pose.segmenters import Prediction
+from pose.segmenters.grey_features import GreyFeatures
+from pose.segmenters.protocols import Features
 
 # x, y, z as NIfTI has them; the affine mirrors x and y, as CT files do
 AFFINE = np.array([[-1.5, 0, 0, 40.0], [0, -2.0, 0, 60.0], [0, 0, 3.0, -100.0], [0, 0, 0, 1]])
@@ -61,7 +63,9 @@ class DarkInBox:
         self.grey = grey
 
     def features(self) -> Features:
-        return Features(np.zeros((1, 8, 8), dtype=np.float32), (8, 8))
+        by_grey_level = GreyFeatures()
+        by_grey_level.set_image(self.grey)
+        return by_grey_level.features()
 
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
         if prompt.box is None and "points" not in self.prompt_kinds:

@@ -139,7 +139,7 @@ def write_results(
     *,
     rows: Iterable[Mapping[str, Any]],
     volume_metrics: Mapping[str, float | None] | None = None,
-    prompts_json: Mapping[str, Any] | Sequence[Any],
+    prompts_json: Mapping[str, Any] | Sequence[Any] | Callable[[Path | None], Any],
     manifest: Mapping[str, Any],
     masks_writer: Callable[[Path], object] | None = None,
     masks_suffix: str = ".nii.gz",
@@ -153,7 +153,7 @@ def write_results(
     Args:
         rows: a mapping per slice, see :func:`raw_data_table`.
         volume_metrics: one value per metric of the whole volume, None where unknown.
-        prompts_json: what sam_prompts_*.json holds.
+        prompts_json: what sam_prompts_*.json holds, or what makes it of the path of the masks.
         manifest: what run_*.json holds, beside the time stamp and the names of the other files.
         masks_writer: writes the masks to the path it is given.
         masks_suffix: what the path of the masks ends in.
@@ -174,7 +174,7 @@ def write_results(
     files: dict[str, tuple[str, Callable[[Path], object]]] = {
         "raw_data": (".csv", lambda path: write_table(path, raw_data)),
         "results": (".csv", lambda path: write_table(path, summary)),
-        "sam_prompts": (".json", lambda path: write_json(path, prompts_json)),
+        "sam_prompts": (".json", lambda path: write_json(path, document)),
     }
     if times:
         timed = pd.DataFrame(times, columns=TIMES_COLUMNS).sort_values(["slice", "repetition"])
@@ -185,6 +185,7 @@ def write_results(
     files.update({name: (".gif", draw) for name, draw in (animations or {}).items()})
     with reserved_stamp(folder, stamp or timestamp()) as stamp:
         paths = {kind: folder / f"{kind}_{stamp}{suffix}" for kind, (suffix, _) in files.items()}
+        document = prompts_json(paths.get("masks")) if callable(prompts_json) else prompts_json
         writers = [(paths[kind], write) for kind, (_, write) in files.items()]
         record = {"timestamp": stamp, **manifest, "files": {kind: path.name for kind, path in paths.items()}}
         paths["run"] = folder / f"run_{stamp}.json"

@@ -85,14 +85,14 @@ def seeds_of(flags: Flags) -> SeedChoice:
     )
 
 
-def method_of(flags: Flags, seeds: SeedChoice) -> loading.MethodChoice:
+def method_of(flags: Flags) -> loading.MethodChoice:
     """Return the method with its model.
 
     Raises:
         UserError: a method that the model does not allow, or flags that the method does not understand.
     """
     if flags["method"] == "region_growing":
-        _refuse_memory_flags(flags, seeds, "region_growing")
+        _refuse_memory_flags(flags, "region_growing")
         if flags["embeddings_cache"] is not None:
             raise UserError(f"--embeddings_cache {flags['embeddings_cache']}: region_growing has no encoder")
         if flags["image_size"] is not None:
@@ -104,7 +104,7 @@ def method_of(flags: Flags, seeds: SeedChoice) -> loading.MethodChoice:
     except ValueError as error:
         raise UserError(f"--method {flags['method']}: {model.spec.name} {error}") from None
     if name != "sam2_memory":
-        _refuse_memory_flags(flags, seeds, f"{name} with {model.spec.name}")
+        _refuse_memory_flags(flags, f"{name} with {model.spec.name}")
     return take(loading.MethodChoice, flags, name=name, model=model, chain=chain_settings.chosen(flags))
 
 
@@ -131,11 +131,12 @@ def _typed(flags: Flags) -> Prompt | None:
     return typed_prompt(flags["slice"], *given)
 
 
-def _refuse_memory_flags(flags: Flags, seeds: SeedChoice, what: str) -> None:
+def _refuse_memory_flags(flags: Flags, what: str) -> None:
     """Raise UserError for flags that only SAM 2's memory understands."""
-    if seeds:
-        why = f"{what} has no memory that one patient could leave to another"
-        raise UserError(f"{seeds.flag()}: {why}; choose a SAM 2 model with --method sam2_memory")
+    if flags["start_slice"] is not None:
+        raise UserError(
+            f"--start_slice {flags['start_slice']}: {what} finds the slice by itself; it is for sam2_memory"
+        )
     for flag in ("max_memories", "stop_after"):
         if flags[flag] is not None:
             raise UserError(f"--{flag} {flags[flag]}: {what} has no such memory; it is for sam2_memory")

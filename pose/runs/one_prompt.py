@@ -7,7 +7,7 @@ from typing import Any
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
-from pose.runs import batch, resume, run, seed
+from pose.runs import batch, placing, resume, run, seed
 from pose.runs.case import (
     Case,
     Job,
@@ -21,6 +21,7 @@ from pose.runs.case import (
 )
 from pose.runs.model import Model
 from pose.runs.preview import write_preview
+from pose.runs.summary import Warned
 from pose.scans.intensity import GreyStack
 from pose.segmenters import loading
 
@@ -37,7 +38,8 @@ class OnePrompt:
         limits: the first and the last slice on which objects may lie.
         prompt_slice: where the prompt is taken from ground truth, as :func:`pose.prompts.prompt.prompt_slice` takes it.
         seeds: the seeds, if there are any.
-        start_slice: with seeds, the slice of each volume from which it is worked upwards and downwards.
+        start_slice: with seeds and SAM 2's memory, the slice of each volume from which it is worked upwards and
+            downwards; "auto" for the one that is paired with the seed's.
     """
 
     method: loading.MethodChoice
@@ -49,7 +51,7 @@ class OnePrompt:
     limits: tuple[int, int] | None = None
     prompt_slice: str | int = "centre"
     seeds: seed.SeedChoice = seed.SeedChoice()
-    start_slice: int | None = None
+    start_slice: int | str | None = None
     _loaded: dict[bool, tuple[Model, seed.Seeds | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,14 +83,34 @@ class OnePrompt:
         model, seeds = self.load(less_memory and not has_memory)
         if has_memory:
             model.segmenter.less_memory = less_memory
-        carried = model.carry(
-            case.grey, prompts, self.shown.crop, *(() if seeds is None else (seeds.memories, self.start_slice))
-        )
-        manifest = {**model.about, "crop": carried.crop.describe(), "made_from": made_from, "less_memory": less_memory}
+        about_seed: dict[str, Any] = {}
+        warned: list[Warned] = []
+        remembered: tuple[Any, ...] = ()
         if seeds is not None:
-            manifest["seed"] = seeds.manifest_for(case.volume, self.seeds.memory)
+            about_seed = seeds.manifest_for(case.volume, self.seeds.memory)
+            places = [one.place for one in seeds.memories if one.place is not None]
+            if has_memory:
+                start = self.start_slice
+                about_seed["start_slice"] = placing.slice_like_seeds(case, places) if start == "auto" else start
+                remembered = seeds.memories, about_seed["start_slice"]
+            else:
+                found = placing.find(model, case, places, self.shown.crop)
+                prompts = [one.placed.prompt for one in found]
+                about_seed["placed"] = [one.describe() for one in found]
+                warned = [doubt for one in found if (doubt := one.doubt()) is not None]
+        carried = model.carry(case.grey, prompts, self.shown.crop, *remembered)
+        manifest = {**model.about, "crop": carried.crop.describe(), "made_from": made_from, "less_memory": less_memory}
+        if about_seed:
+            manifest["seed"] = about_seed
         return run.segment_and_write(
-            case, carried.prompts, carried.predictions, range(len(case.grey)), self.settings, manifest, model.embeddings
+            case,
+            carried.prompts,
+            carried.predictions,
+            range(len(case.grey)),
+            self.settings,
+            manifest,
+            model.embeddings,
+            warned,
         )
 
     def load(self, on_cpu: bool = False) -> tuple[Model, seed.Seeds | None]:
@@ -96,7 +118,8 @@ class OnePrompt:
         if on_cpu not in self._loaded:
             with batch.for_all_volumes():
                 model = Model(self.method.name, loading.load_volume_segmenter(self.method, on_cpu))
-                seeds = seed.make_or_load(model.segmenter, self.seed_cases, self.seeds) if self.seeds else None
+                placed = self.start_slice == "auto"
+                seeds = seed.make_or_load(model, self.seed_cases, self.seeds, placed) if self.seeds else None
             self._loaded[on_cpu] = model, seeds
         return self._loaded[on_cpu]
 
@@ -108,7 +131,7 @@ class OnePrompt:
         """
         case = load_case(job, self.shown, self.truth)
         last = len(case.grey) - 1
-        if self.start_slice is not None and self.start_slice > last:
+        if isinstance(self.start_slice, int) and self.start_slice > last:
             raise UserError(f"{job.image_path}: --start_slice {self.start_slice} is not among its slices 0 to {last}")
         if self.seeds:
             return case, []

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +25,7 @@ from pose.runs.case import Case
 from pose.runs.figure_files import Pictures
 from pose.runs.resume import sha256_once
 from pose.runs.segmentation import Segmentation, mean_of
-from pose.runs.summary import summarise
+from pose.runs.summary import Warned, summarise
 from pose.scans.intensity import Intensity
 from pose.scans.masks import write_mask
 from pose.scans.volume import Volume
@@ -91,6 +91,7 @@ def segment_and_write(
     settings: RunSettings,
     manifest: dict[str, Any],
     embeddings: EmbeddingsCache | None = None,
+    warned: Sequence[Warned] = (),
 ) -> Written:
     """Run ``predictions`` to their end, score them, write every result of the volume, and print what was found.
 
@@ -99,6 +100,7 @@ def segment_and_write(
         settings: what is written, and how it is judged.
         manifest: what is known of the run so far (model, device, precision).
         embeddings: the cache that the predictions use; the manifest says how often it held a slice of this volume.
+        warned: what looked wrong before; it comes first among the warnings.
 
     Returns:
         Every file written, the manifest last, and how many warnings there are.
@@ -147,9 +149,11 @@ def segment_and_write(
     needed = [one.needed for one in reviews.values() if one.needed is not None]
     volume_metrics["slices_to_review"] = sum(needed) if needed else None
     summary = summarise(case, segmentation, per_label, settings.intensity)
+    summary = replace(summary, warnings=[*warned, *summary.warnings])
     volume_metrics["warnings"] = len(summary.warnings)
+    given = () if "seed" in manifest else prompts  # a person gave the seed's alone
     asked = VolumePrompts(
-        prompted_slices=len({prompt.slice for prompt in prompts}),
+        prompted_slices=len({prompt.slice for prompt in given}),
         masked_slices=None if case.truth is None else len(set(case.masked_slices).intersection(slices)),
         seeds=frozenset(one["slice_sha256"] for one in manifest.get("seed", {}).get("seeds", ())),
     )
@@ -165,7 +169,7 @@ def segment_and_write(
         "slices": len(slices),
         "masked_slices": asked.masked_slices,
         "prompted_slices": asked.prompted_slices,
-        "prompts": len(prompts),
+        "prompts": len(given),
         "prompts_used": prompts_saved([asked]).used,
         "prompts_saved_percent": prompts_saved([asked]).saved_percent,
         "summary": summary.to_json(),
@@ -179,8 +183,9 @@ def segment_and_write(
         case.job.results_folder,
         rows=[rows[slice_index] for slice_index in sorted(rows)],
         volume_metrics=volume_metrics,
-        prompts_json=prompts_json(case, prompts),
-        masks_suffix=".npz" if volume.affine is None else ".nii.gz",
+        # a prompt that is a mask is the object itself, so that the masks hold it
+        prompts_json=lambda masks: prompts_json(case, filed(prompts, masks), case.job.results_folder),
+        masks_suffix=masks_suffix(volume),
         masks_writer=lambda path: write_mask(path, labels, volume),
         times=times,
         manifest=manifest,
@@ -189,18 +194,34 @@ def segment_and_write(
     )
     for found_object in summary.objects:
         print(f"{case.job.name}: {found_object}")
-    for warned in summary.warnings:
-        print(f"{case.job.name}: warning: {warned.text}")
+    for warning in summary.warnings:
+        print(f"{case.job.name}: warning: {warning.text}")
     return Written(files, len(summary.warnings))
 
 
-def prompts_json(case: Case, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Return prompts for the volume of ``case`` as its JSON files hold them."""
+def masks_suffix(volume: Volume) -> str:
+    """Return what the name of a mask of a volume ends in: NIfTI needs a geometry."""
+    return ".npz" if volume.affine is None else ".nii.gz"
+
+
+def filed(prompts: Sequence[Prompt], path: Path | None) -> list[Prompt]:
+    """Return prompts of which masks that came from no file are said to lie in the one at ``path``, by their object."""
+    return [
+        replace(prompt, mask_file_path=str(path), mask_label=prompt.object_id)
+        if path is not None and prompt.mask is not None and prompt.mask_file_path is None
+        else prompt
+        for prompt in prompts
+    ]
+
+
+def prompts_json(case: Case, prompts: Sequence[Prompt], folder: Path | None = None) -> dict[str, Any]:
+    """Return prompts for the volume of ``case`` as its JSON files, in ``folder``, hold them."""
     return prompts_to_json(
         prompts,
         image_file_path=case.job.image_path,
         shape=case.volume.voxels.shape,
         swap_axes=case.swap_axes,
+        folder=folder,
         orientation=case.volume.orientation,
     )
 
@@ -254,7 +275,12 @@ def write_debug(
         **case.look(found.objects),
     )
     if here:
-        document = prompts_json(case, here)
+        masks = folder / f"slice_{found.slice}_prompt_masks{masks_suffix(case.volume)}"
+        if any(prompt.mask is not None and prompt.mask_file_path is None for prompt in here):
+            of_slice = np.zeros(case.volume.voxels.shape, dtype=labels.dtype)
+            of_slice[:, :, found.slice] = labels
+            write_mask(masks, of_slice, case.volume)
+        document = prompts_json(case, filed(here, masks), folder)
         write_atomically(folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document))
 
 

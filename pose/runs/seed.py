@@ -1,11 +1,11 @@
-"""One prompt for a data set: prompted slices of one patient or a few (seeds) condition the volumes of all others."""
+"""One prompt for a data set: prompted slices of one patient or a few (seeds) serve the volumes of all others."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pose.cli import UserError
 from pose.files.atomic import failure_named, write_atomically
 from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
 from pose.prompts.prompt_file import read_prompts
+from pose.runs import placing
 from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case, prompts_from_truth, usable_prompts
 from pose.runs.crop import crop_volume
 from pose.runs.run import prompts_json
@@ -23,8 +24,7 @@ from pose.scans.intensity import WINDOWS, words_of_window
 from pose.scans.volume import Volume
 
 if TYPE_CHECKING:
-    from pose.segmenters.models import ModelSpec
-    from pose.segmenters.sam2.memory import Sam2Memory
+    from pose.runs.model import Model
     from pose.segmenters.sam2.seed_memory import SeedMemory
 
 LOGGER = logging.getLogger(__name__)
@@ -65,12 +65,12 @@ class SeedChoice:
         return f"--seed_{'image_file_path' if self.image_file_path else 'memory'} {' '.join(map(str, words))}"
 
 
-def check_seeds(seeds: SeedChoice, start_slice: int | None, own_prompts: Mapping[str, Any]) -> None:
+def check_seeds(seeds: SeedChoice, start_slice: int | str | None, own_prompts: Mapping[str, Any]) -> None:
     """Check that the flags of the seeds fit each other.
 
     Args:
         seeds: what was asked for.
-        start_slice: the slice at which volumes start.
+        start_slice: the slice at which volumes start, or "auto".
         own_prompts: the flags that give volumes prompts of their own, and their values.
 
     Raises:
@@ -110,7 +110,7 @@ class Seeds:
     """The seeds of a run.
 
     Attributes:
-        memories: what the network remembers of them, in the order in which they stand in front of a volume.
+        memories: what is kept of them, in the order in which they stand in front of a volume.
         about: a mapping for each: the image, its shape, the slice, a digest of its voxels, and the prompts.
     """
 
@@ -190,31 +190,63 @@ def _how_shown(shown: ShownAs) -> dict[str, Any]:
     }
 
 
-def make_or_load(segmenter: Sam2Memory, cases: list[tuple[Case, list[Prompt]]], choice: SeedChoice) -> Seeds:
+def make_or_load(model: Model, cases: list[tuple[Case, list[Prompt]]], choice: SeedChoice, placed: bool) -> Seeds:
     """Return the seeds asked for; writes their memory where that is asked for, and empties ``cases``.
+
+    Args:
+        model: carries prompts.
+        cases: the seeds' volumes and prompts.
+        choice: what was asked for.
+        placed: whether seeds must tell where they lie; a file of old may not.
 
     Raises:
         UserError: a file that cannot be read or written, or belongs to another model.
     """
     shown, objects = _how_shown(choice.shown), choice.rules.objects
     if choice.memory is not None:
-        return load_seeds(choice.memory, segmenter, shown, objects)
-    seeds = make_seeds(segmenter, cases, choice.shown.crop)
+        return load_seeds(choice.memory, model, shown, objects, placed)
+    grown, placed = choice.prompt_file_path is not None, placed or choice.save_memory is not None
+    seeds = make_seeds(model, cases, choice.shown.crop, grown, placed)
     cases.clear()  # the volumes of the seeds are not needed any more
     if choice.save_memory is not None:
-        save_seeds(choice.save_memory, seeds, segmenter, shown, objects)
+        save_seeds(choice.save_memory, seeds, model, shown, objects)
         print(f"seed memory: {choice.save_memory}")
     return seeds
 
 
-def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]], crop: str = "none") -> Seeds:
-    """Encode and prompt each seed slice once; ``crop`` as :func:`pose.runs.crop.crop_volume` takes it."""
+def make_seeds(
+    model: Model,
+    cases: Sequence[tuple[Case, list[Prompt]]],
+    crop: str = "none",
+    grown: bool = False,
+    placed: bool = False,
+) -> Seeds:
+    """Keep of each seed what serves other volumes.
+
+    SAM 2's memory encodes and prompts the slice. Other methods carry the prompt through the seed's volume, so that its
+    mask can be laid on others.
+
+    Args:
+        model: carries prompts.
+        cases: the seeds' volumes and prompts.
+        crop: as :func:`pose.runs.crop.crop_volume` takes it.
+        grown: whether a prompt of points becomes a box for a model that takes no points.
+        placed: whether SAM 2's memory is to know where its seeds lie, too.
+    """
+    from pose.segmenters.sam2.seed_memory import SeedMemory
+
     memories: list[SeedMemory] = []
     about: list[dict[str, Any]] = []
     for case, prompts in cases:
-        prompts = usable_prompts(prompts, segmenter.prompt_kinds, segmenter.name)
+        grey = case.grey if grown else None
+        prompts = usable_prompts(prompts, model.segmenter.prompt_kinds, model.segmenter.name, grey)
         shown = crop_volume(crop, case.grey, prompts)
-        memories += segmenter.remember(shown.grey, shown.prompts(prompts))
+        if model.method == "sam2_memory":
+            remembered = model.segmenter.remember(shown.grey, shown.prompts(prompts))
+            places = placing.centres_of_seed(case, prompts) if placed else [None] * len(remembered)
+            memories += [replace(one, place=place) for one, place in zip(remembered, places, strict=True)]
+        else:
+            memories += [SeedMemory({}, place) for place in placing.places_of_seed(model, case, prompts, crop)]
         for index in sorted({prompt.slice for prompt in prompts}):
             about.append(
                 {
@@ -230,27 +262,31 @@ def make_seeds(segmenter: Sam2Memory, cases: Sequence[tuple[Case, list[Prompt]]]
     return Seeds(memories, about)
 
 
-def save_seeds(path: Path, seeds: Seeds, segmenter: Sam2Memory, shown: dict[str, Any], objects: str) -> None:
+def save_seeds(path: Path, seeds: Seeds, model: Model, shown: dict[str, Any], objects: str) -> None:
     """Write the seeds as one file that names their model and weights, and how slices were shown to it."""
     from pose.segmenters.sam2.seed_memory import save_seed_memory
 
-    about = {**_made_by(segmenter.spec, segmenter.checkpoint_sha256), "shown": shown, "objects": objects}
-    about["seeds"] = seeds.about
+    about = {**_made_by(model), "shown": shown, "objects": objects, "seeds": seeds.about}
     with failure_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: save_seed_memory(temporary, seeds.memories, about))
 
 
-def load_seeds(path: Path, segmenter: Sam2Memory, shown: dict[str, Any], objects: str) -> Seeds:
+def load_seeds(path: Path, model: Model, shown: dict[str, Any], objects: str, placed: bool = False) -> Seeds:
     """Read seeds from a file; a warning tells where slices are shown to the model in another way than the seeds' were.
 
     Raises:
-        UserError: no such file, or not of this model and these weights, or its objects are numbered in another way.
+        UserError: no such file, or not of this method, model and weights, or its objects are numbered in another way,
+            or it does not know where its seeds lie, and ``placed`` asks for it.
     """
+    import torch
+
     from pose.segmenters.sam2.seed_memory import load_seed_memory
 
-    made_by = _made_by(segmenter.spec, segmenter.checkpoint_sha256)
-    memories, about = load_seed_memory(path, device=segmenter.device, **made_by)
+    device = getattr(model.segmenter, "device", torch.device("cpu"))
+    memories, about = load_seed_memory(path, device=device, **_made_by(model))
+    if placed and not all(one.place for one in memories):
+        raise UserError(f"--start_slice auto: {path} was made before seeds knew where they lie; make it again")
     if about.get("objects") != objects:
         raise UserError(f"--objects {objects}: {path} was made with --objects {about.get('objects')}")
     for key, value in shown.items():
@@ -260,5 +296,11 @@ def load_seeds(path: Path, segmenter: Sam2Memory, shown: dict[str, Any], objects
     return Seeds(memories, about["seeds"])
 
 
-def _made_by(spec: ModelSpec, checkpoint_sha256: str) -> dict[str, Any]:
-    return {"model": spec.name, "checkpoint_sha256": checkpoint_sha256, "image_size": spec.image_size}
+def _made_by(model: Model) -> dict[str, Any]:
+    about = model.about
+    return {
+        "method": model.method,
+        "model": about.get("model", model.method),
+        "checkpoint_sha256": about.get("checkpoint", {}).get("sha256"),
+        "image_size": about.get("image_size"),
+    }

@@ -30,17 +30,8 @@ class Appearance:
 
     def evidence(self, features: Features, shape: tuple[int, ...]) -> np.ndarray:
         """Return the log-odds of each pixel of a slice of ``shape`` (rows, columns), float32, limited to +-4."""
-        import cv2
-
-        log_odds = (np.tensordot(self.direction, features.values, 1) + self.offset).astype(np.float32)
-        (rows, columns), (high, wide) = features.extent, shape
-        # from the middle of a pixel to cells
-        to_cells = np.array(
-            [[columns / wide, 0, columns / wide / 2 - 0.5], [0, rows / high, rows / high / 2 - 0.5]], dtype=np.float64
-        )
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        spread = cv2.warpAffine(log_odds, to_cells, (wide, high), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return np.clip(spread, -LOG_ODDS_LIMIT, LOG_ODDS_LIMIT)
+        log_odds = np.tensordot(self.direction, features.values, 1) + self.offset
+        return np.clip(features.on_slice(log_odds, shape), -LOG_ODDS_LIMIT, LOG_ODDS_LIMIT)
 
 
 def learn_appearance(features: Features, mask: np.ndarray) -> Appearance | None:
@@ -55,7 +46,7 @@ def learn_appearance(features: Features, mask: np.ndarray) -> Appearance | None:
     """
     from scipy import ndimage
 
-    covered = _share_of_cells(mask, features)
+    covered = features.share_of(mask)
     inside, outside = covered > INSIDE_SHARE, covered < OUTSIDE_SHARE
     if inside.sum() < FEWEST_INSIDE or outside.sum() < FEWEST_OUTSIDE:
         return None
@@ -75,16 +66,3 @@ def learn_appearance(features: Features, mask: np.ndarray) -> Appearance | None:
         return None
     direction *= LOG_ODDS_LIMIT / apart
     return Appearance(direction, float(-direction @ (own_mean + rest_mean) / 2))
-
-
-def _share_of_cells(mask: np.ndarray, features: Features) -> np.ndarray:
-    """Return which share of each cell a mask covers, (rows, columns) of cells."""
-    cells = features.values.shape[1:]
-    places = [
-        np.minimum(((np.arange(length) + 0.5) * extent / length).astype(int), count - 1)
-        for length, extent, count in zip(mask.shape, features.extent, cells, strict=True)
-    ]
-    of_pixels = places[0][:, None] * cells[1] + places[1][None, :]
-    pixels = np.bincount(of_pixels.ravel(), minlength=cells[0] * cells[1])
-    covered = np.bincount(of_pixels.ravel(), weights=mask.ravel(), minlength=cells[0] * cells[1])
-    return (covered / np.maximum(pixels, 1)).reshape(cells)

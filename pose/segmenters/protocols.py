@@ -125,10 +125,46 @@ class Features:
     Attributes:
         values: (channels, rows, columns) float32; the cells that hold some of the slice.
         extent: how many rows and columns of cells the slice covers; the last ones perhaps in part.
+        by_direction: whether vectors are to be compared by their directions alone.
     """
 
     values: np.ndarray
     extent: tuple[float, float]
+    by_direction: bool = True
+
+    def comparable(self) -> np.ndarray:
+        """Return vectors that are alike, by their distance, where the slice looks alike, (channels, rows, columns).
+
+        Those of an encoder are taken from their mean and have length 1: their directions tell tissues apart, not what
+        all of them share.
+        """
+        if not self.by_direction:
+            return self.values
+        values = self.values - self.values.mean(axis=(1, 2), keepdims=True)
+        return values / np.maximum(np.linalg.norm(values, axis=0), 1e-6)
+
+    def on_slice(self, of_cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return numbers of cells, (rows, columns) float32, as those of a slice's (rows, columns), linear between."""
+        import cv2
+
+        (rows, columns), (high, wide) = self.extent, shape
+        # from the middle of a pixel to cells
+        to_cells = np.array([[columns / wide, 0, columns / wide / 2 - 0.5], [0, rows / high, rows / high / 2 - 0.5]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        numbers = of_cells.astype(np.float32)
+        return cv2.warpAffine(numbers, to_cells, (wide, high), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+    def share_of(self, mask: np.ndarray) -> np.ndarray:
+        """Return which share of each cell a (rows, columns) mask takes, (rows, columns) of cells float64."""
+        cells = self.values.shape[1:]
+        places = [
+            np.minimum(((np.arange(length) + 0.5) * extent / length).astype(int), count - 1)
+            for length, extent, count in zip(mask.shape, self.extent, cells, strict=True)
+        ]
+        of_pixels = (places[0][:, None] * cells[1] + places[1][None, :]).ravel()
+        pixels = np.bincount(of_pixels, minlength=cells[0] * cells[1])
+        covered = np.bincount(of_pixels, weights=mask.ravel(), minlength=cells[0] * cells[1])
+        return (covered / np.maximum(pixels, 1)).reshape(cells)
 
 
 def features_on(values: np.ndarray, covered: tuple[float, float]) -> Features:
@@ -153,7 +189,7 @@ class SliceSegmenter(Protocol):
     prompt_kinds: frozenset[str]
 
     def set_image(self, grey: np.ndarray) -> None:
-        """Encode one slice, (rows, columns) uint8; later calls of ``predict`` are about it."""
+        """Encode one slice, (rows, columns) uint8; later calls of ``predict`` and ``features`` are about it."""
 
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:
         """Segment one object on the slice set last; with ``multimask_output`` the best of several masks by score."""

@@ -12,9 +12,10 @@ import pytest
 
 import nifti_to_numpy
 import process_video
-from pose import cli
+from pose import cli, segmenters
+from pose.scans.phantom import chest_ct
 from pose.segmenters import models
-from tests.cases import two_blocks, write_nifti, write_two_blocks
+from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
 from tests.networks import TINY, save_random_weights
 from tests.test_process_image import only
 
@@ -297,8 +298,14 @@ MASKS = ["--seed_masks_file_path", "A_MASK"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*SEED, *MASKS, "--method", "chain"], "a.nii.gz: chain with tiny_random has no memory"),
-        ([*SEED, *MASKS, "--method", "region_growing"], "a.nii.gz: region_growing has no memory"),
+        (
+            [*SEED, *MASKS, "--method", "chain", "--start_slice", "2"],
+            "--start_slice 2: chain with tiny_random finds the slice by itself; it is for sam2_memory",
+        ),
+        (
+            [*SEED, *MASKS, "--method", "region_growing", "--start_slice", "auto"],
+            "--start_slice auto: region_growing finds the slice by itself",
+        ),
         ([*SEED], "give its prompt by either --seed_masks_file_path or --seed_prompt_file_path"),
         ([*MASKS], "needs --seed_image_file_path"),
         (["--seed_slice", "3"], "--seed_slice 3: needs --seed_image_file_path"),
@@ -325,6 +332,153 @@ def test_a_users_mistake_is_one_line_and_exit_2(patients, model, capsys, argumen
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and message in error
     assert not (patients["b"][0].parent / "results_video").exists()
+
+
+@pytest.fixture(scope="module")
+def chests(tmp_path_factory) -> list[tuple[Path, Path]]:
+    """Scans and masks of two phantoms, and of a third one that lies on its side and head down."""
+    folder = tmp_path_factory.mktemp("chests")
+    paths = []
+    for number, (rows, columns, slices) in enumerate([(64, 64, 18), (72, 60, 24), (64, 64, 20)]):
+        volume, labels = chest_ct((rows, columns, slices), number)
+        voxels, labels = volume.voxels.swapaxes(0, 1), labels.swapaxes(0, 1)
+        affine = volume.affine
+        if number == 2:
+            voxels, labels = (one.swapaxes(0, 1)[:, :, ::-1] for one in (voxels, labels))
+            affine = affine[:, [1, 0, 2, 3]].copy()
+            affine[:3, 3] += affine[:3, 2] * (slices - 1)
+            affine[:3, 2] *= -1
+        image = write_nifti(folder / f"{number}.nii.gz", voxels, affine)
+        paths.append((image, write_nifti(folder / f"{number}_mask.nii.gz", (labels > 0).astype(np.uint8), affine)))
+    return paths
+
+
+def seed_flags(chest: tuple[Path, Path]) -> list:
+    return ["--seed_image_file_path", chest[0], "--seed_masks_file_path", chest[1]]
+
+
+def volume_flags(chests: list[tuple[Path, Path]]) -> list:
+    images, masks = zip(*chests)
+    return ["-i", *images, "-m", *masks]
+
+
+def dice_of(folder: Path) -> float:
+    return manifest_of(folder)["summary"]["objects"][0]["dice"]
+
+
+@pytest.fixture()
+def dark(monkeypatch, tmp_path) -> list:
+    """Flags of a chain whose network finds what is dark in a box."""
+    monkeypatch.setattr(segmenters, "build_slice_segmenter", lambda *_: DarkInBox())
+    (tmp_path / "none.pth").write_bytes(b"weights")
+    monkeypatch.setattr(models, "checkpoint_path", lambda *_: tmp_path / "none.pth")
+    return ["--model", "lite_medsam", "--method", "chain", "--device", "cpu", "--precision", "fp32"]
+
+
+@pytest.mark.parametrize("method", ["chain", "region_growing"])
+def test_the_object_is_found_in_other_patients_without_a_memory(chests, dark, tmp_path, method):
+    flags = dark if method == "chain" else ["--method", method]
+    given = [*volume_flags(chests[1:]), *flags, "-b", "-w", *seed_flags(chests[0])]
+    assert run(*given, "-r", tmp_path / "out") == 0
+    for name, masks in (("1", chests[1][1]), ("2", chests[2][1])):
+        folder = tmp_path / "out" / name
+        assert dice_of(folder) > 0.9
+        manifest = manifest_of(folder)
+        (placed,) = manifest["seed"]["placed"]
+        assert placed["score"] > 0.6 and placed["correlation"] > 0.8 and placed["seed"] == 0
+        # only the seed's slice was prompted by a person
+        assert (manifest["prompts"], manifest["prompted_slices"], manifest["prompts_used"]) == (0, 0, 1)
+        (prompt,) = json.loads(only(folder, "sam_prompts_*.json").read_text())["prompts"]
+        assert prompt["slice"] == placed["slice"]
+        assert nibabel.load(masks).get_fdata().any(axis=(0, 1))[prompt["slice"]]
+        if method == "chain":
+            assert (prompt["mask_file_path"], prompt["label"]) == (only(folder, "masks_*.nii.gz").name, 1)
+        else:
+            assert set(prompt["box"]) == {"row_min", "column_min", "row_max", "column_max"}
+
+
+def test_the_prompt_that_was_found_gives_the_same_masks_again(chests, dark, tmp_path):
+    image, masks = chests[1]
+    found = ["-i", image, *dark, "-w", "-b", *seed_flags(chests[0]), "-r", tmp_path / "seed", "--debug"]
+    assert run(*found) == 0
+    prompts = only(tmp_path / "seed" / "1", "sam_prompts_*.json")
+    assert run("-i", image, *dark, "-w", "--prompt_file_path", prompts, "-r", tmp_path / "again") == 0
+    one, again = (masks_of(tmp_path / kind / "1") for kind in ("seed", "again"))
+    assert one.any()
+    np.testing.assert_array_equal(one, again)
+    (debug,) = (tmp_path / "seed" / "1").glob("debug_*")
+    only(debug, "slice_*_prompt_masks.nii.gz")
+    prompt = only(debug, "slice_*_prompt.json")
+    assert run("-i", image, *dark, "-w", "--prompt_file_path", prompt, "-r", tmp_path / "debug") == 0
+    np.testing.assert_array_equal(masks_of(tmp_path / "debug" / "1"), one)
+
+
+@pytest.mark.parametrize("method", ["chain", "region_growing"])
+def test_a_placed_seed_is_kept_in_a_file(chests, dark, tmp_path, method, capsys):
+    flags = [*(dark if method == "chain" else ["--method", method]), "-w"]
+    memory = tmp_path / "lungs.safetensors"
+    seed = ["-b", *seed_flags(chests[0])]
+    assert run(*flags, *seed, "--save_seed_memory", memory) == 0
+    volume = ["-i", chests[1][0], *flags]
+    assert run(*volume, *seed, "-r", tmp_path / "image") == 0
+    assert run(*volume, "--seed_memory", memory, "-r", tmp_path / "memory") == 0
+    np.testing.assert_array_equal(masks_of(tmp_path / "memory" / "1"), masks_of(tmp_path / "image" / "1"))
+    kept, made = (manifest_of(tmp_path / kind / "1")["seed"] for kind in ("memory", "image"))
+    assert kept["placed"] == made["placed"] and kept["seeds"] == made["seeds"]
+    other = ["--method", "region_growing"] if method == "chain" else dark
+    assert run("-i", chests[1][0], *other, "--seed_memory", memory) == 2
+    assert f"lungs.safetensors: was made with method {method}, this run has " in capsys.readouterr().err
+
+
+def test_of_several_seeds_the_best_one_prompts(chests, dark, tmp_path):
+    images, masks = zip(chests[0], chests[1])
+    seeds = ["--seed_image_file_path", *images, "--seed_masks_file_path", *masks]
+    assert run("-i", chests[1][0], *dark, "-w", "-b", *seeds, "-r", tmp_path / "out") == 0
+    seed = manifest_of(tmp_path / "out" / "1")["seed"]
+    # the second seed is the patient's own scan
+    assert seed["placed"][0]["seed"] == 1 and seed["placed"][0]["correlation"] > 0.99 and seed["seed_patient"] is True
+
+
+def test_an_object_that_is_not_there_is_doubted(chests, dark, tmp_path, capsys):
+    """Lungs of tissue: the scan lies as the seed does, and nothing dark is where lungs should be."""
+    image = nibabel.load(chests[1][0])
+    voxels, lungs = np.asarray(image.dataobj).copy(), nibabel.load(chests[1][1]).get_fdata() > 0
+    voxels[lungs] = 40
+    full = write_nifti(tmp_path / "full.nii.gz", voxels, image.affine)
+    code = run("-i", full, *dark, "-w", "-b", *seed_flags(chests[0]), "-r", tmp_path / "out")
+    shown = capsys.readouterr()
+    if code == 1:
+        assert "object 1 of the seed was not found in this scan" in shown.err
+    else:
+        manifest = manifest_of(tmp_path / "out" / "full")
+        assert manifest["seed"]["placed"][0]["score"] < 0.5
+        assert manifest["summary"]["warnings"][0]["kind"] == "doubtful_place"
+        assert "full: warning: object 1: the object may not be in this scan (score 0." in shown.out
+
+
+def test_volumes_start_where_the_seed_does(chests, model, tmp_path):
+    """The slice that SAM 2's memory starts at, of a volume that runs from head to feet."""
+    seed = [*seed_flags(chests[0]), "--seed_slice", 12]
+    memory = tmp_path / "lungs.safetensors"
+    assert run("-i", chests[2][0], *model, *seed, "--start_slice", "auto", "-r", tmp_path / "auto") == 0
+    start = manifest_of(tmp_path / "auto" / "2")["seed"]["start_slice"]
+    # slice 12 of 18 from the feet is as high as slice 13 of 20, which is 6 from the head
+    assert abs(start - 6) <= 1
+    assert run("-i", chests[2][0], *model, *seed, "--start_slice", start, "-r", tmp_path / "given") == 0
+    np.testing.assert_array_equal(masks_of(tmp_path / "auto" / "2"), masks_of(tmp_path / "given" / "2"))
+    assert run(*model, *seed, "--save_seed_memory", memory) == 0
+    kept = ["--seed_memory", memory, "--start_slice", "auto", "-r", tmp_path / "memory"]
+    assert run("-i", chests[2][0], *model, *kept) == 0
+    assert manifest_of(tmp_path / "memory" / "2")["seed"]["start_slice"] == start
+
+
+def test_a_volume_that_could_lie_in_several_ways_fails_by_itself(chests, tmp_path, capsys):
+    x, y, z = np.meshgrid(*(np.arange(24) - 11.5,) * 2, np.arange(16) - 7.5, indexing="ij")
+    ball = np.where(x**2 + y**2 + z**2 < 50, 40.0, -1000.0).astype(np.int16)
+    np.save(tmp_path / "ball.npy", ball)
+    given = ["-i", tmp_path / "ball.npy", "--method", "region_growing", "-b", "-w", *seed_flags(chests[0])]
+    assert run(*given, "-r", tmp_path / "out") == 2
+    assert "ball.npy: geometry unknown, and the best two ways to turn it correlate alike" in capsys.readouterr().err
 
 
 def test_nothing_to_do_is_a_mistake(model, capsys):
