@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pose.runs.segmentation import Segmentation
 from pose.scans.intensity import GreySlices, GreyStack, Intensity, window_of_words
 from pose.scans.volume import Volume, read_volume
 from pose.scores.review import REVIEW_BELOW
-from pose.segmenters import SlicePredictions, VolumeSegmenter, loading
+from pose.segmenters import Finding, SlicePredictions, VolumeSegmenter, loading
 
 Window = str | tuple[float, float] | None
 
@@ -48,6 +48,11 @@ class Model:
         self.about = loaded.about
         self.embeddings = loaded.embeddings
         self.segmenter: Any = loaded.segmenter
+
+    @property
+    def findings(self) -> Mapping[int, Finding]:
+        """What was learnt of each object of the volume segmented last, beside its masks; none where nothing is."""
+        return getattr(self.segmenter, "findings", {})
 
     def carry(self, grey: GreyStack, prompts: Sequence[Prompt], crop: str = "none", *seeds: Any) -> Carried:
         """Start to carry ``prompts`` through the slices of a volume, or what ``seeds`` hold.

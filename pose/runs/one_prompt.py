@@ -111,6 +111,7 @@ class OnePrompt:
             manifest,
             model.embeddings,
             warned,
+            findings=lambda: model.findings,
         )
 
     def load(self, on_cpu: bool = False) -> tuple[Model, seed.Seeds | None]:

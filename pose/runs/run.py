@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,7 +25,7 @@ from pose.runs.case import Case
 from pose.runs.figure_files import Pictures
 from pose.runs.resume import sha256_once
 from pose.runs.segmentation import Segmentation, mean_of
-from pose.runs.summary import Warned, summarise
+from pose.runs.summary import Warned, about_leaks, summarise
 from pose.scans.intensity import Intensity
 from pose.scans.masks import write_mask
 from pose.scans.volume import Volume
@@ -33,7 +33,7 @@ from pose.scores import metrics
 from pose.scores.review import REVIEW_BELOW
 
 if TYPE_CHECKING:
-    from pose.segmenters import SlicePredictions
+    from pose.segmenters import Finding, SlicePredictions
     from pose.segmenters.embeddings import EmbeddingsCache
 
 
@@ -92,6 +92,7 @@ def segment_and_write(
     manifest: dict[str, Any],
     embeddings: EmbeddingsCache | None = None,
     warned: Sequence[Warned] = (),
+    findings: Callable[[], Mapping[int, Finding]] = dict,
 ) -> Written:
     """Run ``predictions`` to their end, score them, write every result of the volume, and print what was found.
 
@@ -101,6 +102,7 @@ def segment_and_write(
         manifest: what is known of the run so far (model, device, precision).
         embeddings: the cache that the predictions use; the manifest says how often it held a slice of this volume.
         warned: what looked wrong before; it comes first among the warnings.
+        findings: returns what was learnt of each object beside its masks, once ``predictions`` have come to their end.
 
     Returns:
         Every file written, the manifest last, and how many warnings there are.
@@ -149,7 +151,8 @@ def segment_and_write(
     needed = [one.needed for one in reviews.values() if one.needed is not None]
     volume_metrics["slices_to_review"] = sum(needed) if needed else None
     summary = summarise(case, segmentation, per_label, settings.intensity)
-    summary = replace(summary, warnings=[*warned, *summary.warnings])
+    learnt = dict(findings())
+    summary = replace(summary, warnings=[*warned, *summary.warnings, *about_leaks(learnt)])
     volume_metrics["warnings"] = len(summary.warnings)
     given = () if "seed" in manifest else prompts  # a person gave the seed's alone
     asked = VolumePrompts(
@@ -173,6 +176,7 @@ def segment_and_write(
         "prompts_used": prompts_saved([asked]).used,
         "prompts_saved_percent": prompts_saved([asked]).saved_percent,
         "summary": summary.to_json(),
+        **({"findings": {str(key): one.describe() for key, one in learnt.items()}} if learnt else {}),
         "debug": None if debug_folder is None else debug_folder.name,
         "started": started.isoformat(timespec="seconds"),
         "segmentation_seconds": segmented - start,

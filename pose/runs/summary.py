@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from pose.runs.case import Case
 from pose.runs.segmentation import Segmentation
 from pose.scans.intensity import Intensity, likely_unit, saturated_share
 from pose.scans.volume import Volume
+from pose.segmenters import Finding
 from pose.segmenters.mask_parts import box_around, overlap_of_boxes
 from pose.segmenters.region_growing import otsu_level, outside_of_body
 
@@ -203,6 +204,19 @@ def _about_object(case: Case, segmentation: Segmentation, one: FoundObject) -> I
     if share > MOST_OF_BODY:
         text = f"{name}: is {share:.0%} of the body on its slices, perhaps what is round the object; give a tighter box"
         yield Warned("whole_body", text)
+
+
+def about_leaks(findings: Mapping[int, Finding]) -> Iterator[Warned]:
+    """Yield a warning for each object that was ended because it had grown too large."""
+    for object_id, finding in findings.items():
+        if finding.leaked:
+            where = " and ".join(map(str, finding.leaked))
+            text = (
+                f"object {object_id}: grew far beyond its area on the prompted slice, and was ended on slice {where}; "
+            )
+            yield Warned(
+                "leaked", text + "if it is that large there, prompt a further slice, or raise --chain_largest_growth"
+            )
 
 
 def _about_review(segmentation: Segmentation, objects: Sequence[FoundObject]) -> Iterator[Warned]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -37,6 +38,8 @@ from pose.segmenters.protocols import (
 )
 from pose.segmenters.region_growing import prompted_region
 from pose.segmenters.side_views import SideViews, look_from_the_side
+
+LOGGER = logging.getLogger(__name__)
 
 SMALLEST_REACH = 4  # pixels
 WELL_FILLED = 0.9  # IoU of the box round what grey levels find with the prompted box
@@ -109,6 +112,8 @@ class Chain:
         """
         pointed = objects_pointed_at(prompts)
         self._check(pointed, len(grey))
+        if self.settings.side_views and grey.spacing_mm is None:
+            LOGGER.info("%s: without the spacing of the slices there are no views from the side", self.name)
         self.findings = {object_id: Finding() for object_id in sorted({prompt.object_id for prompt in pointed})}
         starts: Starts = {}
         begun = {}

@@ -67,7 +67,7 @@ class ChainSettings:
     smallest_area: int = 8
     largest_hole: float = 0.02
     side_views: bool = True
-    confirmed: float = 0.2
+    confirmed: float = 0.1
     feature_weight: float = 1.0
     persistence: float = 0.4
     prompt_fit: float = 0.6

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -80,6 +80,11 @@ class Finding:
         """Dice of the masks on the planes from the side with what these show; None without planes."""
         both = self.cut + self.seen
         return 2 * self.shared / both if self.side_planes and both else None
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as a run manifest holds it."""
+        names = "method", "prompt_fit", "side_planes", "side_agreement", "methods_agreement"
+        return {**{name: getattr(self, name) for name in names}, "leaked": list(self.leaked)}
 
 
 def united(predictions: Sequence[Prediction]) -> Prediction:
