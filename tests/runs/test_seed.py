@@ -375,9 +375,9 @@ def dark(monkeypatch, tmp_path) -> list:
     return ["--model", "lite_medsam", "--method", "chain", "--device", "cpu", "--precision", "fp32"]
 
 
-@pytest.mark.parametrize("method", ["chain", "region_growing"])
+@pytest.mark.parametrize("method", ["auto", "chain", "region_growing"])
 def test_the_object_is_found_in_other_patients_without_a_memory(chests, dark, tmp_path, method):
-    flags = dark if method == "chain" else ["--method", method]
+    flags = ["--method", method] if method == "region_growing" else [*dark, "--method", method]
     given = [*volume_flags(chests[1:]), *flags, "-b", "-w", *seed_flags(chests[0])]
     assert run(*given, "-r", tmp_path / "out") == 0
     for name, masks in (("1", chests[1][1]), ("2", chests[2][1])):
@@ -385,13 +385,13 @@ def test_the_object_is_found_in_other_patients_without_a_memory(chests, dark, tm
         assert dice_of(folder) > 0.9
         manifest = manifest_of(folder)
         (placed,) = manifest["seed"]["placed"]
-        assert placed["score"] > 0.6 and placed["correlation"] > 0.8 and placed["seed"] == 0
+        assert placed["score"] > 0.55 and placed["correlation"] > 0.8 and placed["seed"] == 0
         # only the seed's slice was prompted by a person
         assert (manifest["prompts"], manifest["prompted_slices"], manifest["prompts_used"]) == (0, 0, 1)
         (prompt,) = json.loads(only(folder, "sam_prompts_*.json").read_text())["prompts"]
         assert prompt["slice"] == placed["slice"]
         assert nibabel.load(masks).get_fdata().any(axis=(0, 1))[prompt["slice"]]
-        if method == "chain":
+        if method != "region_growing":
             assert (prompt["mask_file_path"], prompt["label"]) == (only(folder, "masks_*.nii.gz").name, 1)
         else:
             assert set(prompt["box"]) == {"row_min", "column_min", "row_max", "column_max"}

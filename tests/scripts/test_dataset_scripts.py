@@ -190,6 +190,14 @@ def test_covid_slices_and_volumes_with_lite_medsam(checkout: Checkout) -> None:
         table = rows_of(only(results, "joint_results_*.csv"))
         assert len(table) == 2 and all(float(row["volume_dice"]) > 0.8 for row in table)
         assert_done_already(checkout, *command, groups=[1, 1])
+    results = checkout.folder / "one prompt"
+    checkout.run(
+        "process_covid_dataset_prompt.sh", *given, "--seed_slice", "1", "--results_folder_path", results, "--", *kept
+    )
+    table = rows_of(only(results, "joint_results_*.csv"))
+    assert len(table) == 2 and all(float(row["volume_dice"]) > 0.8 for row in table)
+    (placed,) = manifest(results / f"image_{RADIOPAEDIA[0]}")["seed"]["placed"]
+    assert 0 < placed["score"] <= 1
 
 
 @pytest.fixture
