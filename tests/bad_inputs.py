@@ -690,8 +690,15 @@ def all_cases() -> Iterator[BadInput]:
     )
     yield BadInput(
         "seed and prompt",
-        (*video, "--seed_image_file_path", "scan.nii.gz", "--seed_masks_file_path", "scan_mask.nii.gz"),
-        ("--seed_image_file_path scan.nii.gz", "region_growing has no memory"),
+        (*video, "--seed_image_file_path", "scan.nii.gz", "--seed_masks_file_path", "scan_mask.nii.gz", "-s", "3")
+        + ("--point", "4", "4"),
+        ("--point", "not together with seeds"),
+    )
+    yield BadInput(
+        "seed and a start slice without a memory",
+        (*video, "--seed_image_file_path", "scan.nii.gz", "--seed_masks_file_path", "scan_mask.nii.gz")
+        + ("--start_slice", "3"),
+        ("--start_slice 3", "region_growing finds the slice by itself"),
     )
     yield BadInput(
         "seed without a prompt",
