@@ -204,7 +204,8 @@ def test_the_cache_spares_encoding_and_leaves_the_seconds_out(write_list, tmp_pa
         assert census.main([*words, "--data_folder_path", str(tmp_path), "-o", str(tmp_path / name)]) == 0
         tables.append(pd.read_csv(tmp_path / name / "accuracy_census.csv"))
     assert len(list((tmp_path / "kept").iterdir())) >= 4
-    assert tables[0]["seconds"].notna().all() and tables[1]["seconds"].isna().all()
+    # planes from the side that look alike are recalled in the first run already
+    assert tables[1]["seconds"].isna().all()
     pd.testing.assert_frame_equal(*(table.drop(columns="seconds") for table in tables))
 
 
