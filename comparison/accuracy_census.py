@@ -272,9 +272,9 @@ def read_task(one: Listed) -> Task:
         if not (labels == label).any():
             raise cli.UserError(f"{one.masks}: holds no label {label}, of {one.name}")
     truth = labels > 0 if one.labels is None else np.isin(labels, one.labels)
-    index = prompt_slice(truth, one.prompt_slice, source=one.masks)
-    (prompt,) = prompts_from_mask(truth[:, :, index], index, use_bounding_box=True)
-    return Task(scan, truth, pose.Prompt(index, box=prompt.box), one.window)
+    slice_index = prompt_slice(truth, one.prompt_slice, source=one.masks)
+    (prompt,) = prompts_from_mask(truth[:, :, slice_index], slice_index, use_bounding_box=True)
+    return Task(scan, truth, pose.Prompt(slice_index, box=prompt.box), one.window)
 
 
 @cache
@@ -322,27 +322,16 @@ def slice_method(method: Method) -> Method:
     return Method(f"chain {settings}", {**settings, "method": "chain"})
 
 
-class GreyLevelsInBox:
-    """What region growing takes for the object on its prompted slice, as a slice segmenter."""
-
-    def set_image(self, grey: np.ndarray) -> None:
-        self.grey = grey
-
-    def predict(self, prompt: pose.Prompt) -> Any:
-        from pose.segmenters import Prediction
-        from pose.segmenters.region_growing import prompted_region
-
-        return Prediction(prompted_region(self.grey, prompt))
-
-
 _slice_segmenters: dict[str, Any] = {}
 
 
-def slice_segmenter_of(method: Method) -> SliceSegmenter | GreyLevelsInBox:
+def slice_segmenter_of(method: Method) -> SliceSegmenter:
     """Return what segments single slices for a method of :func:`slice_method`; loaded once."""
+    from pose.segmenters.grey_features import GreyFeatures
+
     if method.name not in _slice_segmenters:
         is_growing = method.settings["method"] == "region_growing"
-        _slice_segmenters[method.name] = GreyLevelsInBox() if is_growing else method.load().segmenter.slice_segmenter
+        _slice_segmenters[method.name] = GreyFeatures() if is_growing else method.load().segmenter.slice_segmenter
     return _slice_segmenters[method.name]
 
 
@@ -355,11 +344,12 @@ def slice_by_slice(task: Task, method: Method) -> np.ndarray:
     grey: GreyStack = GreySlices(task.scan, Intensity(window))
     segmenter = slice_segmenter_of(method)
     found = np.zeros(task.truth.shape, bool)
-    for index in np.flatnonzero(task.truth.any(axis=(0, 1))).tolist():
-        segmenter.set_image(grey[index])
-        boxes = prompts_from_mask(task.truth[:, :, index], index, objects="per_component", use_bounding_box=True)
+    for slice_index in np.flatnonzero(task.truth.any(axis=(0, 1))).tolist():
+        segmenter.set_image(grey[slice_index])
+        here = task.truth[:, :, slice_index]
+        boxes = prompts_from_mask(here, slice_index, objects="per_component", use_bounding_box=True)
         for prompt in boxes:
-            found[:, :, index] |= segmenter.predict(pose.Prompt(index, box=prompt.box)).mask
+            found[:, :, slice_index] |= segmenter.predict(pose.Prompt(slice_index, box=prompt.box)).mask
     return found
 
 

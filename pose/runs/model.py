@@ -100,7 +100,7 @@ class Model:
             UserError: no such window, a prompt outside the scan or of a kind that the model does not take.
         """
         grey, carried = self._carry(scan, prompts, window, crop)
-        found = Segmentation(scan, grey, carried.prompts, self.method in ("auto", "chain"), review_below)
+        found = Segmentation(scan, grey, carried.prompts, self.method in loading.CHAINED, review_below)
         for here in carried.predictions:
             found.add(here)
         return found

@@ -31,6 +31,7 @@ from pose.scans.masks import write_mask
 from pose.scans.volume import Volume
 from pose.scores import metrics
 from pose.scores.review import REVIEW_BELOW
+from pose.segmenters.loading import CHAINED
 
 if TYPE_CHECKING:
     from pose.segmenters import Finding, SlicePredictions
@@ -114,7 +115,7 @@ def segment_and_write(
     started, start = datetime.now(), perf_counter()
     volume = case.volume
     debug_folder = case.job.results_folder / f"debug_{started:{STAMP_FORMAT}}" if settings.debug else None
-    chained = manifest.get("method") in ("auto", "chain")
+    chained = manifest.get("method") in CHAINED
     segmentation = Segmentation(volume, case.grey, prompts, chained, settings.review_below)
     rows: dict[int, dict[str, Any]] = {}
     times: list[tuple[float, ...]] = []

@@ -56,13 +56,13 @@ def learn_appearance(features: Features, mask: np.ndarray) -> Appearance | None:
     values = features.values.astype(np.float64)
     own, rest = values[:, inside].T, values[:, outside].T
     own_mean, rest_mean = own.mean(axis=0), weights @ rest
+    if np.abs(own_mean - rest_mean).max() < SAME:
+        return None
     spread_own, spread_rest = own - own_mean, (rest - rest_mean) * np.sqrt(weights)[:, None]
     covariance = (spread_own.T @ spread_own / len(own) + spread_rest.T @ spread_rest) / 2
     sphere = np.trace(covariance) / len(covariance)
     covariance = (1 - SHRINKAGE) * covariance + (SHRINKAGE * sphere + 1e-6) * np.eye(len(covariance))
     direction = np.linalg.solve(covariance, own_mean - rest_mean)
     apart = float(direction @ (own_mean - rest_mean))
-    if np.abs(own_mean - rest_mean).max() < SAME:
-        return None
     direction *= LOG_ODDS_LIMIT / apart
     return Appearance(direction, float(-direction @ (own_mean + rest_mean) / 2))

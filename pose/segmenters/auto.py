@@ -11,6 +11,7 @@ from pose.prompts.prompt import Prompt
 from pose.prompts.reach import is_pointing
 from pose.scans.intensity import GreyStack
 from pose.segmenters.chain import Chain
+from pose.segmenters.mask_parts import overlap_of_masks
 from pose.segmenters.protocols import Finding, Prediction, SlicePredictions
 from pose.segmenters.region_growing import RegionGrowing, prompted_region
 
@@ -52,7 +53,7 @@ class Auto:
             own = [one for one in prompts if (one.object_id, one.slice) == (object_id, slice_index)]
             region = [prompted_region(grey[slice_index], one) for one in own if is_pointing(one)]
             # before the whole volume is grown for nothing; what is connected to the prompt may only be less
-            if _dice(np.any(region, axis=0), mask) < AGREEMENT:
+            if overlap_of_masks(np.any(region, axis=0), mask) < AGREEMENT:
                 alike.discard(object_id)
         grown = self._grown(grey, prompts, alike, areas, begun)
         rest = {key: track for key, track in starts.items() if key[0] not in grown}
@@ -100,7 +101,7 @@ class Auto:
                     leaked.add(object_id)
                 if found.slice in begun and object_id in begun[found.slice].objects:
                     of_network = begun[found.slice].objects[object_id].mask
-                    agreed[object_id] = min(agreed[object_id], _dice(mask, of_network))
+                    agreed[object_id] = min(agreed[object_id], overlap_of_masks(mask, of_network))
         chosen = {}
         for object_id in alike:
             self.findings[object_id].methods_agreement = agreed[object_id]
@@ -113,8 +114,3 @@ class Auto:
 def _without(predictions: SlicePredictions, objects: dict[int, list[np.ndarray]]) -> SlicePredictions:
     kept = {object_id: one for object_id, one in predictions.objects.items() if object_id not in objects}
     return replace(predictions, objects=kept)
-
-
-def _dice(one: np.ndarray, other: np.ndarray) -> float:
-    both = int(one.sum() + other.sum())
-    return 2 * int((one & other).sum()) / both if both else 0.0

@@ -180,7 +180,8 @@ class Chain:
             track = _Track(levels, found.mask, log_odds_of(found), found.score, found.object_score)
             if all(prompt.mask is None for prompt in own[object_id]):
                 reach = reach_of(found.mask, PROMPTED_REACH, others)
-                track = self._weigh(track, log_odds_of(found) + self._evidence(track, grey), reach)
+                evidence = self.settings.evidence_weight * track.levels.evidence(grey)
+                track = self._weigh(track, log_odds_of(found) + evidence, reach)
                 track = self._fitting(track, grey, own[object_id])
             tracks[object_id] = track
         tracks = without_overlaps(tracks)
@@ -230,10 +231,6 @@ class Chain:
                     self.findings[object_id].compare(views.pixels(slice_index, track.mask))
             seen[object_id] = track
         return seen
-
-    def _evidence(self, track: _Track, grey: np.ndarray) -> np.ndarray:
-        """Return the weighted log-odds that grey levels alone give to each pixel."""
-        return self.settings.evidence_weight * track.levels.evidence(grey)
 
     def _weigh(self, track: _Track, log_odds: np.ndarray, reach: np.ndarray) -> _Track:
         """Return the track with the mask that all log-odds together make, within reach and touching its last one."""

@@ -79,81 +79,43 @@ WITHOUT_SIDE_VIEWS = ChainSettings(
     side_views=False, feature_weight=0.0, persistence=0.0, prompt_fit=0.0, largest_growth=math.inf
 )
 
+FLAGS = (
+    ("reach", "SHARE", "how far a mask may move a slice, as a share of the root of its area"),
+    ("separation", "SHARE", "share of pixels that grey levels must tell apart to give the boxes"),
+    ("inertia", "LOG_ODDS", "evidence that moving a side of a box needs where they do not"),
+    ("margin", "PIXELS", "widen every box on each side before the network sees it"),
+    ("evidence_weight", "WEIGHT", "weight of grey levels against the network, 0 for none"),
+    ("end_evidence", "LOG_ODDS", "mean evidence of a mask below which the object has ended"),
+    ("smallest_area", "PIXELS", "area below which the object has ended"),
+    ("confirmed", "SHARE", "share of an object that views from the side must confirm on a slice"),
+    ("feature_weight", "WEIGHT", "weight of the encoder's features against the network"),
+    ("persistence", "SHARE", "how much of the log-odds of the slice before counts"),
+    ("prompt_fit", "IOU", "overlap of boxes below which grey levels may replace a prompted slice's mask"),
+    ("largest_growth", "TIMES", "area, of that on the prompted slice, beyond which an object has leaked"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each of :class:`ChainSettings`."""
+    """Add the flags of :class:`ChainSettings`."""
     default = ChainSettings()
     group = parser.add_argument_group("chain", "how --method chain carries an object; the rules stand below")
-    group.add_argument(
-        "--chain_reach",
-        type=float,
-        default=default.reach,
-        metavar="SHARE",
-        help="how far a mask may move a slice, as a share of the root of its area (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_separation",
-        type=float,
-        default=default.separation,
-        metavar="SHARE",
-        help="share of pixels that grey levels must tell apart to give the boxes (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_inertia",
-        type=float,
-        default=default.inertia,
-        metavar="LOG_ODDS",
-        help="evidence that moving a side of a box needs where they do not (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_margin",
-        type=int,
-        default=default.margin,
-        metavar="PIXELS",
-        help="widen every box on each side before the network sees it (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_evidence_weight",
-        type=float,
-        default=default.evidence_weight,
-        metavar="WEIGHT",
-        help="weight of grey levels against the network, 0 for none (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_end_evidence",
-        type=float,
-        default=default.end_evidence,
-        metavar="LOG_ODDS",
-        help="mean evidence of a mask below which the object has ended (default: %(default)s)",
-    )
-    group.add_argument(
-        "--chain_smallest_area",
-        type=int,
-        default=default.smallest_area,
-        metavar="PIXELS",
-        help="area below which the object has ended (default: %(default)s)",
-    )
+    for name, metavar, what in FLAGS:
+        value, without = getattr(default, name), getattr(WITHOUT_SIDE_VIEWS, name)
+        depends = value != without
+        said = f"{value}, {without:g} with --side_views off" if depends else f"{value}"
+        group.add_argument(
+            f"--chain_{name}",
+            type=type(value),
+            default=None if depends else value,
+            metavar=metavar,
+            help=f"{what} (default: {said})",
+        )
     group.add_argument(
         "--side_views",
         choices=("on", "off"),
         default="on",
-        help="off: no planes from the side, and without their flags none of the five below (default: %(default)s)",
+        help="off: no planes from the side, and other defaults of the flags that say so (default: %(default)s)",
     )
-    group.add_argument(
-        "--chain_confirmed",
-        type=float,
-        default=default.confirmed,
-        metavar="SHARE",
-        help="share of an object that views from the side must confirm on a slice (default: %(default)s)",
-    )
-    for name, metavar, what in (
-        ("feature_weight", "WEIGHT", "weight of the encoder's features against the network"),
-        ("persistence", "SHARE", "how much of the log-odds of the slice before counts"),
-        ("prompt_fit", "IOU", "overlap of boxes below which grey levels may replace a prompted slice's mask"),
-        ("largest_growth", "TIMES", "area, of that on the prompted slice, beyond which an object has leaked"),
-    ):
-        value = f"{getattr(default, name)}, {getattr(WITHOUT_SIDE_VIEWS, name):g} with --side_views off"
-        group.add_argument(f"--chain_{name}", type=float, metavar=metavar, help=f"{what} (default: {value})")
 
 
 def chosen(flags: Mapping[str, Any]) -> ChainSettings:

@@ -17,6 +17,9 @@ from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 if TYPE_CHECKING:
     from pose.segmenters.embeddings import EmbeddingsCache
 
+# methods that carry masks from slice to slice, without a memory of the prompted one
+CHAINED = ("auto", "chain")
+
 S = TypeVar("S", SliceSegmenter, VolumeSegmenter)
 
 
@@ -64,9 +67,7 @@ class MethodChoice:
         """What it takes of "points", "box" and "mask", as far as the model's family tells before it is loaded."""
         kinds = frozenset({"points", "box", "mask"})
         return (
-            kinds
-            if self.model is None
-            else kinds_of(self.model.spec) | ({"mask"} if self.name in ("auto", "chain") else set())
+            kinds if self.model is None else kinds_of(self.model.spec) | ({"mask"} if self.name in CHAINED else set())
         )
 
     @property
@@ -146,7 +147,7 @@ def load_volume_segmenter(choice: MethodChoice, on_cpu: bool = False) -> Loaded[
     """
     if choice.model is None:
         return Loaded(RegionGrowing(choice.growing), {"method": choice.name})
-    if choice.name in ("auto", "chain"):
+    if choice.name in CHAINED:
         slices = load_slice_segmenter(choice.model, on_cpu)
         carrier: VolumeSegmenter = Chain(slices.segmenter, choice.chain)
         if choice.name == "auto":

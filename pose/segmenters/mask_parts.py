@@ -41,6 +41,12 @@ def overlap_of_boxes(one: Box, other: Box) -> float:
     return shared / (sum(areas) - shared)
 
 
+def overlap_of_masks(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the Dice coefficient of two masks by which a segmenter decides; 0 where both are empty."""
+    both = np.count_nonzero(one) + np.count_nonzero(other)
+    return 2 * np.count_nonzero(one & other) / both if both else 0.0
+
+
 def compact_parts(mask: np.ndarray) -> list[np.ndarray]:
     """Take a mask apart into connected components, and slim components into halves along their longer side.
 

@@ -15,7 +15,7 @@ import numpy as np
 from pose.prompts.prompt import Prompt
 from pose.scans.intensity import GreyStack
 from pose.scans.registration import Registration, Upright, upright
-from pose.segmenters.mask_parts import box_around, compact_parts, components_touching
+from pose.segmenters.mask_parts import box_around, compact_parts, components_touching, overlap_of_masks
 from pose.segmenters.protocols import Features, SliceSegmenter
 
 MASK_STEP_MM = 3.0  # of the grid on which a seed keeps its mask
@@ -179,7 +179,7 @@ def paired_slice(centre: np.ndarray, scan: Upright, registration: Registration) 
 def candidates(laid: _Laid, paired: float) -> list[int]:
     """Return the slices to look at: where the object is large, and near the one that is paired with the seed's."""
     step = max(1, int(MASK_STEP_MM / laid.pixel_mm.max()))
-    areas = np.array([np.count_nonzero(laid.on(index, step)) for index in range(laid.shape[2])])
+    areas = np.array([np.count_nonzero(laid.on(slice_index, step)) for slice_index in range(laid.shape[2])])
     held = np.flatnonzero(areas)
     if not held.size:
         return []
@@ -214,7 +214,7 @@ def _on_slice(
         return None
     estimates = [1.0 if one.score is None else one.score for one in found]
     estimate = float(np.average(estimates, weights=[part.sum() for part in parts]))
-    return float(np.clip(estimate, 0, 1)) * _dice(mask, alike) * _dice(mask, expected), mask
+    return float(np.clip(estimate, 0, 1)) * overlap_of_masks(mask, alike) * overlap_of_masks(mask, expected), mask
 
 
 def seed_object(
@@ -232,7 +232,7 @@ def seed_object(
     here = masks[:, :, slice_index]
     if not here.any():
         return None
-    fine = upright(lambda index: masks[:, :, index] * np.uint8(255), masks.shape, voxel_to_mm, step_mm=MASK_STEP_MM)
+    fine = upright(lambda plane: masks[:, :, plane] * np.uint8(255), masks.shape, voxel_to_mm, step_mm=MASK_STEP_MM)
     to_grid = np.linalg.inv(scan.to_voxel)
     first = (to_grid @ fine.to_voxel)[:3, 3]
     marked = np.argwhere(fine.values > 0)
@@ -292,7 +292,3 @@ def _distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Return (points, centres) squared distances."""
     squares = (points**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1)[None] - 2 * points @ centres.T
     return np.maximum(squares, 0)
-
-
-def _dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * np.count_nonzero(one & other) / max(np.count_nonzero(one) + np.count_nonzero(other), 1))

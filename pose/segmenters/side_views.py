@@ -61,12 +61,8 @@ class SideViews:
             slice_index: the slice.
             mask: (rows, columns) bool.
         """
-        pixels = agreed = 0
-        for plane in self.planes:
-            line = plane.cut(mask)
-            pixels += int(line.sum())
-            agreed += int((line & plane.mask[:, slice_index]).sum())
-        return agreed / pixels if pixels else None
+        cut, _, shared = self.pixels(slice_index, mask)
+        return shared / cut if cut else None
 
     def pixels(self, slice_index: int, mask: np.ndarray) -> tuple[int, int, int]:
         """Return how many pixels of the planes on a slice are in ``mask``, in the planes' masks, and in both."""
