@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -199,13 +200,17 @@ def test_methods_take_settings():
 def test_the_cache_spares_encoding_and_leaves_the_seconds_out(write_list, tmp_path, monkeypatch):
     monkeypatch.undo()
     words = [str(write_list(labels=1)), "--methods", "chain device=cpu", "--embeddings_cache", str(tmp_path / "kept")]
+    # slices or planes that are equal would be recalled in the first run already
+    scan = nibabel.load(tmp_path / "case.nii.gz")
+    noise = np.random.default_rng(0).integers(-20, 21, scan.shape)
+    noisy = np.asarray(scan.dataobj).astype(np.int16) + noise.astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(noisy, scan.affine), tmp_path / "case.nii.gz")
     tables = []
     for name in ("first", "second"):
         assert census.main([*words, "--data_folder_path", str(tmp_path), "-o", str(tmp_path / name)]) == 0
         tables.append(pd.read_csv(tmp_path / name / "accuracy_census.csv"))
     assert len(list((tmp_path / "kept").iterdir())) >= 4
-    # planes from the side that look alike are recalled in the first run already
-    assert tables[1]["seconds"].isna().all()
+    assert tables[0]["seconds"].notna().all() and tables[1]["seconds"].isna().all()
     pd.testing.assert_frame_equal(*(table.drop(columns="seconds") for table in tables))
 
 

@@ -385,7 +385,11 @@ def test_the_object_is_found_in_other_patients_without_a_memory(chests, dark, tm
         assert dice_of(folder) > 0.9
         manifest = manifest_of(folder)
         (placed,) = manifest["seed"]["placed"]
-        assert placed["score"] > 0.55 and placed["correlation"] > 0.8 and placed["seed"] == 0
+        assert (
+            placed["score"] > (0.55 if method == "auto" else 0.6)
+            and placed["correlation"] > 0.8
+            and placed["seed"] == 0
+        )
         # only the seed's slice was prompted by a person
         assert (manifest["prompts"], manifest["prompted_slices"], manifest["prompts_used"]) == (0, 0, 1)
         (prompt,) = json.loads(only(folder, "sam_prompts_*.json").read_text())["prompts"]
