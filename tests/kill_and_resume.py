@@ -9,6 +9,8 @@ is killed once or several times (SIGKILL, which no program can catch) and then l
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import random
 import re
@@ -60,8 +62,10 @@ def command_for(images: list[Path], masks: list[Path], results_folder: Path) -> 
 
 
 def joined(results_folder: Path) -> dict[str, pd.DataFrame]:
-    """Join the results and return the tables by name, times aside."""
-    if code := cli.run_main(join_results.main, ["-r", str(results_folder)]):
+    """Join the results without a word on standard output, and return the tables by name, times aside."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = cli.run_main(join_results.main, ["-r", str(results_folder)])
+    if code:
         raise RuntimeError(f"{results_folder}: not joined: exit code {code}")
     tables = {}
     for path in results_folder.glob("*.csv"):
