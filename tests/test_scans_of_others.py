@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import nibabel
@@ -21,6 +22,7 @@ from pose.cli import run_main
 from pose.runs.case import plan_jobs
 from pose.scans.volume import read_volume
 from scripts import look
+from tests.header_kinds import SimpleITK
 from tests.scans import made_dicom as made
 
 SHAPE = (24, 32)
@@ -63,9 +65,7 @@ def test_a_folder_of_dicom_goes_from_a_box_to_a_mask_that_overlays_it(workspace:
     expected = np.zeros((32, 24, 6), np.uint8)
     expected[8:24, 6:18] = 1
     np.testing.assert_array_equal(found.get_fdata(), expected)
-    np.testing.assert_allclose(
-        found.affine, np.diag([-0.5, -0.75, 2.5, 1]) + [[0, 0, 0, 30], [0, 0, 0, -12.5], [0, 0, 0, -100], [0] * 4]
-    )
+    np.testing.assert_allclose(found.affine, [[-0.5, 0, 0, 30], [0, -0.75, 0, -12.5], [0, 0, 2.5, -100], [0, 0, 0, 1]])
     (manifest,) = folder.glob("run_*.json")
     about = json.loads(manifest.read_text())["image"]
     assert (about["path"], about["shape"], about["swap_axes"]) == ("scans/thorax", [24, 32, 6], True)
@@ -93,16 +93,13 @@ def test_a_run_is_done_until_a_slice_changes(workspace: Path, capsys: pytest.Cap
     path.rename(path.with_name("renamed.dcm"))
     assert run_main(process_video.main, command) == 0
     assert len(list(folder.glob("run_*.json"))) == 1
+    capsys.readouterr()
     made.save(made.image(0, block(0) + 1), path.with_name("renamed.dcm"))
-    shutil.rmtree(folder / "none", ignore_errors=True)
-    assert run_main(process_video.main, [*command, "-r", "elsewhere"]) == 0
     assert run_main(process_video.main, command) == 0
-    assert "since the run of" in capsys.readouterr().err or len(list(folder.glob("run_*.json"))) == 2
+    assert "inputs changed (image); done again" in capsys.readouterr().err
 
 
 def test_working_data_of_dicom_and_of_other_formats(workspace: Path) -> None:
-    import SimpleITK
-
     whole = read_volume(workspace / "scans/thorax")
     image = SimpleITK.GetImageFromArray(whole.voxels.transpose(2, 1, 0))
     image.SetOrigin((-30, 12.5, -100))
@@ -167,7 +164,9 @@ def test_folders_of_one_name_have_those_above_before_it(tmp_path: Path) -> None:
 
 def test_no_file_tells_what_dicom_says_of_the_patient(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     # what is longer than the standard allows makes the library warn, with the value
-    write_scan(workspace / "scans" / "odd", PatientID="PID4711" + "x" * 80, series="odd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_scan(workspace / "scans" / "odd", PatientID="PID4711" + "x" * 80, series="odd")
     command = ["-i", "scans/thorax", "scans/odd", *GROWING, "--debug", "-r", "out", "--gif"]
     assert run_main(process_video.main, command) == 0
     assert run_main(nifti_to_numpy.main, ["-i", "scans/odd", "-o", "out/odd.npz"]) == 0
