@@ -150,6 +150,8 @@ READERS = {
     "npz": read_array_file,
     "npy": read_array_file,
     "geometry_json": read_array_file,
+    "dicom": read_array_file,
+    "itk": read_array_file,
     "prompts": read_prompts_file,
     "results": read_results_folder,
     "seed_memory": read_seed_memory,
@@ -243,6 +245,11 @@ def _work(reader: str, seed: int, case: int, seconds: float, folder: Path, curre
     import pose.results  # noqa: F401
     import pose.segmenters.models
 
+    if reader in ("dicom", "itk"):
+        import cv2  # noqa: F401
+        import pydicom.pixels  # noqa: F401
+
+        import pose.scans.dicom_volume  # noqa: F401
     if reader in ("seed_memory", "weights"):
         import torch  # noqa: F401
 
