@@ -9,11 +9,12 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pose.cli import UserError
-from pose.scans.dicom_files import PREAMBLE, SUFFIXES, WORD, Found, damage, files_in, opened
+from pose.scans.dicom_files import PREAMBLE, SUFFIXES, WORD, Found, archive_of, damage, files_in, opened
 from pose.scans.series import Frame, Series
 
 if TYPE_CHECKING:
@@ -89,20 +90,23 @@ def series_in(paths: Path | Sequence[Path]) -> list[Series]:
     found: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
     others: list[Path] = []
     files = [file for path in given for file in files_in(path)]
-    for file in files:
-        with opened(file) as stream:
-            header = _header(file, stream, must_be=file.path in given)
-        if header is None:
-            others.append(file.path)
-        else:
-            found[str(header.get("SeriesInstanceUID", ""))].append((file.path, header))
+    if len({file.archive for file in files}) > 1:
+        raise UserError(f"{given[0]}: a zip is read alone, not together with {given[1]}")
+    for place, here in groupby(files, key=lambda file: file.archive):
+        with archive_of(place) as archive:
+            for file in here:
+                with opened(file.path, archive) as stream:
+                    header = _header(file, stream, must_be=file.path in given)
+                if header is None:
+                    others.append(file.path)
+                else:
+                    found[str(header.get("SeriesInstanceUID", ""))].append((file.path, header))
     if others:
         LOGGER.info("%s: left out as no DICOM: %d, such as %s", given[0], len(others), others[0].name)
     if not found:
         where = "is a folder that holds" if given[0].is_dir() else "holds"
         raise UserError(f"{given[0]}: {where} no DICOM file")
-    archive = files[0].archive
-    listed = [one for uid, of_uid in found.items() for one in _series_of(uid, of_uid, archive)]
+    listed = [one for uid, of_uid in found.items() for one in _series_of(uid, of_uid, files[0].archive)]
     return sorted(listed, key=lambda one: (one.date, one.number or 0, one.uid))
 
 
@@ -146,10 +150,11 @@ def headers(series: Series) -> Iterator[Dataset]:
     """
     import pydicom
 
-    for file in series.files:
-        with opened(Found(file, series.archive)) as stream:
-            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
-        yield header
+    with archive_of(series.archive) as archive:
+        for file in series.files:
+            with opened(file, archive) as stream:
+                header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+            yield header
 
 
 def _header(file: Found, stream: BinaryIO, must_be: bool) -> Dataset | None:

@@ -81,23 +81,38 @@ def files_in(path: Path) -> list[Found]:
 class _Within(io.BufferedReader):
     """A file that is never asked for more than it has: what is asked for is made room for first."""
 
+    def __init__(self, path: Path):
+        super().__init__(io.FileIO(path))
+        self.end = os.fstat(self.fileno()).st_size
+
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            return super().read()
-        return super().read(min(size, max(os.fstat(self.fileno()).st_size - self.tell(), 0)))
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, max(self.end - self.tell(), 0))
+        return super().read(size)
 
 
 @contextmanager
-def opened(found: Found) -> Iterator[BinaryIO]:
+def archive_of(path: Path | None) -> Iterator[zipfile.ZipFile | None]:
+    """Open a zip for as long as files of it are read; None for files that lie in folders."""
+    if path is None:
+        yield None
+    else:
+        with damage(path):
+            archive = zipfile.ZipFile(path)
+        with archive:
+            yield archive
+
+
+@contextmanager
+def opened(path: Path, archive: zipfile.ZipFile | None) -> Iterator[BinaryIO]:
     """Open a file, also in a zip; what its damage makes the libraries raise meanwhile becomes one line."""
-    with damage(found.path):
-        if found.archive is None:
-            with _Within(io.FileIO(found.path)) as stream:
+    with damage(path):
+        if archive is None:
+            with _Within(path) as stream:
                 yield stream
         else:
-            with zipfile.ZipFile(found.archive) as archive:
-                with archive.open(found.path.relative_to(found.archive).as_posix()) as member:
-                    yield cast(BinaryIO, member)
+            with archive.open(path.relative_to(str(archive.filename)).as_posix()) as member:
+                yield cast(BinaryIO, member)
 
 
 @contextmanager

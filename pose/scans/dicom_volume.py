@@ -13,7 +13,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.scans.dicom import headers, in_order
-from pose.scans.dicom_files import Found, damage, opened
+from pose.scans.dicom_files import archive_of, damage, opened
 from pose.scans.hounsfield import LOWEST_HU
 from pose.scans.series import Frame, Series
 from pose.scans.suv import suv_factor
@@ -238,18 +238,18 @@ def _pixels(series: Series) -> Iterator[tuple[Frame, np.ndarray]]:
     """Yield each frame with its stored numbers, (rows, columns); a file is opened once for frames that follow."""
     from pydicom.pixels.utils import iter_pixels
 
-    for file, frames in groupby(series.frames, key=lambda frame: frame.file):
-        here = list(frames)
-        with opened(Found(file, series.archive)) as stream:
-            content = io.BytesIO(stream.read()) if series.archive else stream
-            indices = None if here[0].number is None else [frame.number or 0 for frame in here]
-            # closed before the file is, where it goes back to
-            frames_of = cast(Generator[np.ndarray, None, None], iter_pixels(content, indices=indices, raw=True))
-            with closing(frames_of) as pixels:
-                for frame in here:
-                    with damage(file):
-                        stored = next(pixels)
-                    yield frame, stored
+    with archive_of(series.archive) as archive:
+        for file, frames in groupby(series.frames, key=lambda frame: frame.file):
+            here = list(frames)
+            with opened(file, archive) as stream, io.BytesIO(stream.read() if archive else b"") as member:
+                indices = None if here[0].number is None else [frame.number or 0 for frame in here]
+                decoded = iter_pixels(member if archive else stream, indices=indices, raw=True)
+                # closed before the file is, where it goes back to
+                with closing(cast(Generator[np.ndarray, None, None], decoded)) as pixels:
+                    for frame in here:
+                        with damage(file):
+                            stored = next(pixels)
+                        yield frame, stored
 
 
 def _values(frame: Frame, stored: np.ndarray, inverted: bool) -> np.ndarray:
