@@ -44,6 +44,8 @@ RAW_DATA_COLUMNS = (
 )
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
+# what results_*.csv says of a volume, and no mean of volumes can mean
+NUMBER_OF_SLICE = "next_slice"
 TIMES_COLUMNS = ("slice", "repetition", "set_image_time", "predict_image_time", "process_image_time")
 RECORDED_PACKAGES = (
     "numpy",

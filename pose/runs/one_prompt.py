@@ -112,6 +112,7 @@ class OnePrompt:
             model.embeddings,
             warned,
             findings=lambda: model.findings,
+            calibration=model.calibration,
         )
 
     def load(self, on_cpu: bool = False) -> tuple[Model, seed.Seeds | None]:

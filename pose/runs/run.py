@@ -30,6 +30,7 @@ from pose.scans.intensity import Intensity
 from pose.scans.masks import write_mask
 from pose.scans.volume import Volume
 from pose.scores import metrics
+from pose.scores.likely_dice import Calibration
 from pose.scores.review import REVIEW_BELOW
 from pose.segmenters.loading import CHAINED
 
@@ -94,6 +95,7 @@ def segment_and_write(
     embeddings: EmbeddingsCache | None = None,
     warned: Sequence[Warned] = (),
     findings: Callable[[], Mapping[int, Finding]] = dict,
+    calibration: Calibration | None = None,
 ) -> Written:
     """Run ``predictions`` to their end, score them, write every result of the volume, and print what was found.
 
@@ -104,6 +106,7 @@ def segment_and_write(
         embeddings: the cache that the predictions use; the manifest says how often it held a slice of this volume.
         warned: what looked wrong before; it comes first among the warnings.
         findings: returns what was learnt of each object beside its masks, once ``predictions`` have come to their end.
+        calibration: what makes a likely Dice of these and of the scores; None where nobody calibrated them.
 
     Returns:
         Every file written, the manifest last, and how many warnings there are.
@@ -116,7 +119,7 @@ def segment_and_write(
     volume = case.volume
     debug_folder = case.job.results_folder / f"debug_{started:{STAMP_FORMAT}}" if settings.debug else None
     chained = manifest.get("method") in CHAINED
-    segmentation = Segmentation(volume, case.grey, prompts, chained, settings.review_below)
+    segmentation = Segmentation(volume, case.grey, prompts, chained, settings.review_below, calibration)
     rows: dict[int, dict[str, Any]] = {}
     times: list[tuple[float, ...]] = []
     per_label = settings.per_label and case.truth is not None
@@ -130,6 +133,7 @@ def segment_and_write(
         rows[found.slice] = slice_row(case, found, here, per_label)
         if debug_folder is not None and found.objects:
             write_debug(debug_folder, case, prompts, found, here)
+    segmentation.findings = learnt = dict(findings())
     labels = segmentation.labels
     segmented = perf_counter()
 
@@ -152,9 +156,11 @@ def segment_and_write(
     needed = [one.needed for one in reviews.values() if one.needed is not None]
     volume_metrics["slices_to_review"] = sum(needed) if needed else None
     summary = summarise(case, segmentation, per_label, settings.intensity)
-    learnt = dict(findings())
     summary = replace(summary, warnings=[*warned, *summary.warnings, *about_leaks(learnt)])
     volume_metrics["warnings"] = len(summary.warnings)
+    if likely := segmentation.likely_dice_of_volume:
+        volume_metrics.update(likely_dice=likely.dice, likely_dice_low=likely.low, likely_dice_high=likely.high)
+    volume_metrics["next_slice"] = segmentation.next_slice
     given = () if "seed" in manifest else prompts  # a person gave the seed's alone
     asked = VolumePrompts(
         prompted_slices=len({prompt.slice for prompt in given}),

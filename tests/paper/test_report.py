@@ -46,6 +46,7 @@ SECTIONS = (
     "Every volume",
     "Worst slices",
     "Dice by distance",
+    "Where to look next",
     "Times",
     "Prompts saved",
     "Failures",
