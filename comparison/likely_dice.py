@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 METHODS = ("auto", "chain")
 WAYS_THROUGH = (0.25, 0.75)
+LEAST_SCANS = 3
 COLUMNS = ("scan", "name", "slice", "method", "mean_score", "side_agreement", "region_grown", "growth", "dice")
 
 
@@ -55,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in arguments.gather:
         gather(path, arguments)
     table = read_runs(cli.existing_file(arguments.runs_file_path))
+    if (scans := table["scan"].nunique()) < LEAST_SCANS:
+        text = f"{arguments.runs_file_path}: runs of {scans} scan(s); it takes three to judge each by the others"
+        raise cli.UserError(text)
     print(calibration_of(table))
     print()
     print(worth(table))
@@ -77,7 +81,8 @@ def gather(path: Path, arguments: argparse.Namespace) -> None:
     listing.embeddings_cache = arguments.embeddings_cache
     listed, methods = accuracy_census.read_list(listing)
     runs = arguments.runs_file_path
-    table = read_runs(runs) if runs.is_file() else pd.DataFrame(columns=COLUMNS)
+    rows = read_runs(runs).to_dict("records") if runs.is_file() else []
+    made = {(row["name"], row["slice"], row["method"]) for row in rows}
     models = {method.name: method.load() for method in methods}
     for one in listed:
         largest = accuracy_census.read_task(one)
@@ -86,8 +91,7 @@ def gather(path: Path, arguments: argparse.Namespace) -> None:
         for slice_index in dict.fromkeys([largest.box.slice, *further]):
             task = accuracy_census.read_task(replace(one, prompt_slice=slice_index))
             for name, model in models.items():
-                done = (table["name"] == one.name) & (table["slice"] == slice_index) & (table["method"] == name)
-                if done.any():
+                if (one.name, slice_index, name) in made:
                     continue
                 found = model.segment(task.scan, task.box, window=task.window)
                 signs = found.signs(1)
@@ -96,8 +100,9 @@ def gather(path: Path, arguments: argparse.Namespace) -> None:
                     continue
                 dice = metrics.dice(task.truth, found.labels > 0)
                 said = signs.mean_score, signs.side_agreement, int(signs.region_grown), signs.growth
-                table.loc[len(table)] = [one.image.name, one.name, slice_index, name, *said, dice]
-                write_table(runs, table)
+                values = one.image.name, one.name, slice_index, name, *said, dice
+                rows.append(dict(zip(COLUMNS, values, strict=True)))
+                write_table(runs, pd.DataFrame(rows, columns=COLUMNS))
                 print(f"{one.name}, slice {slice_index}, {name}: Dice {dice:.3f}", file=sys.stderr)
 
 
