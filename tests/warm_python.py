@@ -23,12 +23,16 @@ CONTEXT.set_forkserver_preload(
     [
         "numpy",
         "scipy.ndimage",
+        "scipy.spatial",
         "pandas",
         "nibabel",
+        "cc3d",
+        "skimage.filters",
         "skimage.measure",
         "yaml",
         "tqdm",
         "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
     ]
 )
 # starting a process looks after all others, and of two threads that read an exit code one is told 255
