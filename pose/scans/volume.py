@@ -33,6 +33,7 @@ from pose.scans.geometry import (
     spacing_of,
 )
 from pose.scans.nifti_geometry import NiftiGeometry
+from pose.scans.segments import Segment
 
 LOGGER = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Volume:
         header: the geometry fields of the NIfTI file it came from, which masks found on it carry.
         file_axes: for each axis of ``voxels``, the axis of the array in ``path``: other than (0, 1, 2) where they were
             turned when they were read.
+        segments: what the labels of a mask are called, where its file says so.
 
     Raises:
         ValueError: ``header`` says another place than ``affine``.
@@ -87,6 +89,7 @@ class Volume:
     slice_axis: int = 2
     header: NiftiGeometry | None = None
     file_axes: tuple[int, int, int] = (0, 1, 2)
+    segments: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:
         if self.header is None:
