@@ -321,8 +321,10 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run; one for all images, or one for each",
+        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run; markups of 3D Slicer (.mrk.json, "
+        ".fcsv); or a mask painted on a few slices; one for all images, or one for each",
     )
+    add_point_mm_arguments(group)
     group.add_argument(
         "--point",
         type=whole_number,
@@ -347,6 +349,24 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         metavar=("ROW_MIN", "COLUMN_MIN", "ROW_MAX", "COLUMN_MAX"),
         help="a box round the object, inclusive of its last row and column",
+    )
+
+
+def add_point_mm_arguments(group: argparse._ActionsContainer) -> None:
+    """Add points in millimetres, as viewers show them."""
+    group.add_argument(
+        "--point_mm",
+        type=float,
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("X", "Y", "Z"),
+        help="a point inside the object in millimetres, which finds its slice by itself; may be repeated",
+    )
+    group.add_argument(
+        "--space",
+        choices=("RAS", "LPS"),
+        help="the space of --point_mm: RAS as 3D Slicer and NIfTI have it (default), or LPS as DICOM has it",
     )
 
 

@@ -10,29 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from pose.cli import UserError
-from pose.prompts.markups import Mark, to_ras
+from pose.prompts.markups import Mark
 from pose.prompts.prompt import Box, Point, Prompt, check_prompts, shape_text
 from pose.scans.contours import ROUNDING, inside_of
-from pose.scans.geometry import LARGEST_MM
 from pose.scans.volume import Volume
 
 LOGGER = logging.getLogger(__name__)
 
 _SWITCHED = np.array([-1.0, -1.0, 1.0])
-
-
-def typed_points(points: Sequence[Sequence[float]], space: str) -> Mark:
-    """Return the points of ``--point_mm X Y Z`` in the space of ``--space``.
-
-    Raises:
-        UserError: numbers that are no place.
-    """
-    labels = tuple(" ".join(f"{one:g}" for one in point) for point in points)
-    places = np.array(points, dtype=np.float64)
-    for label, place in zip(labels, places):
-        if not (np.abs(place) < LARGEST_MM).all():
-            raise UserError(f"--point_mm {label}: must be finite numbers of millimetres")
-    return Mark("points", "", to_ras(places, space), (False,) * len(labels), labels)
 
 
 @dataclass

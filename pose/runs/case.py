@@ -15,6 +15,8 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.figures.upright import edges_of, upright
+from pose.prompts.in_space import prompts_of_marks
+from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask
 from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, within
@@ -229,13 +231,15 @@ def _check_counted(part: Counted, path: Path, rules: TruthRules) -> None:
         LOGGER.info("%s: %d of %d slices are scored", path, part.slices.sum(), part.slices.size)
 
 
-def given_prompts(case: Case, typed: Prompt | None) -> list[Prompt] | None:
+def given_prompts(case: Case, typed: Prompt | Mark | None) -> list[Prompt] | None:
     """Return the prompts that the user gave as a file, or ``typed`` on the command line; None where there are none."""
     if case.job.prompts_path is not None:
         forced = case.rules.allow_geometry_mismatch
         return read_prompts(case.job.prompts_path, like=case.volume, allow_geometry_mismatch=forced)
     if typed is None:
         return None
+    if isinstance(typed, Mark):
+        return prompts_of_marks([typed], case.volume, "--point_mm")
     check_prompts([typed], case.volume.voxels.shape, case.job.image_path)
     return [typed]
 

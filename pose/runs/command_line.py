@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pose.cli import UserError, take
-from pose.prompts.prompt import Prompt, PromptRules, typed_prompt
+from pose.prompts.prompt import PromptRules
+from pose.prompts.typed import typed
 from pose.runs.case import Job, ShownAs, TruthRules, plan_jobs
 from pose.runs.figure_files import plan_pictures
 from pose.runs.run import RunSettings
@@ -53,7 +54,7 @@ def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> d
         "truth": take(TruthRules, flags),
         "rules": _rules(flags),
         "settings": take(RunSettings, flags, arguments=flags, **judged),
-        "typed": _typed(flags),
+        "typed": typed(flags, (flags["prompt_file_path"] or [None])[0]),
         "limits": None if flags["slices"] is None else tuple(flags["slices"]),
     }
 
@@ -119,16 +120,6 @@ def _rules(flags: Flags) -> PromptRules:
 
 def _growing(flags: Flags) -> RegionGrowingSettings:
     return take(RegionGrowingSettings, flags, "growing_")
-
-
-def _typed(flags: Flags) -> Prompt | None:
-    given = flags["point"], flags["negative_point"], flags["box"]
-    if not any(given):
-        return None
-    if flags["prompt_file_path"]:
-        path = flags["prompt_file_path"][0]
-        raise UserError(f"--prompt_file_path {path}: not together with --point, --negative_point or --box")
-    return typed_prompt(flags["slice"], *given)
 
 
 def _refuse_memory_flags(flags: Flags, what: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pose.cli import UserError
+from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
 from pose.runs import batch, resume, run
 from pose.runs.case import (
@@ -45,7 +46,7 @@ class EverySlice:
     truth: TruthRules
     rules: PromptRules
     settings: run.RunSettings
-    typed: Prompt | None = None
+    typed: Prompt | Mark | None = None
     limits: tuple[int, int] | None = None
     slice_index: int | None = None
     multimask_output: bool = False

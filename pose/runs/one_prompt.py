@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pose.cli import UserError
+from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
 from pose.runs import batch, placing, resume, run, seed
 from pose.runs.case import (
@@ -47,7 +48,7 @@ class OnePrompt:
     truth: TruthRules
     rules: PromptRules
     settings: run.RunSettings
-    typed: Prompt | None = None
+    typed: Prompt | Mark | None = None
     limits: tuple[int, int] | None = None
     prompt_slice: str | int = "centre"
     seeds: seed.SeedChoice = seed.SeedChoice()

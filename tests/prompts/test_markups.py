@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pose.cli import UserError
-from pose.prompts.in_space import prompts_of_marks, typed_points
+from pose.prompts.in_space import prompts_of_marks
 from pose.prompts.markups import MOST_POINTS
 from pose.prompts.prompt import Prompt
 from pose.prompts.prompt_file import prompts_to_json, read_prompts
+from pose.prompts.typed import typed_points
 from tests.prompts.markup_files import AFFINE, SHAPE, control_points, markup, place, roi, scan, write_markups
 
 FCSV_5 = """# Markups fiducial file version = 5.6
