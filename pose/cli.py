@@ -106,6 +106,15 @@ def whole_number(text: str) -> int:
     return value
 
 
+def label(text: str) -> int | str:
+    """Argument type: the number of a label, 0 or more, or its name."""
+    try:
+        int(text)
+    except ValueError:
+        return text
+    return whole_number(text)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -203,10 +212,12 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
     )
     group.add_argument(
         "--labels",
-        type=whole_number,
+        "--structure",
+        type=label,
         nargs="+",
-        metavar="LABEL",
-        help="labels of the masks that count as the object (default: all)",
+        metavar="LABEL|NAME",
+        help="labels of the masks that count as the object, by name where masks have names (DICOM SEG and RTSTRUCT, "
+        ".seg.nrrd; default: all)",
     )
     group.add_argument(
         "--ignore_label",

@@ -19,6 +19,7 @@ from pose.prompts.prompt import BOX_KEYS, Box, Point, Prompt, check_prompts, sha
 from pose.prompts.regions import LAST_OBJECT_ID
 from pose.scans.geometry import Reorientation, turn_between
 from pose.scans.masks import is_one_slice, mask_on, read_mask
+from pose.scans.segmentations import kind_of as kind_of_segments
 from pose.scans.volume import Volume
 
 LOGGER = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ def read_prompts(
             prompts.append(prompt)
             continue
         if like is not None:
-            labels = _labels_on(like, prompt, path, turn, masks, allow_geometry_mismatch)
+            labels = _labels_on(like, prompt, path, turn, masks, allow_geometry_mismatch, entry.get("label"))
         else:
             labels = _labels_of(prompt, where, path, shape, swap_axes, masks)
         prompts += _with_masks(prompt, labels, entry, where)
@@ -285,10 +286,22 @@ def _prompt(entry: Any, number: int, path: Path) -> Prompt:
 
 
 def _labels_on(
-    like: Volume, prompt: Prompt, path: Path, turn: Reorientation, masks: dict[str, Volume], allow_mismatch: bool
+    like: Volume,
+    prompt: Prompt,
+    path: Path,
+    turn: Reorientation,
+    masks: dict[str, Volume],
+    allow_mismatch: bool,
+    label: int | None,
 ) -> np.ndarray:
     """The labels of a mask file on an image, (rows, columns, slices) or of one slice; ``masks`` keeps what was read."""
     name = str(prompt.mask_file_path)
+    if kind_of_segments(Path(name)) is not None:
+        # of segments that overlap, the one that is asked for can be read
+        key = f"{name}\n{label}"
+        if key not in masks:
+            masks[key] = read_mask(name, like, labels=None if label is None else [label])
+        return masks[key].voxels
     if name not in masks:
         mask = read_mask(name)
         if any(turn.flips) and mask.affine is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +40,18 @@ class Block(NamedTuple):
     label: int
     place: tuple[slice, ...]
     inside: np.ndarray
+
+
+class Segmented(NamedTuple):
+    """What a file of segments holds, on the voxels of a scan.
+
+    Attributes:
+        segments: in the order of the file.
+        blocks: yields the pieces of the segments whose labels it is given.
+    """
+
+    segments: tuple[Segment, ...]
+    blocks: Callable[[Container[int]], Iterator[Block]]
 
 
 class Placement(NamedTuple):
