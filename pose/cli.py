@@ -547,6 +547,14 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
         help=f"where results go, a folder for each image (default: {results_folder}/ beside the image)",
     )
     group.add_argument(
+        "--write",
+        nargs="+",
+        choices=("seg", "rtstruct", "nrrd"),
+        default=[],
+        help="masks in further formats, beside the NIfTI: DICOM SEG or RTSTRUCT for DICOM scans, and .seg.nrrd of 3D "
+        "Slicer, with names and colours",
+    )
+    group.add_argument(
         "--names",
         nargs="+",
         metavar="NAME",

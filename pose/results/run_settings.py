@@ -47,6 +47,7 @@ _NOT_COMPARED = frozenset(
         "space",
         "start_slice",
         "strict",
+        "write",
     )
 )
 # So many settings are named in a message; where more differ, these tell enough.

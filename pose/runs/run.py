@@ -19,7 +19,7 @@ from pose.files.atomic import STAMP_FORMAT, failure_named, write_atomically
 from pose.prompts.prompt import Prompt
 from pose.prompts.prompt_file import prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
-from pose.runs import figure_files
+from pose.runs import figure_files, segments_written
 from pose.runs.batch import Written
 from pose.runs.case import Case
 from pose.runs.figure_files import Pictures
@@ -49,6 +49,7 @@ class RunSettings:
         debug: write an overlay and the prompt of each slice.
         pictures: further pictures.
         intensity: how the voxels became the grey levels that the model sees.
+        write: further formats of the masks, see :data:`pose.runs.segments_written.FILES`.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class RunSettings:
     debug: bool = False
     pictures: Pictures = Pictures()
     intensity: Intensity = Intensity()
+    write: tuple[str, ...] = ()
 
 
 def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
@@ -155,6 +157,7 @@ def segment_and_write(
     learnt = dict(findings())
     summary = replace(summary, warnings=[*warned, *summary.warnings, *about_leaks(learnt)])
     volume_metrics["warnings"] = len(summary.warnings)
+    volume_metrics |= {f"volume_ml_object_{one.object_id}": one.ml for one in summary.objects if one.ml is not None}
     given = () if "seed" in manifest else prompts  # a person gave the seed's alone
     asked = VolumePrompts(
         prompted_slices=len({prompt.slice for prompt in given}),
@@ -184,6 +187,8 @@ def segment_and_write(
         "total_seconds": perf_counter() - start,
         **results.environment_manifest(),
     }
+    named = segments_written.segments_of(case, prompts, segmentation.object_ids, per_label)
+    algorithm = segments_written.algorithm_of(manifest)
     files = results.write_results(
         case.job.results_folder,
         rows=[rows[slice_index] for slice_index in sorted(rows)],
@@ -196,6 +201,7 @@ def segment_and_write(
         manifest=manifest,
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
         animations={} if animation is None else {"predictions": lambda path: path.write_bytes(animation)},
+        segments=segments_written.writers(case, settings.write, labels, named, algorithm, started),
     )
     for found_object in summary.objects:
         print(f"{case.job.name}: {found_object}")

@@ -1,15 +1,18 @@
-"""DICOM segmentations (SEG): binary, fractional and labelmap frames, laid on the voxels of their scan."""
+"""DICOM segmentations (SEG): frames of any kind laid on the voxels of their scan, and labels written as binary ones."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterator
+import warnings
+from collections.abc import Container, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pose.cli import UserError
+from pose.scans.dicom_frames import SERIES_NUMBER, labels_on_frames, plane_affine, short_text, uids_of
 from pose.scans.geometry import is_geometry
 from pose.scans.segments import Block, Placement, Segment, Segmented, placement
 
@@ -20,7 +23,6 @@ LOGGER = logging.getLogger(__name__)
 
 # Of the largest value of a fractional segmentation: a voxel from half of it belongs to the segment.
 FRACTION = 0.5
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # a frame holds one mask or labels; more bytes than this are no slice
 LARGEST_FRAME = 1 << 30
 
@@ -114,16 +116,11 @@ class _Frame:
 
     def affine(self) -> np.ndarray:
         """Return the (4, 4) affine from (row, column, along the normal in mm) to millimetres, RAS."""
-        cosines = np.array(self._group("PlaneOrientationSequence").ImageOrientationPatient, dtype=np.float64)
-        spacing = np.array(self._group("PixelMeasuresSequence").PixelSpacing, dtype=np.float64)
-        affine = np.eye(4)
-        affine[:3, 0] = cosines[3:] * spacing[0]
-        affine[:3, 1] = cosines[:3] * spacing[1]
-        affine[:3, 2] = np.cross(cosines[:3], cosines[3:])
-        affine[:3, 3] = self.position
+        cosines = self._group("PlaneOrientationSequence").ImageOrientationPatient
+        affine = plane_affine(cosines, self._group("PixelMeasuresSequence").PixelSpacing, self.position)
         if not is_geometry(affine):
             raise ValueError(f"frame {self.number} lies nowhere in space")
-        return LPS_TO_RAS @ affine
+        return affine
 
 
 def _place(path: Path, frame: _Frame, affine: np.ndarray, shape: tuple[int, ...], scan_name: str) -> Placement:
@@ -157,3 +154,77 @@ def _values(seg: Dataset, chosen: list[int]) -> Iterator[tuple[int, np.ndarray]]
         else:
             values = piece.view("<u2" if bits == 16 else np.uint8)
         yield number, values.reshape(rows, columns)
+
+
+def seg_of(
+    headers: Sequence[Dataset],
+    labels: np.ndarray,
+    affine: np.ndarray,
+    segments: Sequence[Segment],
+    algorithm: tuple[str, str],
+    stamp: datetime,
+) -> Dataset:
+    """Return labels as a DICOM SEG: binary, with references to the images that they were found on.
+
+    Segments are numbered from 1 in their order, as the standard asks, whatever their labels are; frames without any
+    voxel are left out. The same labels of the same series at the same time have the same UIDs.
+
+    Args:
+        headers: of the images of the series, without their pixels: of single frames, or of one file of many.
+        labels: (rows, columns, slices) unsigned, 0 is background; some of it must be labelled.
+        affine: (4, 4) from its indices to millimetres, RAS.
+        segments: the labels that are written, with names and colours; each must have a voxel.
+        algorithm: name and version of what made the labels.
+        stamp: when.
+
+    Raises:
+        ValueError: an image of the series does not lie on the labels.
+    """
+    with warnings.catch_warnings():
+        # of values in the source that are not as the standard has them, and are copied as they are
+        warnings.simplefilter("ignore")
+        from highdicom import AlgorithmIdentificationSequence
+        from highdicom.color import CIELabColor
+        from highdicom.seg import Segmentation, SegmentDescription
+        from pydicom.sr.codedict import codes
+
+        numbers = np.zeros(int(labels.max()) + 1, np.min_scalar_type(len(segments)))
+        for number, segment in enumerate(segments, start=1):
+            numbers[segment.label] = number
+        method = AlgorithmIdentificationSequence(algorithm[0], codes.DCM.ArtificialIntelligence, algorithm[1])
+        descriptions = [
+            SegmentDescription(
+                segment_number=number,
+                segment_label=short_text(segment.name or f"object {segment.label}"),
+                segmented_property_category=codes.SCT.Tissue,
+                segmented_property_type=codes.SCT.Tissue,
+                # a person gave the prompt
+                algorithm_type="SEMIAUTOMATIC",
+                algorithm_identification=method,
+                display_color=None if segment.colour is None else CIELabColor.from_rgb(*segment.colour),
+            )
+            for number, segment in enumerate(segments, start=1)
+        ]
+        frames = np.stack([numbers[one] for one in labels_on_frames(headers, labels, affine)])
+        uids = uids_of(headers, labels, stamp, ("seg series", "seg"))
+        seg = Segmentation(
+            source_images=headers,
+            pixel_array=frames,
+            segmentation_type="BINARY",
+            segment_descriptions=descriptions,
+            series_instance_uid=uids[0],
+            series_number=SERIES_NUMBER,
+            sop_instance_uid=uids[1],
+            instance_number=1,
+            manufacturer="POSE",
+            manufacturer_model_name="Prompt Once, Segment Everything",
+            software_versions=algorithm[1],
+            device_serial_number="1",
+            content_label="SEGMENTATION",
+            content_description="Segmented from a prompt; not for clinical use",
+            series_description="POSE segmentation",
+        )
+    for what in ("Content", "InstanceCreation", "Series"):
+        setattr(seg, f"{what}Date", f"{stamp:%Y%m%d}")
+        setattr(seg, f"{what}Time", f"{stamp:%H%M%S}")
+    return seg

@@ -15,6 +15,8 @@ from pose.scans import seg_nrrd
 from pose.scans.segments import Segment, Segmented, labels_of_names, names_text, painted
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+
     from pose.scans.volume import Volume
 
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -102,7 +104,23 @@ def _open(path: Path, kind: str, scan: Volume, affine: np.ndarray) -> Segmented:
     from pose.scans.rtstruct import open_rtstruct
 
     content = pydicom.dcmread(path)
+    _check_series(path, kind, content, scan)
     return open_seg(path, content, *where) if kind == "SEG" else open_rtstruct(path, content, *where)
+
+
+def _check_series(path: Path, kind: str, content: Dataset, scan: Volume) -> None:
+    """Refuse segments that say they were drawn on another series; those that do not say are told by where they lie."""
+    if scan.series is None:
+        return
+    drawn_on = []
+    if kind == "SEG":
+        drawn_on = [str(one.SeriesInstanceUID) for one in content.get("ReferencedSeriesSequence") or ()]
+    else:
+        for frame in content.get("ReferencedFrameOfReferenceSequence") or ():
+            for study in frame.get("RTReferencedStudySequence") or ():
+                drawn_on += [str(one.SeriesInstanceUID) for one in study.get("RTReferencedSeriesSequence") or ()]
+    if drawn_on and scan.series.uid not in drawn_on:
+        raise UserError(f"{path}: was drawn on the series {drawn_on[0]}, and {scan.grid.name} is {scan.series.uid}")
 
 
 @contextmanager

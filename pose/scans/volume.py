@@ -33,7 +33,7 @@ from pose.scans.geometry import (
     spacing_of,
 )
 from pose.scans.nifti_geometry import NiftiGeometry
-from pose.scans.segments import Segment
+from pose.scans.segments import Segment, Series
 
 LOGGER = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class Volume:
         file_axes: for each axis of ``voxels``, the axis of the array in ``path``: other than (0, 1, 2) where they were
             turned when they were read.
         segments: what the labels of a mask are called, where its file says so.
+        series: the DICOM series it was read from; None for other files.
 
     Raises:
         ValueError: ``header`` says another place than ``affine``.
@@ -90,6 +91,7 @@ class Volume:
     header: NiftiGeometry | None = None
     file_axes: tuple[int, int, int] = (0, 1, 2)
     segments: tuple[Segment, ...] = ()
+    series: Series | None = None
 
     def __post_init__(self) -> None:
         if self.header is None:
