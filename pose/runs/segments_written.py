@@ -39,6 +39,17 @@ def check_writable(case: Case, kinds: Sequence[str]) -> None:
             raise UserError(f"{case.job.image_path}: --write {kind}: {only}")
         if case.volume.affine is None:
             raise UserError(f"{case.job.image_path}: --write {kind}: needs a geometry, and that of the scan is unknown")
+    if set(kinds) & set(OF_DICOM):
+        # of headers that lack what is asked for, it is told now and not after the work
+        labels = np.zeros(case.volume.voxels.shape, np.uint8)
+        labels[:, :, 0] = 1
+        try:
+            writers(case, kinds, labels, [Segment(1, "a trial")], ("POSE", "0"), datetime.now())
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{case.job.image_path}: --write: its headers lack what is needed: {reason:.300}"
+            ) from error
 
 
 def segments_of(case: Case, prompts: Iterable[Prompt], object_ids: Sequence[int], per_label: bool) -> list[Segment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -102,4 +103,14 @@ def headers_of(volume: Volume) -> list[Dataset]:
 
     if volume.series is None:
         raise ValueError(f"{volume.grid.name} is no DICOM series")
-    return [dcmread(path, stop_before_pixels=True) for path in volume.series.files]
+    headers: list[Dataset] = []
+    with warnings.catch_warnings():
+        # of values that are not as the standard has them
+        warnings.simplefilter("ignore")
+        for path in volume.series.files:
+            header = dcmread(path, stop_before_pixels=True)
+            # scanners leave it empty, which is none of those that the standard knows
+            header.decode()
+            header.SpecificCharacterSet = "ISO_IR 192"
+            headers.append(header)
+    return headers

@@ -206,7 +206,7 @@ def seg_of(
             for number, segment in enumerate(segments, start=1)
         ]
         frames = np.stack([numbers[one] for one in labels_on_frames(headers, labels, affine)])
-        uids = uids_of(headers, labels, stamp, ("seg series", "seg"))
+        uids = uids_of(headers, labels, stamp, ("seg series", "seg", "seg dimensions"))
         seg = Segmentation(
             source_images=headers,
             pixel_array=frames,
@@ -224,6 +224,10 @@ def seg_of(
             content_description="Segmented from a prompt; not for clinical use",
             series_description="POSE segmentation",
         )
+    for one in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
+        one.DimensionOrganizationUID = uids[2]
+    for contribution in seg.get("ContributingEquipmentSequence") or ():
+        contribution.ContributionDateTime = f"{stamp:%Y%m%d%H%M%S}"
     for what in ("Content", "InstanceCreation", "Series"):
         setattr(seg, f"{what}Date", f"{stamp:%Y%m%d}")
         setattr(seg, f"{what}Time", f"{stamp:%H%M%S}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +129,10 @@ def _damage(path: Path) -> Iterator[None]:
     from pydicom.errors import InvalidDicomError
 
     try:
-        yield
+        with warnings.catch_warnings():
+            # of values that are not as the standard has them
+            warnings.simplefilter("ignore")
+            yield
     except (*DAMAGE, InvalidDicomError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read: {reason:.300}; the file is damaged, cut or not complete") from error

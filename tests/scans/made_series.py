@@ -76,7 +76,7 @@ def scan(files: Sequence[Path] = ()) -> Volume:
 
 
 def labels() -> np.ndarray:
-    """(rows, columns, slices): 1 a ring with a hole and an island in it, 4 a single voxel and a part of a slice's rim."""
+    """(rows, columns, slices): 1 a ring with a hole and an island in it, 4 a single voxel and a part of the rim."""
     made = np.zeros((ROWS, COLUMNS, SLICES), np.uint8)
     rows, columns = np.mgrid[:ROWS, :COLUMNS]
     away = np.hypot(rows - 9, columns - 10)
@@ -86,7 +86,9 @@ def labels() -> np.ndarray:
     return made
 
 
-def rtstruct(contours: dict[str, list[np.ndarray]], kind: str = "CLOSED_PLANAR", series: str = SERIES_UID) -> FileDataset:
+def rtstruct(
+    contours: dict[str, list[np.ndarray]], kind: str = "CLOSED_PLANAR", series: str = SERIES_UID
+) -> FileDataset:
     """A structure set of contours, each (points, 3) in millimetres, LPS, by the name of its structure."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", generate_uid()
@@ -106,7 +108,7 @@ def rtstruct(contours: dict[str, list[np.ndarray]], kind: str = "CLOSED_PLANAR",
         for points in listed:
             contour = Dataset()
             contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(points)
-            contour.ContourData = [f"{one:.4f}" for one in np.ravel(points)]
+            contour.ContourData = [f"{one:.10g}" for one in np.ravel(points)]
             drawn.ContourSequence.append(contour)
         made.StructureSetROISequence.append(roi)
         made.ROIContourSequence.append(drawn)
@@ -120,7 +122,10 @@ def on_plane(corners: Sequence[Sequence[float]], slice_index: float) -> np.ndarr
 
 
 def seg(
-    frames: Sequence[tuple[int, int, np.ndarray]], kind: str = "BINARY", names: Sequence[str] = ("liver",), **fields: object
+    frames: Sequence[tuple[int, int, np.ndarray]],
+    kind: str = "BINARY",
+    names: Sequence[str] = ("liver",),
+    **fields: object,
 ) -> FileDataset:
     """A SEG of frames: the number of the segment, the slice and its (rows, columns) values."""
     meta = FileMetaDataset()
