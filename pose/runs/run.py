@@ -157,7 +157,7 @@ def segment_and_write(
     learnt = dict(findings())
     summary = replace(summary, warnings=[*warned, *summary.warnings, *about_leaks(learnt)])
     volume_metrics["warnings"] = len(summary.warnings)
-    volume_metrics |= {f"volume_ml_object_{one.object_id}": one.ml for one in summary.objects if one.ml is not None}
+    volume_metrics |= {f"ml_object_{one.object_id}": one.ml for one in summary.objects if one.ml is not None}
     given = () if "seed" in manifest else prompts  # a person gave the seed's alone
     asked = VolumePrompts(
         prompted_slices=len({prompt.slice for prompt in given}),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,13 @@ SPACING = (0.75, 0.5)
 STEP = 2.5
 SERIES_UID, STUDY_UID, FRAME_UID = (generate_uid(entropy_srcs=[name]) for name in ("series", "study", "frame"))
 PATIENT = "Doe^Jane"
+# a part of a slice, its outline through the centres of its outermost pixels, and another part that overlaps it
+SQUARE = np.zeros((ROWS, COLUMNS), np.uint8)
+SQUARE[4:9, 6:12] = 1
+CORNERS = [(4, 6), (4, 11), (8, 11), (8, 6)]
+OTHER = np.roll(SQUARE, 3, axis=1)
+# what a .seg.nrrd says of a segment
+ONE = {"Segment0_Name": "liver", "Segment0_LabelValue": 3, "Segment0_Layer": 0}
 
 
 def position(slice_index: float) -> np.ndarray:
@@ -172,3 +180,23 @@ def seg(
 def save(made: FileDataset, path: Path) -> Path:
     made.save_as(path, enforce_file_format=True)
     return path
+
+
+def nrrd(voxels: np.ndarray, affine: np.ndarray, pairs: Mapping[str, object], **fields: str) -> bytes:
+    """A .seg.nrrd of (layers, x, y, z) or (x, y, z)."""
+    lps = np.diag([-1, -1, 1, 1]) @ affine
+    directions = [f"({','.join(map(repr, map(float, lps[:3, axis])))})" for axis in range(3)]
+    about = {
+        "type": "unsigned char",
+        "dimension": str(voxels.ndim),
+        "space": "left-posterior-superior",
+        "sizes": " ".join(map(str, voxels.shape)),
+        "space directions": " ".join([*["none"] * (voxels.ndim - 3), *directions]),
+        "encoding": "gzip",
+        "space origin": f"({','.join(map(repr, map(float, lps[:3, 3])))})",
+        **fields,
+    }
+    lines = ["NRRD0004", "# made", *(f"{name}: {value}" for name, value in about.items() if value)]
+    lines += [f"{name}:={value}" for name, value in pairs.items()]
+    content = voxels.astype(np.uint8).tobytes(order="F")
+    return "\n".join(lines).encode() + b"\n\n" + (gzip.compress(content) if about["encoding"] == "gzip" else content)

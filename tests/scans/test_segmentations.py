@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 from dataclasses import replace
@@ -29,13 +28,11 @@ from pose.scans.segments import Segment, Series, labels_of_names, placement
 from pose.scans.volume import Volume
 from tests.header_kinds import SimpleITK
 from tests.scans import made_series as made
+from tests.scans.made_series import CORNERS, ONE, OTHER, SQUARE, nrrd
 
 SEGMENTS = (Segment(1, "ring", (255, 90, 138)), Segment(4, "Läsion \\ 2", (0, 0, 255)))
 ALGORITHM = ("POSE, chain with lite_medsam", "0.2.0")
 STAMP = datetime(2026, 11, 28, 6, 50, 1)
-SQUARE = np.zeros((made.ROWS, made.COLUMNS), np.uint8)
-SQUARE[4:9, 6:12] = 1
-OTHER = np.roll(SQUARE, 3, axis=1)
 
 
 @pytest.fixture
@@ -233,9 +230,6 @@ def test_a_seg_that_is_not_complete_is_refused(tmp_path: Path, series: Volume, c
 # RTSTRUCT
 
 
-CORNERS = [(4, 6), (4, 11), (8, 11), (8, 6)]
-
-
 @pytest.mark.parametrize("kind", ["CLOSED_PLANAR", "CLOSEDPLANAR_XOR"])
 def test_contours_are_filled_on_their_slices_with_holes(tmp_path: Path, series: Volume, kind: str) -> None:
     hole = [(5.5, 7.5), (5.5, 9.5), (7.5, 9.5), (7.5, 7.5)]
@@ -359,29 +353,6 @@ def test_a_written_seg_nrrd_is_read_by_itk_and_again(tmp_path: Path, series: Vol
 
 
 # .seg.nrrd
-
-
-def nrrd(voxels: np.ndarray, affine: np.ndarray, pairs: dict[str, object], **fields: str) -> bytes:
-    """A .seg.nrrd of (layers, x, y, z) or (x, y, z)."""
-    lps = np.diag([-1, -1, 1, 1]) @ affine
-    directions = [f"({','.join(map(repr, map(float, lps[:3, axis])))})" for axis in range(3)]
-    about = {
-        "type": "unsigned char",
-        "dimension": str(voxels.ndim),
-        "space": "left-posterior-superior",
-        "sizes": " ".join(map(str, voxels.shape)),
-        "space directions": " ".join([*["none"] * (voxels.ndim - 3), *directions]),
-        "encoding": "gzip",
-        "space origin": f"({','.join(map(repr, map(float, lps[:3, 3])))})",
-        **fields,
-    }
-    lines = ["NRRD0004", "# made", *(f"{name}: {value}" for name, value in about.items() if value)]
-    lines += [f"{name}:={value}" for name, value in pairs.items()]
-    content = voxels.astype(np.uint8).tobytes(order="F")
-    return "\n".join(lines).encode() + b"\n\n" + (gzip.compress(content) if about["encoding"] == "gzip" else content)
-
-
-ONE = {"Segment0_Name": "liver", "Segment0_LabelValue": 3, "Segment0_Layer": 0}
 
 
 def test_a_segmentation_that_is_cropped_is_laid_where_it_was(tmp_path: Path) -> None:
