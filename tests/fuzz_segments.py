@@ -85,7 +85,7 @@ def _edit_element(content: Dataset, rng: random.Random) -> None:
     if rng.random() < 0.3:
         del inner[element.tag]
     elif element.VR in ("US", "UL", "IS", "SS"):
-        element.value = min(whole_number(rng), 2**16 - 1)
+        element.value = max(0, min(whole_number(rng), 2**15 - 1))
     elif element.VR in ("DS", "FD"):
         value = rng.choice([one for one in FLOATS if np.isfinite(one)])
         element.value = f"{value:.8g}" if rng.random() < 0.5 else [f"{value:.8g}"] * rng.randint(1, 7)
@@ -122,7 +122,7 @@ def segments_case(rng: random.Random) -> Files:
                     for _ in range(rng.choice((1, 1, 2, 4))):
                         _edit_element(read, rng)
                     content = _bytes(read)
-                except (ValueError, TypeError, OverflowError, AttributeError, KeyError):
+                except (OSError, ValueError, TypeError, OverflowError, AttributeError, KeyError):
                     pass  # what pydicom refuses to write comes as it was
     return {"case.bin": edited_bytes(content, rng) if rng.random() < 0.3 else content}
 

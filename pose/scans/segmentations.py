@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from pose.scans.volume import Volume
 
+# the beginning of a DICOM file, which says what it holds, is far shorter
+META_BYTES = 1 << 16
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 # binary and fractional, and labelmap
 SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -46,16 +49,16 @@ def kind_of(path: Path) -> str | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        head = file.read(132)
+        head = file.read(META_BYTES)
     if head.startswith(seg_nrrd.MAGIC):
         header = seg_nrrd.read_header(path)
         return "seg.nrrd" if header is not None and seg_nrrd.is_segmentation(header) else None
-    if head[128:] != b"DICM":
+    if head[128:132] != b"DICM":
         return None
-    import pydicom
+    from pydicom.filereader import read_partial
 
     with _damage(path):
-        meta = pydicom.filereader.read_file_meta_info(path)
+        meta = read_partial(io.BytesIO(head), stop_when=lambda *_: True).file_meta
         uid = str(meta.get("MediaStorageSOPClassUID", ""))
     return "SEG" if uid in SEG else "RTSTRUCT" if uid == RTSTRUCT else None
 
@@ -104,7 +107,8 @@ def _open(path: Path, kind: str, scan: Volume, affine: np.ndarray) -> Segmented:
     from pose.scans.dicom_seg import open_seg
     from pose.scans.rtstruct import open_rtstruct
 
-    content = pydicom.dcmread(path)
+    # not from the file itself: of that, pydicom asks for as many bytes as a broken length says
+    content = pydicom.dcmread(io.BytesIO(path.read_bytes()))
     _check_series(path, kind, content, scan)
     return open_seg(path, content, *where) if kind == "SEG" else open_rtstruct(path, content, *where)
 
@@ -126,13 +130,13 @@ def _check_series(path: Path, kind: str, content: Dataset, scan: Volume) -> None
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
         with warnings.catch_warnings():
             # of values that are not as the standard has them
             warnings.simplefilter("ignore")
             yield
-    except (*DAMAGE, InvalidDicomError) as error:
+    except (*DAMAGE, BytesLengthException, InvalidDicomError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read: {reason:.300}; the file is damaged, cut or not complete") from error
