@@ -99,18 +99,17 @@ def headers_of(volume: Volume) -> list[Dataset]:
     Raises:
         ValueError: the volume was not read from a series.
     """
-    from pydicom import dcmread
+    from pose.scans.dicom import headers
 
     if volume.series is None:
         raise ValueError(f"{volume.grid.name} is no DICOM series")
-    headers: list[Dataset] = []
+    found: list[Dataset] = []
     with warnings.catch_warnings():
         # of values that are not as the standard has them
         warnings.simplefilter("ignore")
-        for path in volume.series.files:
-            header = dcmread(path, stop_before_pixels=True)
+        for header in headers(volume.series):
             # scanners leave it empty, which is none of those that the standard knows
             header.decode()
             header.SpecificCharacterSet = "ISO_IR 192"
-            headers.append(header)
-    return headers
+            found.append(header)
+    return found

@@ -28,19 +28,6 @@ class Segment:
     colour: tuple[int, int, int] | None = None
 
 
-@dataclass(frozen=True)
-class Series:
-    """The DICOM series that a scan was read from.
-
-    Attributes:
-        uid: SeriesInstanceUID.
-        files: of the series, in the order of slices.
-    """
-
-    uid: str
-    files: tuple[Path, ...]
-
-
 class Block(NamedTuple):
     """A piece of a segment on the voxels of a scan.
 

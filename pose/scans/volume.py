@@ -7,7 +7,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +20,8 @@ from pose.cli import UserError, existing_file
 from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
 from pose.scans import facts as recorded
 from pose.scans import nifti, npy
+from pose.scans.damage import BROKEN, DAMAGE
+from pose.scans.dicom_files import is_dicom
 from pose.scans.geometry import (
     Grid,
     Reading,
@@ -33,31 +35,14 @@ from pose.scans.geometry import (
     spacing_of,
 )
 from pose.scans.nifti_geometry import NiftiGeometry
-from pose.scans.segments import Segment, Series
+from pose.scans.segments import Segment
+from pose.scans.series import Series
 
 LOGGER = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii", ".npz", ".npy")
 # Level 1 is the fastest that compresses: on a noisy CT, level 6 takes 7 times as long and saves 2 %.
 DEFLATE_LEVEL = 1
-
-# What libraries raise on a file that is cut, damaged, encrypted, no such format, or larger than the memory.
-DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
-# those of them that only a file in transit suffers
-BROKEN = (EOFError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -143,28 +128,47 @@ class Volume:
         return tuple(self.voxels.shape[axis] for axis in np.argsort(self.axes))
 
 
-def read_volume(path: Path | str, swap_axes: bool | None = False, slice_axis: int | None = 2) -> Volume:
-    """Read a scan or a mask from NIfTI (.nii, .nii.gz) or working data (.npz, .npy).
+def read_volume(
+    path: Path | str | Sequence[Path | str],
+    swap_axes: bool | None = False,
+    slice_axis: int | None = 2,
+    series: str | None = None,
+    suv: bool = False,
+) -> Volume:
+    """Read a scan or a mask from NIfTI (.nii, .nii.gz), working data (.npz, .npy) or DICOM.
+
+    DICOM is a folder, searched below, a .zip, a file or several files of one series; its axes are columns, rows and
+    slices, as of a NIfTI file made of it, and are swapped like those.
 
     Integer NIfTI data stays integer, also through a slope and an intercept that keep whole numbers whole; other scaled
     integers become float32. A two-dimensional array becomes one slice. Working data that records its geometry has been
     turned already, and is left as it lies.
 
     Args:
-        path: the file.
+        path: the file or folder; several files of a DICOM series.
         swap_axes: swap the two axes of a slice of a NIfTI file, or of an array without known geometry; None swaps them
             where rows then come first (:func:`pose.scans.geometry.rows_first`), an array without geometry never.
         slice_axis: the axis of the file along which slices lie; None finds it
             (:func:`pose.scans.geometry.slice_axis_of`), and says so where it is not the last.
+        series: of DICOM, the SeriesInstanceUID or the SeriesNumber; None for the only scan.
+        suv: make standardised uptake values (body weight) of a PET.
 
     Returns:
         The volume, voxels (rows, columns, slices) of an integer or floating dtype in native byte order.
 
     Raises:
         UserError: the file is missing, damaged, of another format or shape, holds pickles, or is working data that
-            was made without the swap or along another axis than asked for.
+            was made without the swap or along another axis than asked for; of DICOM, as
+            :func:`pose.scans.dicom.choose_series` and :func:`pose.scans.dicom_volume.read_series`.
     """
-    path = existing_file(Path(path))
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    path = paths[0]
+    if len(paths) > 1 or is_dicom(path):
+        return _oriented(_read_dicom(paths, series, suv), swap_axes, slice_axis)
+    for flag, given in (("--series", series), ("--suv", suv)):
+        if given:
+            raise UserError(f"{path}: {flag} is for DICOM")
+    path = existing_file(path)
     suffix = volume_suffix(path)
     volume = {".npz": _read_npz, ".npy": _read_npy}.get(suffix, _read_nifti)(path)
     again = "but this working data was made without it; convert it again"
@@ -174,12 +178,17 @@ def read_volume(path: Path | str, swap_axes: bool | None = False, slice_axis: in
         if slice_axis in (0, 1) and slice_axis != volume.slice_axis:
             raise UserError(f"{path}: --slice_axis {slice_axis} asked for, {again}")
         return volume
+    return _oriented(volume, swap_axes, slice_axis)
+
+
+def _oriented(volume: Volume, swap_axes: bool | None, slice_axis: int | None) -> Volume:
+    """Turn a volume that lies as its file has it, as asked for or found."""
     if slice_axis is None:
         slice_axis = 2 if volume.affine is None else slice_axis_of(volume.affine, volume.voxels.shape)
         if slice_axis != 2 and volume.affine is not None and volume.spacing_mm is not None:
             spacing = " x ".join(f"{distance:.4g}" for distance in volume.spacing_mm)
             text = "%s: slices are taken along axis %d (%s; voxels of %s mm); --slice_axis 2 takes the last axis"
-            LOGGER.info(text, path, slice_axis, plane_of(volume.affine, slice_axis), spacing)
+            LOGGER.info(text, volume.path, slice_axis, plane_of(volume.affine, slice_axis), spacing)
     if swap_axes is None:
         swap_axes = volume.affine is not None and rows_first(volume.affine, slice_axis)
     return _turned(volume, swap_axes, slice_axis)
@@ -239,6 +248,16 @@ def _damage_as_user_error(path: Path, what: str) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         advice = "; the file is damaged or cut, get it again" if isinstance(error, BROKEN) else ""
         raise UserError(f"{path}: cannot be read as {what}: {reason}{advice}") from error
+
+
+def _read_dicom(paths: Sequence[Path], series: str | None, suv: bool) -> Volume:
+    from pose.scans.dicom import choose_series, series_in
+    from pose.scans.dicom_volume import read_series
+
+    path = paths[0]
+    chosen = choose_series(path, series_in(paths), series)
+    found = read_series(path, chosen, suv)
+    return Volume(found.voxels, found.affine, found.spacing_mm, path=path, series=found.series)
 
 
 def _read_nifti(path: Path) -> Volume:

@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from pose.scans.segments import Series
+from pose.scans.series import Series
 from pose.scans.volume import Volume
 
 # rows of 0.75 mm and columns of 0.5 mm, tilted by 20 degrees about x; slices run towards the head

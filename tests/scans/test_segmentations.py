@@ -24,7 +24,8 @@ from pose.scans.dicom_seg import seg_of
 from pose.scans.masks import read_mask
 from pose.scans.rtstruct import rtstruct_of
 from pose.scans.seg_nrrd import write_seg_nrrd
-from pose.scans.segments import Segment, Series, labels_of_names, placement
+from pose.scans.segments import Segment, labels_of_names, placement
+from pose.scans.series import Series
 from pose.scans.volume import Volume
 from tests.header_kinds import SimpleITK
 from tests.scans import made_series as made
