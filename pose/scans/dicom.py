@@ -96,7 +96,8 @@ def series_in(paths: Path | Sequence[Path]) -> list[Series]:
     if others:
         LOGGER.info("%s: %d files are no DICOM and left out, such as %s", given[0], len(others), others[0].name)
     if not found:
-        raise UserError(f"{given[0]}: holds no DICOM file")
+        where = "is a folder that holds" if given[0].is_dir() else "holds"
+        raise UserError(f"{given[0]}: {where} no DICOM file")
     archive = files[0].archive
     listed = [one for uid, of_uid in found.items() for one in _series_of(uid, of_uid, archive)]
     return sorted(listed, key=lambda one: (one.date, one.number or 0, one.uid))

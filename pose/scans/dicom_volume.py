@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 from pose.cli import UserError
 from pose.scans.dicom import headers, in_order
 from pose.scans.dicom_files import Found, damage, opened
-from pose.scans.intensity import LOWEST_HU
+from pose.scans.hounsfield import LOWEST_HU
 from pose.scans.series import Frame, Series
 from pose.scans.suv import suv_factor
 
@@ -239,7 +239,8 @@ def _pixels(series: Series) -> Iterator[tuple[Frame, np.ndarray]]:
             content = io.BytesIO(stream.read()) if series.archive else stream
             indices = None if here[0].number is None else [frame.number or 0 for frame in here]
             # closed before the file is, where it goes back to
-            with closing(iter_pixels(content, indices=indices, raw=True)) as pixels:
+            frames_of = cast(Generator[np.ndarray, None, None], iter_pixels(content, indices=indices, raw=True))
+            with closing(frames_of) as pixels:
                 for frame in here:
                     with damage(file):
                         stored = next(pixels)
