@@ -155,7 +155,7 @@ def test_headers_that_lack_what_is_needed_are_told_before_the_work(tmp_path: Pat
         header = pydicom.dcmread(path)
         del header.FrameOfReferenceUID
         made.save(header, path)
-    with pytest.raises(UserError, match="--write: its headers lack what is needed: .*FrameOfReferenceUID"):
+    with pytest.raises(UserError, match="--write: its headers lack what is needed: .*Frame Of Reference UID"):
         run("-i", series, "--slice", 3, "--point", 8, 12, "--write", "seg", "-r", tmp_path / "r")
     assert not (tmp_path / "r").exists()
 

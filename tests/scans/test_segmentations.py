@@ -26,7 +26,7 @@ from pose.scans.rtstruct import rtstruct_of
 from pose.scans.seg_nrrd import write_seg_nrrd
 from pose.scans.segments import Segment, labels_of_names, placement
 from pose.scans.series import Series
-from pose.scans.volume import Volume
+from pose.scans.volume import Volume, read_volume
 from tests.header_kinds import SimpleITK
 from tests.scans import made_series as made
 from tests.scans.made_series import CORNERS, ONE, OTHER, SQUARE, nrrd
@@ -530,3 +530,14 @@ def test_real_segmentations_of_3d_slicer_are_read_by_name(real_data: Path) -> No
     overlapping = folder / "SegmentationOverlapping.seg.nrrd"
     assert "'left lung' and 'overlapping sphere' overlap" in refused(overlapping, scan)
     assert (read_mask(overlapping, scan, labels=["overlapping sphere"]).voxels == 8).sum() == 19139
+
+
+def test_a_real_series_carries_the_mask_of_its_nifti_as_seg_and_rtstruct(real_data: Path, tmp_path: Path) -> None:
+    scan = read_volume(real_data / "dicom_sts_001", swap_axes=None)
+    mask = read_mask(real_data / "ct_tumour" / "mask.nii.gz", scan).voxels
+    assert mask.any() and scan.array_affine is not None
+    for write in (seg_of, rtstruct_of):
+        content = write(headers_of(scan), mask, scan.array_affine, [Segment(1, "GTV")], ALGORITHM, STAMP)
+        path = made.save(content, tmp_path / "written.dcm")
+        np.testing.assert_array_equal(read_mask(path, scan, labels=["gtv"]).voxels, mask)
+    assert "was drawn on the series 1.2.392.200103.20080913" in refused(real_data / "dicom_seg" / "liver.dcm", scan)
