@@ -14,7 +14,7 @@ import numpy as np
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.runs.case import Case
-from pose.scans.dicom_frames import headers_of
+from pose.scans.dicom_frames import headers_of, without_warnings
 from pose.scans.segments import Segment
 
 if TYPE_CHECKING:
@@ -117,8 +117,13 @@ def writers(
             LOGGER.warning("%s: --write %s: nothing was found of %s", case.job.name, kind, ", ".join(lacking))
         if held:
             content = made[kind](headers_of(volume), labels, array_affine, held, algorithm, stamp)
-            found[name] = (suffix, partial(content.save_as, enforce_file_format=True))
+            found[name] = (suffix, partial(_save, content))
     return found
+
+
+@without_warnings()
+def _save(content: Dataset, path: Path) -> None:
+    content.save_as(path, enforce_file_format=True)
 
 
 def _write_nrrd(path: Path, case: Case, labels: np.ndarray, segments: Sequence[Segment]) -> None:

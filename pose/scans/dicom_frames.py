@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,14 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # of series that are made from others; scanners number theirs from 1
 SERIES_NUMBER = 900
 LONGEST_TEXT = 64
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep pydicom quiet about values of a source that are not as the standard has them, and are copied as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def short_text(text: str) -> str:
@@ -104,9 +113,7 @@ def headers_of(volume: Volume) -> list[Dataset]:
     if volume.series is None:
         raise ValueError(f"{volume.grid.name} is no DICOM series")
     found: list[Dataset] = []
-    with warnings.catch_warnings():
-        # of values that are not as the standard has them
-        warnings.simplefilter("ignore")
+    with without_warnings():
         for header in headers(volume.series):
             # scanners leave it empty, which is none of those that the standard knows
             header.decode()

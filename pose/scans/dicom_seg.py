@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose.cli import UserError
-from pose.scans.dicom_frames import SERIES_NUMBER, labels_on_frames, plane_affine, short_text, uids_of
+from pose.scans.dicom_frames import SERIES_NUMBER, labels_on_frames, plane_affine, short_text, uids_of, without_warnings
 from pose.scans.geometry import is_geometry
 from pose.scans.segments import Block, Placement, Segment, Segmented, placement
 
@@ -180,9 +179,7 @@ def seg_of(
     Raises:
         ValueError: an image of the series does not lie on the labels.
     """
-    with warnings.catch_warnings():
-        # of values in the source that are not as the standard has them, and are copied as they are
-        warnings.simplefilter("ignore")
+    with without_warnings():
         from highdicom import AlgorithmIdentificationSequence
         from highdicom.color import CIELabColor
         from highdicom.seg import Segmentation, SegmentDescription

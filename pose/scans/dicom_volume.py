@@ -37,7 +37,7 @@ class Read(NamedTuple):
     """A series in memory.
 
     Attributes:
-        voxels: (columns, rows, slices), as converters to NIfTI have it.
+        voxels: (columns, rows, slices), as converters to NIfTI have it; (rows, columns, 1) of a picture without affine.
         affine: (4, 4) from their indices to millimetres, RAS; None for pictures that lie nowhere in the patient.
         spacing_mm: along the three axes; None where unknown.
         series: with its frames in the order of the slices.
@@ -83,7 +83,7 @@ def read_series(path: Path, series: Series, suv: bool = False) -> Read:
         voxels[index] = values
     if affine is None:
         spacing = series.frames[0].spacing_mm
-        return Read(voxels.transpose(2, 1, 0), None, None if spacing is None else (spacing[1], spacing[0], 1.0), series)
+        return Read(voxels.transpose(1, 2, 0), None, None if spacing is None else (spacing[0], spacing[1], 1.0), series)
     steps = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     return Read(voxels.transpose(2, 1, 0), affine, (steps[0], steps[1], steps[2]), series)
 

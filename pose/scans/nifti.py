@@ -50,26 +50,40 @@ class Stored:
 def read_stored(path: Path) -> Stored:
     """Read header and stored numbers, once in memory; a gzip file to its end, where its checksum is.
 
+    Args:
+        path: the file, or one of a pair (.hdr and .img).
+
     Raises:
-        OSError, EOFError, ValueError, zlib.error: the file is cut, damaged, or not NIfTI in one file.
+        OSError, EOFError, ValueError, zlib.error: a file is cut, damaged, or not NIfTI.
     """
     from nibabel.spatialimages import HeaderDataError
 
     compressed = path.name.lower().endswith(".gz")
     try:
-        header, geometry = _header(path, compressed)
+        header, geometry = _header(header_of_pair(path) or path, compressed)
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
         raise OSError(str(error)) from error
+    if header_of_pair(path) is not None:
+        stem = path.name[: -len(".img.gz" if compressed else ".img")]
+        path = path.with_name(stem + (".img.gz" if compressed else ".img"))
     numbers = _numbers(path, compressed, header)
     return Stored(numbers, 1.0 if slope is None else slope, 0.0 if intercept is None else intercept, geometry)
+
+
+def header_of_pair(path: Path) -> Path | None:
+    """Return the .hdr (or .hdr.gz) of a path to one of a pair; None for a file that holds all."""
+    for suffix in (".img", ".hdr", ".img.gz", ".hdr.gz"):
+        if path.name.lower().endswith(suffix):
+            return path.with_name(path.name[: -len(suffix)] + ".hdr" + suffix[4:])
+    return None
 
 
 def _numbers(path: Path, compressed: bool, header: nibabel.Nifti1Header) -> np.ndarray:
     shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
     if min(shape, default=0) < 0:
         raise ValueError(f"its header has the shape {shape}")
-    if offset < header.single_vox_offset:
+    if header.is_single and offset < header.single_vox_offset:
         raise ValueError(f"its header has the voxels begin at byte {offset}, within itself")
     size = math.prod(shape) * dtype.itemsize
     if offset + size > path.stat().st_size * (LARGEST_DEFLATE_RATIO if compressed else 1):
@@ -107,7 +121,10 @@ def _header(path: Path, compressed: bool) -> tuple[nibabel.Nifti1Header, NiftiGe
             head += piece
             if len(head) >= HEADER_BYTES:
                 break
-    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+    single = header_of_pair(path) is None
+    kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+    pairs = (nibabel.nifti1.Nifti1PairHeader, nibabel.nifti2.Nifti2PairHeader)
+    for kind in kinds if single else pairs:
         if kind.may_contain_header(head):
             block = head[: kind.template_dtype.itemsize]
             return kind(block), NiftiGeometry.of_header(kind(block, check=False))

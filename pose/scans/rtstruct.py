@@ -13,7 +13,14 @@ import numpy as np
 from pose.cli import UserError
 from pose.scans.contours import contours_of as traced
 from pose.scans.contours import inside_of
-from pose.scans.dicom_frames import SERIES_NUMBER, frame_affines, labels_on_frames, short_text, uids_of
+from pose.scans.dicom_frames import (
+    SERIES_NUMBER,
+    frame_affines,
+    labels_on_frames,
+    short_text,
+    uids_of,
+    without_warnings,
+)
 from pose.scans.geometry import LARGEST_MM
 from pose.scans.segments import Block, Segment, Segmented
 
@@ -118,6 +125,7 @@ def _first_wrong(points: np.ndarray) -> np.ndarray:
     return points[~(np.abs(points) < LARGEST_MM).all(axis=1)][0]
 
 
+@without_warnings()
 def rtstruct_of(
     headers: Sequence[Dataset],
     labels: np.ndarray,

@@ -1,4 +1,4 @@
-"""Volume: voxels and geometry; reading and writing of .nii, .nii.gz, .npz and .npy."""
+"""Volume: voxels and geometry; the one reader of all formats, and the writer of .nii, .nii.gz, .npz and .npy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,10 +18,9 @@ import numpy as np
 
 from pose.cli import UserError, existing_file
 from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
+from pose.scans import dicom_files, nifti, npy
 from pose.scans import facts as recorded
-from pose.scans import nifti, npy
 from pose.scans.damage import BROKEN, DAMAGE
-from pose.scans.dicom_files import is_dicom
 from pose.scans.geometry import (
     Grid,
     Reading,
@@ -34,13 +33,18 @@ from pose.scans.geometry import (
     slice_axis_of,
     spacing_of,
 )
+from pose.scans.itk_formats import META_SUFFIXES, NRRD_SUFFIXES, read_metaimage, read_nrrd
 from pose.scans.nifti_geometry import NiftiGeometry
+from pose.scans.pictures import read_png
 from pose.scans.segments import Segment
 from pose.scans.series import Series
 
 LOGGER = logging.getLogger(__name__)
 
+# that are written, and read
 SUFFIXES = (".nii.gz", ".nii", ".npz", ".npy")
+PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+READ_SUFFIXES = (*SUFFIXES, *PAIRS, *NRRD_SUFFIXES, *META_SUFFIXES, ".png", ".zip", *dicom_files.SUFFIXES)
 # Level 1 is the fastest that compresses: on a noisy CT, level 6 takes 7 times as long and saves 2 %.
 DEFLATE_LEVEL = 1
 
@@ -135,7 +139,7 @@ def read_volume(
     series: str | None = None,
     suv: bool = False,
 ) -> Volume:
-    """Read a scan or a mask from NIfTI (.nii, .nii.gz), working data (.npz, .npy) or DICOM.
+    """Read a scan or a mask: NIfTI (.nii, .nii.gz, pairs of .hdr and .img), NRRD, MetaImage, PNG, DICOM, working data.
 
     DICOM is a folder, searched below, a .zip, a file or several files of one series; its axes are columns, rows and
     slices, as of a NIfTI file made of it, and are swapped like those.
@@ -163,14 +167,14 @@ def read_volume(
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
     path = paths[0]
-    if len(paths) > 1 or is_dicom(path):
+    if len(paths) > 1 or dicom_files.is_dicom(path):
         return _oriented(_read_dicom(paths, series, suv), swap_axes, slice_axis)
     for flag, given in (("--series", series), ("--suv", suv)):
         if given:
             raise UserError(f"{path}: {flag} is for DICOM")
     path = existing_file(path)
-    suffix = volume_suffix(path)
-    volume = {".npz": _read_npz, ".npy": _read_npy}.get(suffix, _read_nifti)(path)
+    suffix = volume_suffix(path, READ_SUFFIXES)
+    volume = _READERS.get(suffix, _read_nifti)(path)
     again = "but this working data was made without it; convert it again"
     if suffix in (".npz", ".npy") and (volume.affine is not None or volume.swap_axes or volume.slice_axis != 2):
         if swap_axes and not volume.swap_axes:
@@ -225,17 +229,22 @@ def count_not_finite(voxels: np.ndarray) -> int:
 
 
 def stem_of(path: Path) -> str:
-    """Return the name of a volume's file without the suffix, both parts of it for .nii.gz."""
-    return path.name[: -len(volume_suffix(path))]
+    """Return the name of a volume: that of its folder, or of its file without the suffix, both parts for .nii.gz."""
+    if path.is_dir():
+        return path.name if path.name not in ("", "..") else path.resolve().name
+    suffix = next((one for one in READ_SUFFIXES if path.name.lower().endswith(one)), "")
+    if suffix == "" and not dicom_files.is_dicom(path):
+        volume_suffix(path, READ_SUFFIXES)
+    return path.name[: len(path.name) - len(suffix)]
 
 
-def volume_suffix(path: Path) -> str:
+def volume_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
     """Return the suffix of ``path`` that tells its format; raise :class:`UserError` for any other format."""
-    for suffix in SUFFIXES:
+    for suffix in suffixes:
         if path.name.lower().endswith(suffix):
             return suffix
     has = f"the suffix {path.suffix}" if path.suffix else "no suffix"
-    raise UserError(f"{path}: has {has}; a volume is one of {', '.join(SUFFIXES)}")
+    raise UserError(f"{path}: has {has}; a volume is one of {', '.join(suffixes)}")
 
 
 @contextmanager
@@ -277,6 +286,26 @@ def _read_nifti(path: Path) -> Volume:
     return Volume(voxels, affine, tuple(spacing_of(affine).tolist()), path=path, header=header)
 
 
+def _read_itk(path: Path) -> Volume:
+    what, read = ("NRRD", read_nrrd) if path.name.lower().endswith(NRRD_SUFFIXES) else ("MetaImage", read_metaimage)
+    with _damage_as_user_error(path, what):
+        stored = read(path)
+        _check_form(path, stored.numbers.shape, stored.numbers.dtype)
+        voxels = _three_dimensional(_native(stored.numbers))
+    if stored.affine is not None and is_geometry(stored.affine) and voxels.shape == stored.numbers.shape:
+        return Volume(voxels, stored.affine, tuple(spacing_of(stored.affine).tolist()), path=path)
+    text = "%s: does not say where its voxels lie in the patient; the geometry is taken as unknown"
+    LOGGER.warning(text, path)
+    steps = (*(stored.spacing_mm or ()), 1.0, 1.0)[:3]
+    spacing = None if stored.spacing_mm is None else (steps[1], steps[0], steps[2])
+    return Volume(voxels.transpose(1, 0, 2), None, spacing, path=path)  # rows are the second axis of such files
+
+
+def _read_png(path: Path) -> Volume:
+    with _damage_as_user_error(path, "PNG"):
+        return Volume(_three_dimensional(read_png(path)), path=path)
+
+
 def _read_npz(path: Path) -> Volume:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: is not an .npz archive, or is cut; get the file again")
@@ -296,6 +325,14 @@ def _read_npy(path: Path) -> Volume:
     elif facts:
         _check_belongs(path, geometry_path, voxels, facts)
     return _with_geometry(path, geometry_path, _native(voxels), facts or {})
+
+
+_READERS: dict[str, Callable[[Path], Volume]] = {
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".png": _read_png,
+    **dict.fromkeys((*NRRD_SUFFIXES, *META_SUFFIXES), _read_itk),
+}
 
 
 def _turned(volume: Volume, swap_axes: bool, slice_axis: int) -> Volume:
