@@ -472,7 +472,32 @@ def of_segments() -> Iterator[BadInput]:
                 return raw(content)(folder / file)
 
             yield BadInput(f"other programs: {name}", (*command, file), (file, *says), make)
+    for scan, faults in (("series.nii.gz", bad_segments.SPACE_MASKS), ("series", bad_segments.DICOM_MASKS)):
+        for name, (file, content, says) in faults.items():
+
+            def make_series(folder: Path, file: str = file, content: bytes = content) -> object:
+                bad_segments.write_series(folder)
+                return raw(content)(folder / file)
+
+            command = ("process_video.py", "--method", "region_growing", "-b", "-i", scan, "-m", file)
+            yield BadInput(f"other programs: {name}", command, (file, *says), make_series)
     video = (*VIDEO_WITH_MASK, "scan_mask.nii.gz")
+    yield BadInput(
+        "a structure that is not there",
+        (
+            "process_video.py",
+            "--method",
+            "region_growing",
+            "-i",
+            "series.nii.gz",
+            "-m",
+            "rt.dcm",
+            "--structure",
+            "heart",
+        ),
+        ("rt.dcm", "holds no 'heart' (--labels)", "it holds GTV (1)"),
+        lambda folder: bad_segments.write_structures(folder),
+    )
     yield BadInput(
         "a label by a name that is not there",
         (*VIDEO_WITH_MASK, "m.seg.nrrd", "--labels", "spleen"),

@@ -5,12 +5,17 @@ Each is a file's name, what it holds, and what the error line names; :mod:`tests
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 
+import nibabel
 import numpy as np
+from pydicom import Dataset
 
 from tests.cases import AFFINE, SHAPE_XYZ
 from tests.prompts.markup_files import SCHEMA, control_points, markup
+from tests.scans import made_series as made
 from tests.scans.made_series import ONE, nrrd
 
 Fault = tuple[str, bytes, tuple[str, ...]]
@@ -107,3 +112,87 @@ MASKS: dict[str, Fault] = {
     ),
     "a DICOM file of one half": ("m.dcm", bytes(128) + b"DICM" + b"\x02\0\0\0UL\4\0", ("m.dcm",)),
 }
+
+
+def _dicom(content: Dataset) -> bytes:
+    file = io.BytesIO()
+    content.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def _other_series() -> bytes:
+    content = made.seg([(1, 2, made.SQUARE)])
+    content.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
+    return _dicom(content)
+
+
+def _contour(points: np.ndarray) -> bytes:
+    return _dicom(made.rtstruct({"GTV": [points]}))
+
+
+_SEG = _dicom(made.seg([(1, 2, made.SQUARE)]))
+_FAR = made.on_plane(made.CORNERS, 3)
+_FAR[1, 2] = 1e12
+
+# of masks on the made series, which lies in the folder "series" and as series.nii.gz
+DICOM_MASKS: dict[str, Fault] = {
+    "a SEG of another series": ("seg.dcm", _other_series(), ("was drawn on the series 1.2.3", made.SERIES_UID)),
+    "an RTSTRUCT of another series": (
+        "rt.dcm",
+        _dicom(made.rtstruct({"GTV": [made.on_plane(made.CORNERS, 3)]}, series="1.2.3")),
+        ("was drawn on the series 1.2.3", made.SERIES_UID),
+    ),
+}
+SPACE_MASKS: dict[str, Fault] = {
+    "a SEG off the grid": (
+        "seg.dcm",
+        _dicom(made.seg([(1, 9, made.SQUARE)])),
+        ("frame 0 at (", "does not lie on voxels"),
+    ),
+    "a SEG that is cut": ("seg.dcm", _SEG[: len(_SEG) // 2], ("the file is damaged, cut or not complete",)),
+    "a SEG of surfaces": (
+        "seg.dcm",
+        _dicom(made.seg([(1, 2, made.SQUARE)], SegmentationType="SURFACE")),
+        ("SegmentationType is 'SURFACE'", "BINARY"),
+    ),
+    "a SEG of fewer pixels": (
+        "seg.dcm",
+        _dicom(made.seg([(1, 2, made.SQUARE)], PixelData=bytes(10))),
+        ("its pixels are 10 bytes", "not all of its frames"),
+    ),
+    "a SEG that overlaps": (
+        "seg.dcm",
+        _dicom(made.seg([(1, 2, made.SQUARE), (2, 2, made.OTHER)], names=["liver", "tumour"])),
+        ("'liver' and 'tumour' overlap", "--labels"),
+    ),
+    "a contour off the grid": (
+        "rt.dcm",
+        _contour(made.on_plane([(row, column + 40) for row, column in made.CORNERS], 3)),
+        ("a contour of 'GTV'", "leaves the grid", "columns 46.0 to 51.0"),
+    ),
+    "a contour beyond the slices": (
+        "rt.dcm",
+        _contour(made.on_plane(made.CORNERS, 12)),
+        ("a contour of 'GTV'", "leaves the grid", "slice 12"),
+    ),
+    "a contour between slices": (
+        "rt.dcm",
+        _contour(made.on_plane(made.CORNERS, 3.5)),
+        ("a contour of 'GTV'", "0.5 of a slice off"),
+    ),
+    "a contour out of the world": ("rt.dcm", _contour(_FAR), ("a contour of 'GTV' has a point at", "1e+12")),
+    "a contour of no points": ("rt.dcm", _contour(np.arange(13.0)), ("13 numbers, which are no points of three",)),
+}
+
+
+def write_series(folder: Path) -> None:
+    """Write the made series as DICOM, and as NIfTI."""
+    made.write_series(folder / "series")
+    scan = made.scan()
+    nibabel.save(nibabel.Nifti1Image(scan.voxels.transpose(1, 0, 2), scan.affine), folder / "series.nii.gz")
+
+
+def write_structures(folder: Path) -> None:
+    """Write the made series and a structure set of it."""
+    write_series(folder)
+    (folder / "rt.dcm").write_bytes(_contour(made.on_plane(made.CORNERS, 3)))
