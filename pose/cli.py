@@ -199,7 +199,8 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         default=[],
         required=image_required,
         metavar="FILE",
-        help="one or many scans: .nii, .nii.gz, or working data (.npz, .npy); the model is loaded once for all of them",
+        help="one or many scans: .nii, .nii.gz, working data (.npz, .npy), DICOM (a folder, a .zip or a file), .nrrd, "
+        ".mha, .png and more; the model is loaded once for all of them",
     )
     group.add_argument(
         "-m",
@@ -231,6 +232,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         help="score only slices on which the masks have a label: the others were not annotated (default: they hold "
         "nothing, and what is found there is wrong)",
     )
+    add_dicom_arguments(group)
     add_orientation_arguments(group)
     group.add_argument(
         "--allow_geometry_mismatch",
@@ -263,6 +265,19 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         default="none",
         help="body: the model sees only the box round the body, the same on every slice, and all its pixels are spent "
         "there; prompts and results stay in the whole frame (default: none)",
+    )
+
+
+def add_dicom_arguments(group: argparse._ActionsContainer) -> None:
+    """Add what of a DICOM folder is read, and in which unit."""
+    group.add_argument(
+        "--series",
+        metavar="NUMBER|UID",
+        help="of DICOM with several series, the one to read: its SeriesNumber or SeriesInstanceUID (default: the only "
+        "volume; otherwise they are listed)",
+    )
+    group.add_argument(
+        "--suv", action="store_true", help="make standardised uptake values by body weight of a DICOM PET"
     )
 
 
@@ -559,6 +574,12 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
         nargs="+",
         metavar="NAME",
         help="what the folders of the images are called there, one for each image (default: the names of their files)",
+    )
+    group.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="where names of files and folders may tell who a patient is: results are called by a hash of the image, "
+        "and hold no path (default: the name of the file or folder; what DICOM says of the patient is never written)",
     )
     group.add_argument(
         "-d",

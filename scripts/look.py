@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scan", type=Path, metavar="SCAN", help=".nii, .nii.gz, or working data (.npz, .npy)")
+    parser.add_argument("scan", type=Path, metavar="SCAN", help="the scan, of any format that is read")
     parser.add_argument(
         "-o", "--output_file_path", type=Path, metavar="FILE", help="the picture, .png (default: look_NAME.png)"
     )
+    cli.add_dicom_arguments(parser)
     cli.add_orientation_arguments(parser)
     parser.add_argument(
         "--window",
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = arguments.output_file_path or Path(f"look_{stem_of(arguments.scan)}.png")
     if path.suffix.lower() != ".png":
         raise cli.UserError(f"--output_file_path {path}: a picture is a .png")
-    volume = read_volume(arguments.scan, arguments.swap_axes, arguments.slice_axis)
+    volume = read_volume(arguments.scan, arguments.swap_axes, arguments.slice_axis, arguments.series, arguments.suv)
     prompts = prompts_of(arguments, volume)
     example = None if arguments.command is None or prompts else example_of(volume)
 

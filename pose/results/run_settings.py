@@ -11,6 +11,7 @@ from typing import Any
 _NOT_COMPARED = frozenset(
     (
         "allow_geometry_mismatch",
+        "anonymous",
         "box",
         "checkpoint_file_path",
         "debug",
@@ -42,6 +43,7 @@ _NOT_COMPARED = frozenset(
         "seed_memory",
         "seed_prompt_file_path",
         "seed_slice",
+        "series",
         "slice",
         "slices",
         "space",

@@ -5,6 +5,7 @@ it.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask
 from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, within
+from pose.runs.resume import sha256_of_scan
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
 from pose.scans.masks import read_mask
 from pose.scans.segments import Segment, labels_of_names
@@ -55,12 +57,16 @@ class ShownAs:
         slice_axis: the axis of NIfTI files along which the slices lie; None finds it by spacing and orientation.
         intensity: which voxel values become black and white.
         crop: "none", or "body" for the box round the body alone.
+        series: of DICOM, the series to read; None for the only volume.
+        suv: make standardised uptake values of a DICOM PET.
     """
 
     swap_axes: bool | None = None
     slice_axis: int | None = None
     intensity: Intensity = Intensity()
     crop: str = "none"
+    series: str | None = None
+    suv: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,7 @@ def plan_jobs(
     prompts: Sequence[Path] = (),
     names: Sequence[str] = (),
     results_folder: Path | None = None,
+    anonymous: bool = False,
 ) -> list[Job]:
     """Pair images with masks, prompts and results folders.
 
@@ -166,8 +173,10 @@ def plan_jobs(
         results_name: what the folder of results beside an image is called, where ``results_folder`` is None.
         masks: ground truth, one for each image or none.
         prompts: files of prompts, one for each image, one for all, or none.
-        names: what the results of the images are called; none for the names of their files.
+        names: what the results of the images are called; none for the names of their files and folders; folders of one
+            name, whose results would go to one place, have those of the folders above them before it.
         results_folder: where results go.
+        anonymous: results are called by a hash of the image, where ``names`` does not say how.
 
     Raises:
         UserError: as many masks, names or files of prompts as images were not given (of prompts, one may serve all), a
@@ -181,7 +190,10 @@ def plan_jobs(
         given = f"--prompt_file_path: {len(prompts)} files for {len(images)} images of --image_file_path"
         raise UserError(f"{given}; give one for all, or one for each")
     jobs: dict[Path, Job] = {}
-    for index, (image, name) in enumerate(zip(images, names or map(stem_of, images), strict=True)):
+    called = (
+        names or [hashed_name(image) for image in images] if anonymous else names or names_of(images, results_folder)
+    )
+    for index, (image, name) in enumerate(zip(images, called, strict=True)):
         if not is_name(name):
             given = f"--names {name}: not" if names else f"{image}: {name!r} is not"
             raise UserError(f"{given} the name of a folder of results{'' if names else '; give one by --names'}")
@@ -194,6 +206,27 @@ def plan_jobs(
     return list(jobs.values())
 
 
+def names_of(images: Sequence[Path], results_folder: Path | None) -> list[str]:
+    """Return what the results of images are called: by their file or folder, with those above where these are alike."""
+    names = [stem_of(image) for image in images]
+    places = [(results_folder or image.parent, name) for image, name in zip(images, names)]
+    for depth in range(1, max((len(image.resolve().parts) for image in images), default=0)):
+        twice = {place for place, count in Counter(places).items() if count > 1}
+        for index, image in enumerate(images):
+            if places[index] in twice and image.is_dir():
+                above = image.resolve().parts[-1 - depth : -1]
+                names[index] = "_".join([*(part for part in above if part != image.anchor), stem_of(image)])
+        places = [(place, name) for (place, _), name in zip(places, names)]
+        if not twice or len(set(images)) < len(images):
+            break
+    return names
+
+
+def hashed_name(image: Path) -> str:
+    """Return a name of an image that tells nothing of its file's or folder's, and is the same wherever it lies."""
+    return f"scan_{sha256_of_scan(image)[:12]}"
+
+
 def is_name(name: str) -> bool:
     """Tell whether a folder of results can be called so."""
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
@@ -201,7 +234,7 @@ def is_name(name: str) -> bool:
 
 def load_case(job: Job, shown: ShownAs = ShownAs(), rules: TruthRules = TruthRules()) -> Case:
     """Read the files of ``job``; the labels that do not count are removed from the ground truth."""
-    volume = read_volume(job.image_path, shown.swap_axes, shown.slice_axis)
+    volume = read_volume(job.image_path, shown.swap_axes, shown.slice_axis, shown.series, shown.suv)
     truth = part = None
     segments: tuple[Segment, ...] = ()
     if job.masks_path is not None:

@@ -32,6 +32,7 @@ def jobs_of(flags: Flags, results_name: str) -> list[Job]:
         prompts=flags["prompt_file_path"] or (),
         names=flags["names"] or (),
         results_folder=flags["results_folder_path"],
+        anonymous=flags["anonymous"],
     )
 
 

@@ -23,7 +23,7 @@ from pose.runs import figure_files, segments_written
 from pose.runs.batch import Written
 from pose.runs.case import Case
 from pose.runs.figure_files import Pictures
-from pose.runs.resume import sha256_once
+from pose.runs.resume import sha256_of_scan, sha256_once
 from pose.runs.segmentation import Segmentation, mean_of
 from pose.runs.summary import Warned, about_leaks, summarise
 from pose.scans.intensity import Intensity
@@ -298,7 +298,7 @@ def write_debug(
 def _describe_input(path: Path, volume: Volume) -> dict[str, Any]:
     return {
         "path": str(path),
-        "sha256": sha256_once(path),
+        "sha256": sha256_of_scan(path),
         "shape": list(volume.voxels.shape),
         "dtype": str(volume.voxels.dtype),
         "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),

@@ -133,6 +133,21 @@ def read_metaimage(path: Path) -> Stored:
     return Stored(numbers, LPS_TO_RAS @ affine, tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist()))
 
 
+def named_data_file(path: Path) -> Path | None:
+    """Return the file of voxels that the header in a .nhdr or .mhd names; None where they follow it.
+
+    Raises:
+        ValueError, EOFError: it is damaged.
+        UserError: the file of its voxels is missing, or lies in another folder.
+    """
+    if path.suffix.lower() == ".nhdr":
+        fields = _nrrd_header(path)[0]
+        name = fields.get("data file", fields.get("datafile"))
+    else:
+        name = _meta_header(path)[0]["ElementDataFile"]
+    return None if name is None or name.upper() == "LOCAL" else _beside(path, name)
+
+
 def _nrrd_header(path: Path) -> tuple[dict[str, str], int]:
     """Return the fields of a header, and where the voxels begin."""
     with path.open("rb") as file:

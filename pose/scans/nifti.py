@@ -28,6 +28,7 @@ HEADER_BYTES = 544
 # No deflate stream grows by more than this: a header that promises more voxels belongs to a cut or forged file.
 LARGEST_DEFLATE_RATIO = 1032
 GZIP_LEVEL = 6
+PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -58,25 +59,23 @@ def read_stored(path: Path) -> Stored:
     """
     from nibabel.spatialimages import HeaderDataError
 
-    compressed = path.name.lower().endswith(".gz")
+    compressed, single = path.name.lower().endswith(".gz"), not path.name.lower().endswith(PAIR_SUFFIXES)
     try:
-        header, geometry = _header(header_of_pair(path) or path, compressed)
+        header, geometry = _header(path if single else pair_of(path)[0], compressed, single)
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
         raise OSError(str(error)) from error
-    if header_of_pair(path) is not None:
-        stem = path.name[: -len(".img.gz" if compressed else ".img")]
-        path = path.with_name(stem + (".img.gz" if compressed else ".img"))
-    numbers = _numbers(path, compressed, header)
+    numbers = _numbers(path if single else pair_of(path)[1], compressed, header)
     return Stored(numbers, 1.0 if slope is None else slope, 0.0 if intercept is None else intercept, geometry)
 
 
-def header_of_pair(path: Path) -> Path | None:
-    """Return the .hdr (or .hdr.gz) of a path to one of a pair; None for a file that holds all."""
-    for suffix in (".img", ".hdr", ".img.gz", ".hdr.gz"):
-        if path.name.lower().endswith(suffix):
-            return path.with_name(path.name[: -len(suffix)] + ".hdr" + suffix[4:])
-    return None
+def pair_of(path: Path) -> tuple[Path, Path]:
+    """Return the .hdr and the .img of a path to one of them, both compressed (.gz) where it is."""
+    suffix = next(one for one in PAIR_SUFFIXES if path.name.lower().endswith(one))
+    stem, packed = path.name[: -len(suffix)], suffix[4:]
+    of_header = suffix.startswith(".hdr")
+    header = path if of_header else path.with_name(f"{stem}.hdr{packed}")
+    return header, path.with_name(f"{stem}.img{packed}") if of_header else path
 
 
 def _numbers(path: Path, compressed: bool, header: nibabel.Nifti1Header) -> np.ndarray:
@@ -104,7 +103,7 @@ def _numbers(path: Path, compressed: bool, header: nibabel.Nifti1Header) -> np.n
     return content.view(dtype).reshape(shape, order="F")
 
 
-def _header(path: Path, compressed: bool) -> tuple[nibabel.Nifti1Header, NiftiGeometry]:
+def _header(path: Path, compressed: bool, single: bool) -> tuple[nibabel.Nifti1Header, NiftiGeometry]:
     """Read the header alone, as nibabel mends it, with the geometry fields before that.
 
     Not by nibabel.load: it reads extensions, each as large as its own claim, parses the XML that CIFTI has there, and
@@ -121,7 +120,6 @@ def _header(path: Path, compressed: bool) -> tuple[nibabel.Nifti1Header, NiftiGe
             head += piece
             if len(head) >= HEADER_BYTES:
                 break
-    single = header_of_pair(path) is None
     kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
     pairs = (nibabel.nifti1.Nifti1PairHeader, nibabel.nifti2.Nifti2PairHeader)
     for kind in kinds if single else pairs:

@@ -33,7 +33,7 @@ from pose.scans.geometry import (
     slice_axis_of,
     spacing_of,
 )
-from pose.scans.itk_formats import META_SUFFIXES, NRRD_SUFFIXES, read_metaimage, read_nrrd
+from pose.scans.itk_formats import META_SUFFIXES, NRRD_SUFFIXES, named_data_file, read_metaimage, read_nrrd
 from pose.scans.nifti_geometry import NiftiGeometry
 from pose.scans.pictures import read_png
 from pose.scans.segments import Segment
@@ -43,8 +43,7 @@ LOGGER = logging.getLogger(__name__)
 
 # that are written, and read
 SUFFIXES = (".nii.gz", ".nii", ".npz", ".npy")
-PAIRS = (".hdr", ".img", ".hdr.gz", ".img.gz")
-READ_SUFFIXES = (*SUFFIXES, *PAIRS, *NRRD_SUFFIXES, *META_SUFFIXES, ".png", ".zip", *dicom_files.SUFFIXES)
+READ_SUFFIXES = (*SUFFIXES, *nifti.PAIR_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES, ".png", ".zip", *dicom_files.SUFFIXES)
 # Level 1 is the fastest that compresses: on a noisy CT, level 6 takes 7 times as long and saves 2 %.
 DEFLATE_LEVEL = 1
 
@@ -245,6 +244,18 @@ def volume_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
             return suffix
     has = f"the suffix {path.suffix}" if path.suffix else "no suffix"
     raise UserError(f"{path}: has {has}; a volume is one of {', '.join(suffixes)}")
+
+
+def data_file(path: Path) -> Path | None:
+    """Return the file that holds the voxels of the header in ``path``, or the header of the voxels; None without."""
+    lower = path.name.lower()
+    if lower.endswith(nifti.PAIR_SUFFIXES):
+        header, voxels = nifti.pair_of(path)
+        return voxels if path == header else header
+    if lower.endswith((".nhdr", ".mhd")):
+        with _damage_as_user_error(path, "NRRD" if lower.endswith(".nhdr") else "MetaImage"):
+            return named_data_file(path)
+    return None
 
 
 @contextmanager
