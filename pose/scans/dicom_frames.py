@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,9 +28,15 @@ LONGEST_TEXT = 64
 @contextmanager
 def without_warnings() -> Iterator[None]:
     """Keep pydicom quiet about values of a source that are not as the standard has them, and are copied as they are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def short_text(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.scans import seg_nrrd
+from pose.scans.dicom_frames import without_warnings
 from pose.scans.segments import Segment, Segmented, labels_of_names, names_text, painted
 
 if TYPE_CHECKING:
@@ -133,9 +133,7 @@ def _damage(path: Path) -> Iterator[None]:
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
-        with warnings.catch_warnings():
-            # of values that are not as the standard has them
-            warnings.simplefilter("ignore")
+        with without_warnings():
             yield
     except (*DAMAGE, BytesLengthException, InvalidDicomError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
