@@ -21,7 +21,7 @@ from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask
 from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, within
-from pose.runs.resume import sha256_of_scan
+from pose.runs.digests import hashed_name
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
 from pose.scans.masks import read_mask
 from pose.scans.segments import Segment, labels_of_names
@@ -220,11 +220,6 @@ def names_of(images: Sequence[Path], results_folder: Path | None) -> list[str]:
         if not twice or len(set(images)) < len(images):
             break
     return names
-
-
-def hashed_name(image: Path) -> str:
-    """Return a name of an image that tells nothing of its file's or folder's, and is the same wherever it lies."""
-    return f"scan_{sha256_of_scan(image)[:12]}"
 
 
 def is_name(name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pose.cli import UserError, existing_file
 from pose.files.repository import REPOSITORY_FOLDER
 from pose.results import RunFiles, list_runs, package_versions, read_manifest
-from pose.scans.dicom_files import files_in, is_dicom
+from pose.runs.digests import sha256_of_scan, sha256_once
 from pose.scans.volume import data_file
 from pose.segmenters.models import ModelSpec, sha256_of
 
@@ -157,29 +157,6 @@ def _digests(path: Path) -> list[str]:
     if path.is_dir():
         return [sha256_of_scan(path)]
     return [sha256_once(file) for file in (existing_file(path), *_companions(path))]
-
-
-def sha256_of_scan(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the hashes of all DICOM files in a folder, whatever they are called.
-
-    Raises:
-        UserError: it is not there.
-    """
-    if not path.is_dir():
-        return sha256_once(existing_file(path))
-    digests = sorted(sha256_once(found.path) for found in files_in(path) if is_dicom(found.path))
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
-
-
-def sha256_once(path: Path) -> str:
-    """Return the SHA-256 of a file, read once as long as it stays the same: seeds and weights serve many volumes."""
-    stat = path.stat()
-    return _sha256_of_version(path, stat.st_mtime_ns, stat.st_size)
-
-
-@cache
-def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
-    return sha256_of(path)
 
 
 def _companions(path: Path) -> list[Path]:

@@ -22,8 +22,8 @@ from pose.results.prompts_saved import VolumePrompts, prompts_saved
 from pose.runs import figure_files, segments_written
 from pose.runs.batch import Written
 from pose.runs.case import Case
+from pose.runs.digests import sha256_of_scan, sha256_once
 from pose.runs.figure_files import Pictures
-from pose.runs.resume import sha256_of_scan, sha256_once
 from pose.runs.segmentation import Segmentation, mean_of
 from pose.runs.summary import Warned, about_leaks, summarise
 from pose.scans.intensity import Intensity
