@@ -512,6 +512,9 @@ def of_segments() -> Iterator[BadInput]:
     yield BadInput(
         "DICOM of what is none", (*video, "--write", "seg"), ("scan.nii.gz", "--write seg", "no DICOM series")
     )
+    yield BadInput(
+        "DICOM without a name", (*video, "--write", "seg", "--anonymous"), ("--write seg", "not with --anonymous")
+    )
     yield BadInput("a format that is not written", (*video, "--write", "mha"), ("--write", "'mha'"), usage=True)
     yield BadInput(
         "a point in millimetres off the scan",

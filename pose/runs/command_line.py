@@ -16,6 +16,7 @@ from pose.runs.case import Job, ShownAs, TruthRules, plan_jobs
 from pose.runs.figure_files import plan_pictures
 from pose.runs.run import RunSettings
 from pose.runs.seed import SeedChoice
+from pose.runs.segments_written import OF_DICOM
 from pose.scans.intensity import chosen_intensity
 from pose.segmenters import chain_settings, loading
 from pose.segmenters.region_growing import RegionGrowingSettings
@@ -44,6 +45,8 @@ def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> d
         images: how many volumes it names.
         one_slice: whether results are of one slice alone.
     """
+    if flags["anonymous"] and (dicom := [kind for kind in flags["write"] if kind in OF_DICOM]):
+        raise UserError(f"--write {dicom[0]}: holds the patient's name and id, as DICOM asks; not with --anonymous")
     turned = {name: flags[name] for name in ("gif", "rotate", "flip")}
     pictures = plan_pictures(
         flags["figure"], flags["figure_slices"], flags["figure_size"], **turned, images=images, one_slice=one_slice
