@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,15 +118,12 @@ def test_space_needs_a_geometry(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A series with a dark block on slices 2 to 4, read in place of the file that is named."""
-    volume = made.scan(made.write_series(tmp_path / "series"))
-    voxels = np.full(volume.voxels.shape, 40, np.int16)
+def series(tmp_path: Path) -> Path:
+    """A folder of DICOM with a dark block on slices 2 to 4."""
+    voxels = np.full((made.ROWS, made.COLUMNS, made.SLICES), 40, np.int16)
     voxels[5:12, 8:16, 2:5] = -800
-    (tmp_path / "scan.nii.gz").write_bytes(b"stands for the series")
-    volume = replace(volume, voxels=voxels, path=tmp_path / "scan.nii.gz")
-    monkeypatch.setattr("pose.runs.case.read_volume", lambda *_: volume)
-    return tmp_path / "scan.nii.gz"
+    made.write_series(tmp_path / "series", voxels)
+    return tmp_path / "series"
 
 
 def test_seg_and_rtstruct_of_a_series_hold_the_mask_of_the_run(tmp_path: Path, series: Path) -> None:
@@ -135,11 +131,9 @@ def test_seg_and_rtstruct_of_a_series_hold_the_mask_of_the_run(tmp_path: Path, s
 
     words = ("-i", series, "--slice", 3, "--point", 8, 12, "--write", "seg", "rtstruct", "nrrd", "-r", tmp_path / "r")
     assert run(*words) == 0
-    from pose.runs.case import read_volume as read
-
-    scan = read(series)
+    scan = read_volume(series, None, None)
     expected = (scan.voxels < 0).astype(np.uint8)
-    files = {path.name.partition("_")[0]: path for path in (tmp_path / "r" / "scan").iterdir()}
+    files = {path.name.partition("_")[0]: path for path in (tmp_path / "r" / "series").iterdir()}
     for kind in ("seg", "rtstruct", "segments"):
         mask = read_mask(files[kind], scan)
         np.testing.assert_array_equal(mask.voxels, expected)

@@ -61,12 +61,15 @@ def image(slice_index: int) -> FileDataset:
     return made
 
 
-def write_series(folder: Path) -> list[Path]:
-    """Write the series in the order of its slices."""
+def write_series(folder: Path, voxels: np.ndarray | None = None) -> list[Path]:
+    """Write the series in the order of its slices, with (rows, columns, slices) voxels, or each slice its number."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{slice_index:03}.dcm" for slice_index in range(SLICES)]
     for slice_index, path in enumerate(paths):
-        image(slice_index).save_as(path, enforce_file_format=True)
+        content = image(slice_index)
+        if voxels is not None:
+            content.PixelData = voxels[:, :, slice_index].astype("<i2").tobytes()
+        content.save_as(path, enforce_file_format=True)
     return paths
 
 
