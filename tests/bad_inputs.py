@@ -249,8 +249,8 @@ FILE_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     "empty .nii": ("bad.nii", raw(b""), ("is empty",)),
     "empty .npy": ("bad.npy", raw(b""), ("is empty",)),
     "empty .npz": ("bad.npz", raw(b""), ("is empty",)),
-    "a folder": ("bad.nii.gz", lambda path: path.mkdir(), ("is a folder, not a file",)),
-    "another format": ("bad.png", raw(b"\x89PNG"), ("has the suffix .png", ".nii.gz")),
+    "a folder": ("bad.nii.gz", lambda path: path.mkdir(), ("is a folder that holds no DICOM file",)),
+    "another format": ("bad.jpg", raw(b"\xff\xd8"), ("has the suffix .jpg", ".nii.gz")),
     "no suffix": ("bad", raw(b"text"), ("has no suffix",)),
     "not gzip": ("bad.nii.gz", lambda path: path.write_bytes(scan_bytes("scan.nii")), ("not a gzip file",)),
     "text as .nii": ("bad.nii", raw(b"patient,label\n" * 40), ("cannot be read as NIfTI",)),
@@ -623,7 +623,7 @@ def all_cases() -> Iterator[BadInput]:
             f"allowed mismatch: {name}", command, (file, *says), lambda folder, f=file, w=write: w(folder / f)
         )
 
-    yield BadInput("convert: no NIfTI", (*CONVERT, "scan.npz"), ("scan.npz", "no NIfTI file"), same_stem)
+    yield BadInput("convert: working data", (*CONVERT, "scan.npz"), ("scan.npz", "is working data already"), same_stem)
     yield BadInput(
         "convert: to a format it does not write",
         ("nifti_to_numpy.py", "-i", "scan.nii.gz", "-o", "out.mat"),

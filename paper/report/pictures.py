@@ -17,7 +17,7 @@ from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, TRUTH, loo
 from pose.prompts.prompt import Prompt
 from pose.prompts.prompt_file import read_prompts
 from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case
-from pose.runs.resume import sha256_once
+from pose.runs.digests import sha256_of_scan
 from pose.scans.intensity import DisplaySlices, chosen_intensity
 from pose.scans.masks import read_mask
 
@@ -152,7 +152,7 @@ def recorded_file(manifest: Mapping[str, Any], kind: str, source: Path) -> Path:
         raise UserError(f"{source}: names no {kind}")
     path = Path(record["path"])
     path = path if path.is_dir() else existing_file(path)
-    if sha256_once(path) != record.get("sha256"):
+    if sha256_of_scan(path) != record.get("sha256"):
         raise UserError(f"{path}: is not the file that the run read, by its SHA-256")
     return path
 

@@ -34,13 +34,14 @@ LOGGER = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Job:
     """One volume of the command line: its files, the prompts for it if they come from a file, and where its
-    results go.
+    results go; ``anonymous`` where these tell no path.
     """
 
     image_path: Path
     masks_path: Path | None
     results_folder: Path
     prompts_path: Path | None = None
+    anonymous: bool = False
 
     @property
     def name(self) -> str:
@@ -202,7 +203,7 @@ def plan_jobs(
         if folder in jobs:
             raise UserError(f"{image}: has the same name as {jobs[folder].image_path}; both would write to {folder}")
         prompts_path = prompts[index if len(prompts) > 1 else 0] if prompts else None
-        jobs[folder] = Job(image, masks[index] if masks else None, folder, prompts_path)
+        jobs[folder] = Job(image, masks[index] if masks else None, folder, prompts_path, anonymous)
     return list(jobs.values())
 
 

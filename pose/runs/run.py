@@ -20,9 +20,10 @@ from pose.prompts.prompt import Prompt
 from pose.prompts.prompt_file import prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
 from pose.runs import figure_files, segments_written
+from pose.runs.anonymous import without_paths
 from pose.runs.batch import Written
 from pose.runs.case import Case
-from pose.runs.digests import sha256_of_scan, sha256_once
+from pose.runs.digests import sha256_of_scan
 from pose.runs.figure_files import Pictures
 from pose.runs.segmentation import Segmentation, mean_of
 from pose.runs.summary import Warned, about_leaks, summarise
@@ -172,7 +173,7 @@ def segment_and_write(
         **manifest,
         **({} if embeddings is None else {"embeddings_cache": embeddings.describe()}),
         "image": _describe_input(case.job.image_path, volume),
-        "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_once(masks_path)},
+        "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of_scan(masks_path)},
         "slices": len(slices),
         "masked_slices": asked.masked_slices,
         "prompted_slices": asked.prompted_slices,
@@ -189,12 +190,15 @@ def segment_and_write(
     }
     named = segments_written.segments_of(case, prompts, segmentation.object_ids, per_label)
     algorithm = segments_written.algorithm_of(manifest)
+    manifest = without_paths(manifest, case.job, settings.arguments)
     files = results.write_results(
         case.job.results_folder,
         rows=[rows[slice_index] for slice_index in sorted(rows)],
         volume_metrics=volume_metrics,
         # a prompt that is a mask is the object itself, so that the masks hold it
-        prompts_json=lambda masks: prompts_json(case, filed(prompts, masks), case.job.results_folder),
+        prompts_json=lambda masks: prompts_json(
+            case, filed(prompts, masks, case.job.anonymous), case.job.results_folder
+        ),
         masks_suffix=masks_suffix(volume),
         masks_writer=lambda path: write_mask(path, labels, volume),
         times=times,
@@ -215,11 +219,13 @@ def masks_suffix(volume: Volume) -> str:
     return ".npz" if volume.affine is None else ".nii.gz"
 
 
-def filed(prompts: Sequence[Prompt], path: Path | None) -> list[Prompt]:
-    """Return prompts of which masks that came from no file are said to lie in the one at ``path``, by their object."""
+def filed(prompts: Sequence[Prompt], path: Path | None, anonymous: bool = False) -> list[Prompt]:
+    """Return prompts of which masks that came from no file, or from one that is not told of, are said to lie in the one
+    at ``path``, by their object.
+    """
     return [
         replace(prompt, mask_file_path=str(path), mask_label=prompt.object_id)
-        if path is not None and prompt.mask is not None and prompt.mask_file_path is None
+        if path is not None and prompt.mask is not None and (anonymous or prompt.mask_file_path is None)
         else prompt
         for prompt in prompts
     ]
@@ -229,7 +235,7 @@ def prompts_json(case: Case, prompts: Sequence[Prompt], folder: Path | None = No
     """Return prompts for the volume of ``case`` as its JSON files, in ``folder``, hold them."""
     return prompts_to_json(
         prompts,
-        image_file_path=case.job.image_path,
+        image_file_path=case.job.name if case.job.anonymous else case.job.image_path,
         shape=case.volume.voxels.shape,
         swap_axes=case.swap_axes,
         folder=folder,
@@ -287,11 +293,12 @@ def write_debug(
     )
     if here:
         masks = folder / f"slice_{found.slice}_prompt_masks{masks_suffix(case.volume)}"
-        if any(prompt.mask is not None and prompt.mask_file_path is None for prompt in here):
+        told = not case.job.anonymous
+        if any(prompt.mask is not None and not (told and prompt.mask_file_path) for prompt in here):
             of_slice = np.zeros(case.volume.voxels.shape, dtype=labels.dtype)
             of_slice[:, :, found.slice] = labels
             write_mask(masks, of_slice, case.volume)
-        document = prompts_json(case, filed(here, masks), folder)
+        document = prompts_json(case, filed(here, masks, case.job.anonymous), folder)
         write_atomically(folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document))
 
 

@@ -46,10 +46,11 @@ DAMAGE = (
 
 def kind_of(path: Path) -> str | None:
     """Return "SEG", "RTSTRUCT" or "seg.nrrd", by content; None for any other file."""
-    if not path.is_file():
+    try:
+        with path.open("rb") as file:
+            head = file.read(META_BYTES)
+    except (OSError, ValueError):  # a folder, no file, or no name of one: whoever reads it says so
         return None
-    with path.open("rb") as file:
-        head = file.read(META_BYTES)
     if head.startswith(seg_nrrd.MAGIC):
         header = seg_nrrd.read_header(path)
         return "seg.nrrd" if header is not None and seg_nrrd.is_segmentation(header) else None
