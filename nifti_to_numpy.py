@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, configure_logging, run_main
+from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, add_dicom_arguments, configure_logging, run_main
 from pose.files.atomic import DiskFullError
+from pose.scans.dicom_files import is_dicom
 from pose.scans.volume import count_not_finite, read_volume, write_volume
 
 LOGGER = logging.getLogger("pose")
@@ -19,11 +20,11 @@ LOGGER = logging.getLogger("pose")
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description="Convert NIfTI scans or masks (.nii, .nii.gz) to working data: one .npz file, or a .npy file "
-        "with its geometry in a .json file beside it. Whole numbers stay whole, and the geometry goes along, so that "
-        "masks found on the working data overlay the scan. process_image.py and process_video.py take NIfTI as well "
-        "as working data. Of several files, one that cannot be converted does not stop the rest; the exit code is "
-        "then 1."
+        description="Convert scans or masks (NIfTI, DICOM, NRRD, MetaImage, PNG) to working data: one .npz file, or a "
+        ".npy file with its geometry in a .json file beside it. Whole numbers stay whole, and the geometry goes along, "
+        "so that masks found on the working data overlay the scan. process_image.py and process_video.py take all of "
+        "these as well as working data. Of several files, one that cannot be converted does not stop the rest; the "
+        "exit code is then 1."
     )
     parser.add_argument(
         "-i",
@@ -32,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="one or many: .nii or .nii.gz",
+        help="one or many: .nii or .nii.gz; DICOM: a folder, a .zip or a file; .nrrd, .mha, .png and more",
     )
     parser.add_argument(
         "-o",
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="swap the first two axes, so that rows come first: for scans whose slices lie on their side, as most "
         "NIfTI files' do; recorded in the working data",
     )
+    add_dicom_arguments(parser)
     return parser
 
 
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failures = []
     for source, target in pairs:
         try:
-            convert(source, target, arguments.swap_axes)
+            convert(source, target, arguments.swap_axes, arguments.series, arguments.suv)
         except UserError as error:
             if len(pairs) == 1 or isinstance(error, DiskFullError):
                 raise
@@ -85,8 +87,8 @@ def pair_files(sources: Sequence[Path], targets: Sequence[Path]) -> list[tuple[P
     if len(sources) != len(targets):
         raise UserError(f"--output_file_path: {len(targets)} files for {len(sources)} of --input_file_path")
     for source in sources:
-        if not source.name.lower().endswith((".nii", ".nii.gz")):
-            raise UserError(f"{source}: is no NIfTI file (.nii, .nii.gz)")
+        if source.name.lower().endswith((".npz", ".npy")):
+            raise UserError(f"{source}: is working data already")
     taken: dict[Path, Path] = {}
     for source, target in zip(sources, targets, strict=True):
         if not target.name.lower().endswith((".npz", ".npy")):
@@ -97,13 +99,16 @@ def pair_files(sources: Sequence[Path], targets: Sequence[Path]) -> list[tuple[P
     return list(zip(sources, targets, strict=True))
 
 
-def convert(source: Path, target: Path, swap_axes: bool) -> None:
-    """Convert one file and say what it became; folders made for it are removed again where that fails.
+def convert(source: Path, target: Path, swap_axes: bool, series: str | None = None, suv: bool = False) -> None:
+    """Convert one file, or the DICOM of a folder, and say what it became; folders made for it are removed again where
+    that fails.
 
     Raises:
         UserError: the file cannot be read, or the working data not be written.
     """
-    volume = read_volume(source, swap_axes=swap_axes)
+    # masks among the files are of other formats
+    of_dicom = {"series": series, "suv": suv} if is_dicom(source) else {}
+    volume = read_volume(source, swap_axes=swap_axes, **of_dicom)
     if unusable := count_not_finite(volume.voxels):
         text = "%s: %d of %d voxels are NaN or infinite; kept as they are"
         LOGGER.warning(text, source, unusable, volume.voxels.size)

@@ -106,6 +106,15 @@ def whole_number(text: str) -> int:
     return value
 
 
+def label(text: str) -> int | str:
+    """Argument type: the number of a label, 0 or more, or its name."""
+    try:
+        int(text)
+    except ValueError:
+        return text
+    return whole_number(text)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -190,7 +199,8 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         default=[],
         required=image_required,
         metavar="FILE",
-        help="one or many scans: .nii, .nii.gz, or working data (.npz, .npy); the model is loaded once for all of them",
+        help="one or many scans: .nii, .nii.gz, working data (.npz, .npy), DICOM (a folder, a .zip or a file), .nrrd, "
+        ".mha, .png and more; the model is loaded once for all of them",
     )
     group.add_argument(
         "-m",
@@ -203,10 +213,12 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
     )
     group.add_argument(
         "--labels",
-        type=whole_number,
+        "--structure",
+        type=label,
         nargs="+",
-        metavar="LABEL",
-        help="labels of the masks that count as the object (default: all)",
+        metavar="LABEL|NAME",
+        help="labels of the masks that count as the object, by name where masks have names (DICOM SEG and RTSTRUCT, "
+        ".seg.nrrd; default: all)",
     )
     group.add_argument(
         "--ignore_label",
@@ -220,6 +232,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         help="score only slices on which the masks have a label: the others were not annotated (default: they hold "
         "nothing, and what is found there is wrong)",
     )
+    add_dicom_arguments(group)
     add_orientation_arguments(group)
     group.add_argument(
         "--allow_geometry_mismatch",
@@ -252,6 +265,19 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
         default="none",
         help="body: the model sees only the box round the body, the same on every slice, and all its pixels are spent "
         "there; prompts and results stay in the whole frame (default: none)",
+    )
+
+
+def add_dicom_arguments(group: argparse._ActionsContainer) -> None:
+    """Add what of a DICOM folder is read, and in which unit."""
+    group.add_argument(
+        "--series",
+        metavar="NUMBER|UID",
+        help="of DICOM with several series, the one to read: its SeriesNumber or SeriesInstanceUID (default: the only "
+        "volume; otherwise they are listed)",
+    )
+    group.add_argument(
+        "--suv", action="store_true", help="make standardised uptake values by body weight of a DICOM PET"
     )
 
 
@@ -321,8 +347,10 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run; one for all images, or one for each",
+        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run; markups of 3D Slicer (.mrk.json, "
+        ".fcsv); or a mask painted on a few slices; one for all images, or one for each",
     )
+    add_point_mm_arguments(group)
     group.add_argument(
         "--point",
         type=whole_number,
@@ -347,6 +375,24 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         metavar=("ROW_MIN", "COLUMN_MIN", "ROW_MAX", "COLUMN_MAX"),
         help="a box round the object, inclusive of its last row and column",
+    )
+
+
+def add_point_mm_arguments(group: argparse._ActionsContainer) -> None:
+    """Add points in millimetres, as viewers show them."""
+    group.add_argument(
+        "--point_mm",
+        type=float,
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("X", "Y", "Z"),
+        help="a point inside the object in millimetres, which finds its slice by itself; may be repeated",
+    )
+    group.add_argument(
+        "--space",
+        choices=("RAS", "LPS"),
+        help="the space of --point_mm: RAS as 3D Slicer and NIfTI have it (default), or LPS as DICOM has it",
     )
 
 
@@ -516,10 +562,24 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
         help=f"where results go, a folder for each image (default: {results_folder}/ beside the image)",
     )
     group.add_argument(
+        "--write",
+        nargs="+",
+        choices=("seg", "rtstruct", "nrrd"),
+        default=[],
+        help="masks in further formats, beside the NIfTI: DICOM SEG or RTSTRUCT for DICOM scans, and .seg.nrrd of 3D "
+        "Slicer, with names and colours",
+    )
+    group.add_argument(
         "--names",
         nargs="+",
         metavar="NAME",
         help="what the folders of the images are called there, one for each image (default: the names of their files)",
+    )
+    group.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="where names of files and folders may tell who a patient is: results are called by a hash of the image, "
+        "and hold no path (default: the name of the file or folder; what DICOM says of the patient is never written)",
     )
     group.add_argument(
         "-d",

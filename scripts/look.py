@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scan", type=Path, metavar="SCAN", help=".nii, .nii.gz, or working data (.npz, .npy)")
+    parser.add_argument("scan", type=Path, metavar="SCAN", help="the scan, of any format that is read")
     parser.add_argument(
         "-o", "--output_file_path", type=Path, metavar="FILE", help="the picture, .png (default: look_NAME.png)"
     )
+    cli.add_dicom_arguments(parser)
     cli.add_orientation_arguments(parser)
     parser.add_argument(
         "--window",
@@ -47,7 +48,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar=("ROW_MIN", "COLUMN_MIN", "ROW_MAX", "COLUMN_MAX"),
         help="a box round the object, inclusive of its last row and column",
     )
-    parser.add_argument("--prompt_file_path", type=Path, metavar="FILE", help="JSON with prompts, instead of these")
+    cli.add_point_mm_arguments(parser)
+    parser.add_argument(
+        "--prompt_file_path",
+        type=Path,
+        metavar="FILE",
+        help="JSON with prompts, markups of 3D Slicer, or a painted mask, instead of these",
+    )
     parser.add_argument(
         "--command",
         help="draw an example of a prompt, and print this command with it, to be pasted; its own flags are let pass",
@@ -70,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = arguments.output_file_path or Path(f"look_{stem_of(arguments.scan)}.png")
     if path.suffix.lower() != ".png":
         raise cli.UserError(f"--output_file_path {path}: a picture is a .png")
-    volume = read_volume(arguments.scan, arguments.swap_axes, arguments.slice_axis)
+    volume = read_volume(arguments.scan, arguments.swap_axes, arguments.slice_axis, arguments.series, arguments.suv)
     prompts = prompts_of(arguments, volume)
     example = None if arguments.command is None or prompts else example_of(volume)
 
@@ -111,23 +118,22 @@ def prompts_of(arguments: argparse.Namespace, volume: Volume) -> list[Prompt]:
     Raises:
         UserError: they do not fit the scan, or there are both a file and others.
     """
-    from pose.prompts.prompt import check_prompts, typed_prompt
+    from pose.prompts.in_space import prompts_of_marks
+    from pose.prompts.markups import Mark
+    from pose.prompts.prompt import check_prompts
     from pose.prompts.prompt_file import read_prompts
+    from pose.prompts.typed import typed
 
     shape = volume.voxels.shape
     if arguments.slice is not None and arguments.slice >= shape[2]:
         raise cli.UserError(f"{arguments.scan}: --slice {arguments.slice} is not among its slices 0 to {shape[2] - 1}")
-    on_command_line = bool(arguments.point or arguments.negative_point or arguments.box)
-    if arguments.prompt_file_path is None and not on_command_line:
-        return []
-    if arguments.prompt_file_path is None:
-        prompts = [typed_prompt(arguments.slice, arguments.point, arguments.negative_point, arguments.box)]
-        check_prompts(prompts, shape, arguments.scan)
-        return prompts
-    if on_command_line:
-        given = f"--prompt_file_path {arguments.prompt_file_path}"
-        raise cli.UserError(f"{given}: not together with --point, --negative_point or --box")
-    return read_prompts(arguments.prompt_file_path, like=volume)
+    given = typed(vars(arguments), arguments.prompt_file_path)
+    if isinstance(given, Mark):
+        return prompts_of_marks([given], volume, "--point_mm")
+    if given is not None:
+        check_prompts([given], shape, arguments.scan)
+        return [given]
+    return [] if arguments.prompt_file_path is None else read_prompts(arguments.prompt_file_path, like=volume)
 
 
 if __name__ == "__main__":

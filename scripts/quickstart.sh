@@ -4,6 +4,7 @@
 #   scripts/quickstart.sh                                    on a synthetic chest CT, made here
 #   scripts/quickstart.sh my_ct.nii.gz my_mask.nii.gz        on your own scan and its ground-truth mask
 #   scripts/quickstart.sh my_ct.nii.gz                       shows your own scan, and how to give the prompt
+#   scripts/quickstart.sh dicom_folder --series 3            the same on DICOM
 #   scripts/quickstart.sh my_ct.nii.gz --slice 60 --box 24 44 86 109
 #
 # Further arguments, such as --window liver, go to process_video.py, and with a mask to process_image.py. Everything is
@@ -18,11 +19,19 @@ read_flags "..." "$@"
 files=() given=("$@")
 while [ $# -gt 0 ] && [[ $1 != -* ]]; do
     [ "${#files[@]}" -lt 2 ] || fail "$1: a scan and its mask are all that is taken; see --help"
-    [ -f "$1" ] || fail "$1: no such file"
+    [ -e "$1" ] || fail "$1: no such file"
     files+=("$(cd "$(dirname "$1")" && pwd)/$(basename "$1")")
     shift
 done
-options=("$@")
+options=() dicom=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --series) dicom+=("$1" "${2-}") && shift ;;
+        --suv | --series=*) dicom+=("$1") ;;
+        *) options+=("$1") ;;
+    esac
+    shift
+done
 
 venv=${POSE_VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
@@ -41,8 +50,10 @@ if [ "${#files[@]}" = 0 ]; then
     options=(--window lung)
 fi
 name=$(basename "${files[0]}")
-name=${name%.gz}
-name=${name%.nii}
+if [ ! -d "${files[0]}" ]; then
+    name=${name%.gz}
+    for suffix in nii hdr img nrrd nhdr mha mhd png zip dcm dicom ima npz npy; do name=${name%."$suffix"}; done
+fi
 image=$folder/working_data/$name.npz masks=$folder/working_data/${name}_masks.npz
 rm -rf "$folder/results/$name" "$folder/results_video/$name"
 
@@ -64,7 +75,8 @@ average() {
 }
 
 echo "== convert"
-"$python" nifti_to_numpy.py --input_file_path "${files[0]}" --output_file_path "$image" --swap_axes >>"$log"
+"$python" nifti_to_numpy.py --input_file_path "${files[0]}" --output_file_path "$image" --swap_axes \
+    ${dicom[@]+"${dicom[@]}"} >>"$log"
 prompt=()
 if [ "${#files[@]}" = 2 ]; then
     "$python" nifti_to_numpy.py --input_file_path "${files[1]}" --output_file_path "$masks" --swap_axes >>"$log"

@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=cli.positive_whole_number, metavar="N", help="which batch of volumes.csv in it")
     parser.add_argument("--script", choices=SCRIPTS, default=SCRIPTS[0], help="what segments (default: %(default)s)")
     parser.add_argument("--swap_axes", action="store_true", help="convert: swap the first two axes")
+    cli.add_dicom_arguments(parser)
     parser.add_argument("--converted", action="store_true", help="process: from the working data that convert made")
     parser.add_argument("--gpu", action="store_true", help="process: on one of the GPUs that no other batch is on")
     return parser
@@ -62,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not batch:
         raise UserError(f"--batch {arguments.batch}: {folder / 'volumes.csv'} has no such batch")
     if arguments.step == "convert":
-        failed = convert(batch, folder, arguments.swap_axes)
+        asked = ["--swap_axes"] if arguments.swap_axes else []
+        asked += [*(["--series", arguments.series] if arguments.series else []), *(["--suv"] if arguments.suv else [])]
+        failed = convert(batch, folder, asked)
     else:
         if arguments.gpu:
             from pose.runs.gpus import claim_gpu
@@ -102,8 +105,8 @@ def check(volumes: Sequence[Volume], folder: Path, script: str, flags: Sequence[
     return cli.EXIT_OK
 
 
-def convert(batch: Sequence[Volume], folder: Path, swap_axes: bool) -> dict[str, str]:
-    """Convert scans and masks; return why volumes failed, by name."""
+def convert(batch: Sequence[Volume], folder: Path, asked: Sequence[str]) -> dict[str, str]:
+    """Convert scans and masks, with the arguments ``asked``; return why volumes failed, by name."""
     pairs: dict[Path, Path] = {}
     for volume in batch:
         image, masks = working_data(folder, volume)
@@ -112,7 +115,7 @@ def convert(batch: Sequence[Volume], folder: Path, swap_axes: bool) -> dict[str,
             pairs[masks] = Path(volume.masks)
     for target in pairs:  # what an earlier conversion left must not pass for that of today's scan
         target.unlink(missing_ok=True)
-    command = ["-i", *map(str, pairs.values()), "-o", *map(str, pairs), *(["--swap_axes"] if swap_axes else [])]
+    command = ["-i", *map(str, pairs.values()), "-o", *map(str, pairs), *asked]
     try:
         run("nifti_to_numpy", command)
     except DiskFullError:

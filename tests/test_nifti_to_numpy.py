@@ -65,7 +65,7 @@ def test_short_flags_without_swap(workspace: Path) -> None:
     ("words", "named"),
     [
         (["-i", "none.nii.gz", "-o", "a.npz"], "none.nii.gz: no such file"),
-        (["-i", "scan.npz", "-o", "a.npz"], "scan.npz: is no NIfTI file"),
+        (["-i", "scan.npz", "-o", "a.npz"], "scan.npz: is working data already"),
         (["-i", SOURCE, "-o", "a.nii.gz"], "a.nii.gz: working data is .npz or .npy"),
         (["-i", SOURCE, "-o", "a.txt"], "a.txt: working data is .npz or .npy"),
         (["-i", SOURCE, "-o", f"{SOURCE}/a.npz"], "coronacases_001.nii.gz: cannot be made"),

@@ -17,7 +17,7 @@ from pose.figures.drawing import BOX, FILL_ALPHA, NEGATIVE, POSITIVE, TRUTH, loo
 from pose.prompts.prompt import Prompt
 from pose.prompts.prompt_file import read_prompts
 from pose.runs.case import Case, Job, ShownAs, TruthRules, load_case
-from pose.runs.resume import sha256_once
+from pose.runs.digests import sha256_of_scan
 from pose.scans.intensity import DisplaySlices, chosen_intensity
 from pose.scans.masks import read_mask
 
@@ -131,7 +131,8 @@ def read_drawn(run: results.RunFiles, manifest: Mapping[str, Any]) -> tuple[Case
             word = f"Without ground truth: {error}"
     window = arguments["apply_windowing"], arguments["window"] or (), arguments["intensity"]
     # runs before version 0.2 say nothing of the axis of slices, which was the last
-    shown = ShownAs(arguments["swap_axes"], arguments.get("slice_axis", 2), chosen_intensity(*window))
+    read = {"series": arguments.get("series"), "suv": arguments.get("suv", False)}
+    shown = ShownAs(arguments["swap_axes"], arguments.get("slice_axis", 2), chosen_intensity(*window), **read)
     rules = take(TruthRules, arguments)
     case = load_case(Job(scan, truth, run.raw_data.parent), shown, rules)
     prediction = read_mask(run.masks, case.volume).voxels
@@ -149,8 +150,9 @@ def recorded_file(manifest: Mapping[str, Any], kind: str, source: Path) -> Path:
     record = manifest.get(kind)
     if not isinstance(record, Mapping) or not isinstance(record.get("path"), str):
         raise UserError(f"{source}: names no {kind}")
-    path = existing_file(Path(record["path"]))
-    if sha256_once(path) != record.get("sha256"):
+    path = Path(record["path"])
+    path = path if path.is_dir() else existing_file(path)
+    if sha256_of_scan(path) != record.get("sha256"):
         raise UserError(f"{path}: is not the file that the run read, by its SHA-256")
     return path
 

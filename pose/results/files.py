@@ -147,6 +147,7 @@ def write_results(
     masks_suffix: str = ".nii.gz",
     pictures: Mapping[str, Callable[[Path], object]] | None = None,
     animations: Mapping[str, Callable[[Path], object]] | None = None,
+    segments: Mapping[str, tuple[str, Callable[[Path], object]]] | None = None,
     stamp: str | None = None,
     times: Sequence[Sequence[float]] = (),
 ) -> dict[str, Path]:
@@ -161,6 +162,7 @@ def write_results(
         masks_suffix: what the path of the masks ends in.
         pictures: writers of PNG pictures, by the name that goes before the time stamp.
         animations: the same for GIFs.
+        segments: suffixes and writers of the masks in further formats, by the name that goes before the time stamp.
         stamp: time stamp of the run, now by default; a later one is taken where files in ``folder`` have it or a later
             one.
         times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
@@ -185,6 +187,7 @@ def write_results(
         files["masks"] = (masks_suffix, masks_writer)
     files.update({name: (".png", draw) for name, draw in (pictures or {}).items()})
     files.update({name: (".gif", draw) for name, draw in (animations or {}).items()})
+    files.update(segments or {})
     with reserved_stamp(folder, stamp or timestamp()) as stamp:
         paths = {kind: folder / f"{kind}_{stamp}{suffix}" for kind, (suffix, _) in files.items()}
         document = prompts_json(paths.get("masks")) if callable(prompts_json) else prompts_json

@@ -11,6 +11,7 @@ from typing import Any
 _NOT_COMPARED = frozenset(
     (
         "allow_geometry_mismatch",
+        "anonymous",
         "box",
         "checkpoint_file_path",
         "debug",
@@ -29,6 +30,7 @@ _NOT_COMPARED = frozenset(
         "names",
         "negative_point",
         "point",
+        "point_mm",
         "prompt_file_path",
         "record_failures",
         "results_folder_path",
@@ -41,10 +43,13 @@ _NOT_COMPARED = frozenset(
         "seed_memory",
         "seed_prompt_file_path",
         "seed_slice",
+        "series",
         "slice",
         "slices",
+        "space",
         "start_slice",
         "strict",
+        "write",
     )
 )
 # So many settings are named in a message; where more differ, these tell enough.
@@ -84,7 +89,7 @@ def _prompts(record: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
         return f"seeds {' '.join(str(_inside(one, 'slice_sha256'))[:8] for one in seeds)}"
     if arguments.get("prompt_file_path"):
         return "a file"
-    if any(arguments.get(name) for name in ("point", "negative_point", "box")):
+    if any(arguments.get(name) for name in ("point", "negative_point", "box", "point_mm")):
         return "typed"
     return "ground truth"
 

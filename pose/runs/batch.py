@@ -18,6 +18,7 @@ from pose import results
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
 from pose.files.atomic import DiskFullError, remove_leftovers
 from pose.files.locks import FolderBusyError, folder_lock
+from pose.runs.anonymous import without_paths
 from pose.runs.case import Job
 from pose.runs.resume import is_done
 
@@ -261,7 +262,7 @@ def record_failure(job: Job, error: Exception, made_from: dict[str, Any]) -> str
         "traceback": None if isinstance(error, UserError) else "".join(traceback.format_exception(error)),
         **results.environment_manifest(),
     }
-    results.write_failure(job.results_folder, reason, record)
+    results.write_failure(job.results_folder, *without_paths((reason, record), job))
     return reason
 
 

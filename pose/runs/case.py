@@ -5,6 +5,7 @@ it.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,11 +16,15 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.figures.upright import edges_of, upright
+from pose.prompts.in_space import prompts_of_marks
+from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask
 from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, within
+from pose.runs.digests import hashed_name
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
 from pose.scans.masks import read_mask
+from pose.scans.segments import Segment, labels_of_names
 from pose.scans.volume import Volume, read_volume, stem_of
 from pose.scores.counted import Counted, counted
 
@@ -29,13 +34,14 @@ LOGGER = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Job:
     """One volume of the command line: its files, the prompts for it if they come from a file, and where its
-    results go.
+    results go; ``anonymous`` where these tell no path.
     """
 
     image_path: Path
     masks_path: Path | None
     results_folder: Path
     prompts_path: Path | None = None
+    anonymous: bool = False
 
     @property
     def name(self) -> str:
@@ -52,12 +58,16 @@ class ShownAs:
         slice_axis: the axis of NIfTI files along which the slices lie; None finds it by spacing and orientation.
         intensity: which voxel values become black and white.
         crop: "none", or "body" for the box round the body alone.
+        series: of DICOM, the series to read; None for the only volume.
+        suv: make standardised uptake values of a DICOM PET.
     """
 
     swap_axes: bool | None = None
     slice_axis: int | None = None
     intensity: Intensity = Intensity()
     crop: str = "none"
+    series: str | None = None
+    suv: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,13 +75,13 @@ class TruthRules:
     """What of the ground truth counts.
 
     Attributes:
-        labels: the labels that are the object; None for all.
+        labels: the labels that are the object, by number or by name; None for all.
         allow_geometry_mismatch: take masks of another orientation or origin as their voxels lie.
         ignore_label: the label of voxels that nobody judged: they are not the object, and not scored.
         annotated_slices_only: slices without any label are not scored, as they were not annotated.
     """
 
-    labels: tuple[int, ...] | None = None
+    labels: tuple[int | str, ...] | None = None
     allow_geometry_mismatch: bool = False
     ignore_label: int | None = None
     annotated_slices_only: bool = False
@@ -86,6 +96,7 @@ class Case:
         grey: the slices as the models see them.
         rules: what of masks counts.
         counted: the part of the volume that ``truth`` tells of, and that is scored; None for all of it.
+        segments: what the labels of ``truth`` are called, where its file says so.
     """
 
     job: Job
@@ -94,6 +105,7 @@ class Case:
     grey: GreySlices
     rules: TruthRules = TruthRules()
     counted: Counted | None = None
+    segments: tuple[Segment, ...] = ()
 
     @property
     def swap_axes(self) -> bool | None:
@@ -153,6 +165,7 @@ def plan_jobs(
     prompts: Sequence[Path] = (),
     names: Sequence[str] = (),
     results_folder: Path | None = None,
+    anonymous: bool = False,
 ) -> list[Job]:
     """Pair images with masks, prompts and results folders.
 
@@ -161,8 +174,10 @@ def plan_jobs(
         results_name: what the folder of results beside an image is called, where ``results_folder`` is None.
         masks: ground truth, one for each image or none.
         prompts: files of prompts, one for each image, one for all, or none.
-        names: what the results of the images are called; none for the names of their files.
+        names: what the results of the images are called; none for the names of their files and folders; folders of one
+            name, whose results would go to one place, have those of the folders above them before it.
         results_folder: where results go.
+        anonymous: results are called by a hash of the image, where ``names`` does not say how.
 
     Raises:
         UserError: as many masks, names or files of prompts as images were not given (of prompts, one may serve all), a
@@ -176,7 +191,10 @@ def plan_jobs(
         given = f"--prompt_file_path: {len(prompts)} files for {len(images)} images of --image_file_path"
         raise UserError(f"{given}; give one for all, or one for each")
     jobs: dict[Path, Job] = {}
-    for index, (image, name) in enumerate(zip(images, names or map(stem_of, images), strict=True)):
+    called = (
+        names or [hashed_name(image) for image in images] if anonymous else names or names_of(images, results_folder)
+    )
+    for index, (image, name) in enumerate(zip(images, called, strict=True)):
         if not is_name(name):
             given = f"--names {name}: not" if names else f"{image}: {name!r} is not"
             raise UserError(f"{given} the name of a folder of results{'' if names else '; give one by --names'}")
@@ -185,8 +203,24 @@ def plan_jobs(
         if folder in jobs:
             raise UserError(f"{image}: has the same name as {jobs[folder].image_path}; both would write to {folder}")
         prompts_path = prompts[index if len(prompts) > 1 else 0] if prompts else None
-        jobs[folder] = Job(image, masks[index] if masks else None, folder, prompts_path)
+        jobs[folder] = Job(image, masks[index] if masks else None, folder, prompts_path, anonymous)
     return list(jobs.values())
+
+
+def names_of(images: Sequence[Path], results_folder: Path | None) -> list[str]:
+    """Return what the results of images are called: by their file or folder, with those above where these are alike."""
+    names = [stem_of(image) for image in images]
+    places = [(results_folder or image.parent, name) for image, name in zip(images, names)]
+    for depth in range(1, max((len(image.resolve().parts) for image in images), default=0)):
+        twice = {place for place, count in Counter(places).items() if count > 1}
+        for index, image in enumerate(images):
+            if places[index] in twice and image.is_dir():
+                above = image.resolve().parts[-1 - depth : -1]
+                names[index] = "_".join([*(part for part in above if part != image.anchor), stem_of(image)])
+        places = [(place, name) for (place, _), name in zip(places, names)]
+        if not twice or len(set(images)) < len(images):
+            break
+    return names
 
 
 def is_name(name: str) -> bool:
@@ -196,24 +230,27 @@ def is_name(name: str) -> bool:
 
 def load_case(job: Job, shown: ShownAs = ShownAs(), rules: TruthRules = TruthRules()) -> Case:
     """Read the files of ``job``; the labels that do not count are removed from the ground truth."""
-    volume = read_volume(job.image_path, shown.swap_axes, shown.slice_axis)
+    volume = read_volume(job.image_path, shown.swap_axes, shown.slice_axis, shown.series, shown.suv)
     truth = part = None
+    segments: tuple[Segment, ...] = ()
     if job.masks_path is not None:
-        truth = read_mask(job.masks_path, volume, allow_geometry_mismatch=rules.allow_geometry_mismatch).voxels
+        counting = None if rules.labels is None else [*rules.labels, *filter(None, [rules.ignore_label])]
+        mask = read_mask(job.masks_path, volume, allow_geometry_mismatch=rules.allow_geometry_mismatch, labels=counting)
+        truth, segments = mask.voxels, mask.segments
         part = counted(truth, rules.ignore_label, rules.annotated_slices_only)
         if part is not None:
             _check_counted(part, job.masks_path, rules)
             if part.ignored is not None:
                 truth[part.ignored] = 0
         if rules.labels is not None:
-            present = labels_of(truth)
-            for label in rules.labels:
+            present, wanted = labels_of(truth), labels_of_names(rules.labels, segments, job.masks_path)
+            for label in wanted:
                 if label not in present:
                     raise UserError(f"{job.masks_path}: holds no label {label} (--labels); it holds {present}")
             for slice_index in range(truth.shape[2]):
                 here = truth[:, :, slice_index]
-                here[~np.isin(here, rules.labels)] = 0
-    return Case(job, volume, truth, GreySlices(volume, shown.intensity), rules, part)
+                here[~np.isin(here, wanted)] = 0
+    return Case(job, volume, truth, GreySlices(volume, shown.intensity), rules, part, segments)
 
 
 def _check_counted(part: Counted, path: Path, rules: TruthRules) -> None:
@@ -229,13 +266,15 @@ def _check_counted(part: Counted, path: Path, rules: TruthRules) -> None:
         LOGGER.info("%s: %d of %d slices are scored", path, part.slices.sum(), part.slices.size)
 
 
-def given_prompts(case: Case, typed: Prompt | None) -> list[Prompt] | None:
+def given_prompts(case: Case, typed: Prompt | Mark | None) -> list[Prompt] | None:
     """Return the prompts that the user gave as a file, or ``typed`` on the command line; None where there are none."""
     if case.job.prompts_path is not None:
         forced = case.rules.allow_geometry_mismatch
         return read_prompts(case.job.prompts_path, like=case.volume, allow_geometry_mismatch=forced)
     if typed is None:
         return None
+    if isinstance(typed, Mark):
+        return prompts_of_marks([typed], case.volume, "--point_mm")
     check_prompts([typed], case.volume.voxels.shape, case.job.image_path)
     return [typed]
 

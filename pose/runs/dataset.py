@@ -19,7 +19,6 @@ from typing import Any
 from pose.cli import UserError
 
 NAME = "{name}"
-NIFTI = (".nii", ".nii.gz")
 SCRIPTS = ("process_video", "process_image")
 SEED_KEYS = ("image", "masks", "slice", "prompts", "window")
 MOST_FAULTS_SHOWN = 10
@@ -52,6 +51,7 @@ class Settings:
 
     Attributes:
         window: pairs of a pattern of names and a window in words, of which the first that fits counts.
+        series, suv: of DICOM, the series to read, and whether a PET becomes standardised uptake values.
         flags: further arguments for the script that segments.
         seed: the seed slice of one patient that serves the whole data set, by :data:`SEED_KEYS`; empty without one.
     """
@@ -63,6 +63,8 @@ class Settings:
     output_folder: str = "results_workflow"
     convert: bool = True
     swap_axes: bool = False
+    series: str = ""
+    suv: bool = False
     script: str = SCRIPTS[0]
     model: str = ""
     method: str = ""
@@ -76,10 +78,16 @@ class Settings:
     def process_arguments(self) -> list[str]:
         """Return what the script that segments gets for every volume, and for the seed."""
         arguments = ["--swap_axes"] if self.swap_axes else []
+        if not self.convert:
+            arguments += self.dicom_arguments()
         for name in ("model", "method"):
             if value := getattr(self, name):
                 arguments += [f"--{name}", value]
         return [*arguments, *self.flags]
+
+    def dicom_arguments(self) -> list[str]:
+        """Return what of DICOM is read, for the script that reads the scans."""
+        return [*(["--series", self.series] if self.series else []), *(["--suv"] if self.suv else [])]
 
     def seed_arguments(self) -> list[str]:
         """Return the arguments of process_video.py that say what the seed is."""
@@ -116,6 +124,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         "exclude": _words,
         "convert": _truth,
         "swap_axes": _truth,
+        "suv": _truth,
         "window": _windows,
         "flags": _flags,
         "seed": _seed,
@@ -130,10 +139,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
             raise UserError(f"{key}: {getattr(settings, key)} is not a count from {number}")
     if settings.script not in SCRIPTS:
         raise UserError(f"script: {settings.script} is none of {', '.join(SCRIPTS)}")
-    if settings.convert and not settings.images.lower().endswith(NIFTI):
-        raise UserError(
-            f"images: {settings.images} is no NIfTI, of which working data could be made; set convert: false"
-        )
+    if settings.convert and settings.images.lower().endswith((".npz", ".npy")):
+        raise UserError(f"images: {settings.images} is working data already; set convert: false")
     if settings.seed and settings.script != "process_video":
         raise UserError(f"seed: {settings.script} has no use for a seed; it is for process_video")
     if settings.seed and settings.prompts:

@@ -189,15 +189,24 @@ def segment(
     return loaded.segment(scan, prompts, window=window, crop=crop, review_below=review_below)
 
 
-def read_scan(path: Path | str, swap_axes: bool | None = None, slice_axis: int | None = None) -> Volume:
-    """Read a scan: .nii, .nii.gz, .npz or .npy.
+def read_scan(
+    path: Path | str | Sequence[Path | str],
+    swap_axes: bool | None = None,
+    slice_axis: int | None = None,
+    *,
+    series: str | None = None,
+    suv: bool = False,
+) -> Volume:
+    """Read a scan: NIfTI, working data (.npz, .npy), DICOM, NRRD, MetaImage or PNG.
 
     Args:
-        path: the file.
+        path: the file; of DICOM also a folder, a .zip, or the files of a series.
         swap_axes: swap the axes of the slices of NIfTI files; None where rows then come first.
         slice_axis: the axis along which the slices lie; None finds it by spacing and orientation.
+        series: of DICOM with several series, the SeriesNumber or SeriesInstanceUID; None for the only volume.
+        suv: make standardised uptake values (body weight) of a DICOM PET.
 
     Raises:
         UserError: as :func:`pose.scans.volume.read_volume`.
     """
-    return read_volume(path, swap_axes, slice_axis)
+    return read_volume(path, swap_axes, slice_axis, series, suv)

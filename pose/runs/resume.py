@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pose.cli import UserError, existing_file
 from pose.files.repository import REPOSITORY_FOLDER
 from pose.results import RunFiles, list_runs, package_versions, read_manifest
+from pose.runs.digests import sha256_of_scan, sha256_once
+from pose.scans.volume import data_file
 from pose.segmenters.models import ModelSpec, sha256_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ NOT_SETTINGS = frozenset(
         "resume",
         "record_failures",
         "strict",
+        "anonymous",
         "embeddings_cache",
         "embeddings_cache_gb",
         "save_seed_memory",
@@ -144,26 +147,25 @@ def code_sha256() -> str:
 
 def _digest_of(paths: Sequence[Path | None]) -> str | None:
     """Return the SHA-256 of a file; of several, or of one that others belong to, that of all their hashes."""
-    files = [file for path in paths if path is not None for file in (existing_file(path), *_companions(path))]
-    digests = [sha256_once(file) for file in files]
+    digests = [digest for path in paths if path is not None for digest in _digests(path)]
     if len(digests) <= 1:
         return digests[0] if digests else None
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
-def sha256_once(path: Path) -> str:
-    """Return the SHA-256 of a file, read once as long as it stays the same: seeds and weights serve many volumes."""
-    stat = path.stat()
-    return _sha256_of_version(path, stat.st_mtime_ns, stat.st_size)
-
-
-@cache
-def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
-    return sha256_of(path)
+def _digests(path: Path) -> list[str]:
+    if path.is_dir():
+        return [sha256_of_scan(path)]
+    return [sha256_once(file) for file in (existing_file(path), *_companions(path))]
 
 
 def _companions(path: Path) -> list[Path]:
-    """Return the files that are read with ``path``: the geometry beside a .npy, the masks that prompts name."""
+    """Return the files that are read with ``path``: the geometry beside a .npy, the voxels that a header names, the
+    masks that prompts name.
+    """
+    voxels = data_file(path)
+    if voxels is not None:
+        return [voxels]
     geometry = path.with_suffix(".json")
     if path.suffix.lower() == ".npy" and geometry.is_file():
         return [geometry]

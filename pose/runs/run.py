@@ -19,11 +19,12 @@ from pose.files.atomic import STAMP_FORMAT, failure_named, write_atomically
 from pose.prompts.prompt import Prompt
 from pose.prompts.prompt_file import prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
-from pose.runs import figure_files
+from pose.runs import figure_files, segments_written
+from pose.runs.anonymous import without_paths
 from pose.runs.batch import Written
 from pose.runs.case import Case
+from pose.runs.digests import sha256_of_scan
 from pose.runs.figure_files import Pictures
-from pose.runs.resume import sha256_once
 from pose.runs.segmentation import Segmentation, mean_of
 from pose.runs.summary import Warned, about_leaks, summarise
 from pose.scans.intensity import Intensity
@@ -50,6 +51,7 @@ class RunSettings:
         debug: write an overlay and the prompt of each slice.
         pictures: further pictures.
         intensity: how the voxels became the grey levels that the model sees.
+        write: further formats of the masks, see :data:`pose.runs.segments_written.FILES`.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class RunSettings:
     debug: bool = False
     pictures: Pictures = Pictures()
     intensity: Intensity = Intensity()
+    write: tuple[str, ...] = ()
 
 
 def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
@@ -161,6 +164,7 @@ def segment_and_write(
     if likely := segmentation.likely_dice_of_volume:
         volume_metrics.update(likely_dice=likely.dice, likely_dice_low=likely.low, likely_dice_high=likely.high)
     volume_metrics["next_slice"] = segmentation.next_slice
+    volume_metrics |= {f"ml_object_{one.object_id}": one.ml for one in summary.objects if one.ml is not None}
     given = () if "seed" in manifest else prompts  # a person gave the seed's alone
     asked = VolumePrompts(
         prompted_slices=len({prompt.slice for prompt in given}),
@@ -175,7 +179,7 @@ def segment_and_write(
         **manifest,
         **({} if embeddings is None else {"embeddings_cache": embeddings.describe()}),
         "image": _describe_input(case.job.image_path, volume),
-        "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_once(masks_path)},
+        "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of_scan(masks_path)},
         "slices": len(slices),
         "masked_slices": asked.masked_slices,
         "prompted_slices": asked.prompted_slices,
@@ -190,18 +194,24 @@ def segment_and_write(
         "total_seconds": perf_counter() - start,
         **results.environment_manifest(),
     }
+    named = segments_written.segments_of(case, prompts, segmentation.object_ids, per_label)
+    algorithm = segments_written.algorithm_of(manifest)
+    manifest = without_paths(manifest, case.job, settings.arguments)
     files = results.write_results(
         case.job.results_folder,
         rows=[rows[slice_index] for slice_index in sorted(rows)],
         volume_metrics=volume_metrics,
         # a prompt that is a mask is the object itself, so that the masks hold it
-        prompts_json=lambda masks: prompts_json(case, filed(prompts, masks), case.job.results_folder),
+        prompts_json=lambda masks: prompts_json(
+            case, filed(prompts, masks, case.job.anonymous), case.job.results_folder
+        ),
         masks_suffix=masks_suffix(volume),
         masks_writer=lambda path: write_mask(path, labels, volume),
         times=times,
         manifest=manifest,
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
         animations={} if animation is None else {"predictions": lambda path: path.write_bytes(animation)},
+        segments=segments_written.writers(case, settings.write, labels, named, algorithm, started),
     )
     for found_object in summary.objects:
         print(f"{case.job.name}: {found_object}")
@@ -215,11 +225,13 @@ def masks_suffix(volume: Volume) -> str:
     return ".npz" if volume.affine is None else ".nii.gz"
 
 
-def filed(prompts: Sequence[Prompt], path: Path | None) -> list[Prompt]:
-    """Return prompts of which masks that came from no file are said to lie in the one at ``path``, by their object."""
+def filed(prompts: Sequence[Prompt], path: Path | None, anonymous: bool = False) -> list[Prompt]:
+    """Return prompts of which masks that came from no file, or from one that is not told of, are said to lie in the one
+    at ``path``, by their object.
+    """
     return [
         replace(prompt, mask_file_path=str(path), mask_label=prompt.object_id)
-        if path is not None and prompt.mask is not None and prompt.mask_file_path is None
+        if path is not None and prompt.mask is not None and (anonymous or prompt.mask_file_path is None)
         else prompt
         for prompt in prompts
     ]
@@ -229,7 +241,7 @@ def prompts_json(case: Case, prompts: Sequence[Prompt], folder: Path | None = No
     """Return prompts for the volume of ``case`` as its JSON files, in ``folder``, hold them."""
     return prompts_to_json(
         prompts,
-        image_file_path=case.job.image_path,
+        image_file_path=case.job.name if case.job.anonymous else case.job.image_path,
         shape=case.volume.voxels.shape,
         swap_axes=case.swap_axes,
         folder=folder,
@@ -287,18 +299,19 @@ def write_debug(
     )
     if here:
         masks = folder / f"slice_{found.slice}_prompt_masks{masks_suffix(case.volume)}"
-        if any(prompt.mask is not None and prompt.mask_file_path is None for prompt in here):
+        told = not case.job.anonymous
+        if any(prompt.mask is not None and not (told and prompt.mask_file_path) for prompt in here):
             of_slice = np.zeros(case.volume.voxels.shape, dtype=labels.dtype)
             of_slice[:, :, found.slice] = labels
             write_mask(masks, of_slice, case.volume)
-        document = prompts_json(case, filed(here, masks), folder)
+        document = prompts_json(case, filed(here, masks, case.job.anonymous), folder)
         write_atomically(folder / f"slice_{found.slice}_prompt.json", lambda path: results.write_json(path, document))
 
 
 def _describe_input(path: Path, volume: Volume) -> dict[str, Any]:
     return {
         "path": str(path),
-        "sha256": sha256_once(path),
+        "sha256": sha256_of_scan(path),
         "shape": list(volume.voxels.shape),
         "dtype": str(volume.voxels.dtype),
         "spacing_mm": None if volume.spacing_mm is None else list(volume.spacing_mm),

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from pose.cli import UserError
+from pose.scans.hounsfield import LOWEST_HU
 from pose.scans.volume import Volume, count_not_finite
 
 LOGGER = logging.getLogger(__name__)
@@ -39,9 +40,6 @@ AIR_HU, TISSUE_HU, LUNG_HU = (-1100.0, -700.0), (-200.0, 200.0), (-950.0, -500.0
 LEAST_AIR, LEAST_TISSUE, LEAST_LUNG = 0.01, 0.05, 0.1
 # Where all the air of a scan is padding, fat and bone, or muscle with contrast, tell its unit.
 FAT_HU, DENSE_HU, LEAST_FAT_OR_DENSE = -50.0, 50.0, 0.01
-# Scanners fill what lies outside their field of view with one value, -2000, -3024 or lower. In Hounsfield units that
-# is air: no tissue lies below.
-LOWEST_HU = -1024.0
 # A scan resampled after it was padded has values between padding and air along that border; the phase of an MR signal,
 # which runs from -4096 to 4095, has a third of its values below air.
 MOST_BELOW_AIR = 0.1

@@ -28,6 +28,7 @@ HEADER_BYTES = 544
 # No deflate stream grows by more than this: a header that promises more voxels belongs to a cut or forged file.
 LARGEST_DEFLATE_RATIO = 1032
 GZIP_LEVEL = 6
+PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -50,26 +51,38 @@ class Stored:
 def read_stored(path: Path) -> Stored:
     """Read header and stored numbers, once in memory; a gzip file to its end, where its checksum is.
 
+    Args:
+        path: the file, or one of a pair (.hdr and .img).
+
     Raises:
-        OSError, EOFError, ValueError, zlib.error: the file is cut, damaged, or not NIfTI in one file.
+        OSError, EOFError, ValueError, zlib.error: a file is cut, damaged, or not NIfTI.
     """
     from nibabel.spatialimages import HeaderDataError
 
-    compressed = path.name.lower().endswith(".gz")
+    compressed, single = path.name.lower().endswith(".gz"), not path.name.lower().endswith(PAIR_SUFFIXES)
     try:
-        header, geometry = _header(path, compressed)
+        header, geometry = _header(path if single else pair_of(path)[0], compressed, single)
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
         raise OSError(str(error)) from error
-    numbers = _numbers(path, compressed, header)
+    numbers = _numbers(path if single else pair_of(path)[1], compressed, header)
     return Stored(numbers, 1.0 if slope is None else slope, 0.0 if intercept is None else intercept, geometry)
+
+
+def pair_of(path: Path) -> tuple[Path, Path]:
+    """Return the .hdr and the .img of a path to one of them, both compressed (.gz) where it is."""
+    suffix = next(one for one in PAIR_SUFFIXES if path.name.lower().endswith(one))
+    stem, packed = path.name[: -len(suffix)], suffix[4:]
+    of_header = suffix.startswith(".hdr")
+    header = path if of_header else path.with_name(f"{stem}.hdr{packed}")
+    return header, path.with_name(f"{stem}.img{packed}") if of_header else path
 
 
 def _numbers(path: Path, compressed: bool, header: nibabel.Nifti1Header) -> np.ndarray:
     shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
     if min(shape, default=0) < 0:
         raise ValueError(f"its header has the shape {shape}")
-    if offset < header.single_vox_offset:
+    if header.is_single and offset < header.single_vox_offset:
         raise ValueError(f"its header has the voxels begin at byte {offset}, within itself")
     size = math.prod(shape) * dtype.itemsize
     if offset + size > path.stat().st_size * (LARGEST_DEFLATE_RATIO if compressed else 1):
@@ -90,7 +103,7 @@ def _numbers(path: Path, compressed: bool, header: nibabel.Nifti1Header) -> np.n
     return content.view(dtype).reshape(shape, order="F")
 
 
-def _header(path: Path, compressed: bool) -> tuple[nibabel.Nifti1Header, NiftiGeometry]:
+def _header(path: Path, compressed: bool, single: bool) -> tuple[nibabel.Nifti1Header, NiftiGeometry]:
     """Read the header alone, as nibabel mends it, with the geometry fields before that.
 
     Not by nibabel.load: it reads extensions, each as large as its own claim, parses the XML that CIFTI has there, and
@@ -107,7 +120,9 @@ def _header(path: Path, compressed: bool) -> tuple[nibabel.Nifti1Header, NiftiGe
             head += piece
             if len(head) >= HEADER_BYTES:
                 break
-    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+    kinds = (nibabel.Nifti1Header, nibabel.Nifti2Header)
+    pairs = (nibabel.nifti1.Nifti1PairHeader, nibabel.nifti2.Nifti2PairHeader)
+    for kind in kinds if single else pairs:
         if kind.may_contain_header(head):
             block = head[: kind.template_dtype.itemsize]
             return kind(block), NiftiGeometry.of_header(kind(block, check=False))

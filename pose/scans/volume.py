@@ -1,4 +1,4 @@
-"""Volume: voxels and geometry; reading and writing of .nii, .nii.gz, .npz and .npy."""
+"""Volume: voxels and geometry; the one reader of all formats, and the writer of .nii, .nii.gz, .npz and .npy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +18,9 @@ import numpy as np
 
 from pose.cli import UserError, existing_file
 from pose.files.atomic import failure_named, remove_leftovers, temporary_beside, write_atomically
+from pose.scans import dicom_files, nifti, npy
 from pose.scans import facts as recorded
-from pose.scans import nifti, npy
+from pose.scans.damage import BROKEN, DAMAGE
 from pose.scans.geometry import (
     Grid,
     Reading,
@@ -32,31 +33,19 @@ from pose.scans.geometry import (
     slice_axis_of,
     spacing_of,
 )
+from pose.scans.itk_formats import META_SUFFIXES, NRRD_SUFFIXES, named_data_file, read_metaimage, read_nrrd
 from pose.scans.nifti_geometry import NiftiGeometry
+from pose.scans.pictures import read_png
+from pose.scans.segments import Segment
+from pose.scans.series import Series
 
 LOGGER = logging.getLogger(__name__)
 
+# that are written, and read
 SUFFIXES = (".nii.gz", ".nii", ".npz", ".npy")
+READ_SUFFIXES = (*SUFFIXES, *nifti.PAIR_SUFFIXES, *NRRD_SUFFIXES, *META_SUFFIXES, ".png", ".zip", *dicom_files.SUFFIXES)
 # Level 1 is the fastest that compresses: on a noisy CT, level 6 takes 7 times as long and saves 2 %.
 DEFLATE_LEVEL = 1
-
-# What libraries raise on a file that is cut, damaged, encrypted, no such format, or larger than the memory.
-DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
-# those of them that only a file in transit suffers
-BROKEN = (EOFError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,8 @@ class Volume:
         header: the geometry fields of the NIfTI file it came from, which masks found on it carry.
         file_axes: for each axis of ``voxels``, the axis of the array in ``path``: other than (0, 1, 2) where they were
             turned when they were read.
+        segments: what the labels of a mask are called, where its file says so.
+        series: the DICOM series it was read from; None for other files.
 
     Raises:
         ValueError: ``header`` says another place than ``affine``.
@@ -87,6 +78,8 @@ class Volume:
     slice_axis: int = 2
     header: NiftiGeometry | None = None
     file_axes: tuple[int, int, int] = (0, 1, 2)
+    segments: tuple[Segment, ...] = ()
+    series: Series | None = None
 
     def __post_init__(self) -> None:
         if self.header is None:
@@ -138,30 +131,49 @@ class Volume:
         return tuple(self.voxels.shape[axis] for axis in np.argsort(self.axes))
 
 
-def read_volume(path: Path | str, swap_axes: bool | None = False, slice_axis: int | None = 2) -> Volume:
-    """Read a scan or a mask from NIfTI (.nii, .nii.gz) or working data (.npz, .npy).
+def read_volume(
+    path: Path | str | Sequence[Path | str],
+    swap_axes: bool | None = False,
+    slice_axis: int | None = 2,
+    series: str | None = None,
+    suv: bool = False,
+) -> Volume:
+    """Read a scan or a mask: NIfTI (.nii, .nii.gz, pairs of .hdr and .img), NRRD, MetaImage, PNG, DICOM, working data.
+
+    DICOM is a folder, searched below, a .zip, a file or several files of one series; its axes are columns, rows and
+    slices, as of a NIfTI file made of it, and are swapped like those.
 
     Integer NIfTI data stays integer, also through a slope and an intercept that keep whole numbers whole; other scaled
     integers become float32. A two-dimensional array becomes one slice. Working data that records its geometry has been
     turned already, and is left as it lies.
 
     Args:
-        path: the file.
+        path: the file or folder; several files of a DICOM series.
         swap_axes: swap the two axes of a slice of a NIfTI file, or of an array without known geometry; None swaps them
             where rows then come first (:func:`pose.scans.geometry.rows_first`), an array without geometry never.
         slice_axis: the axis of the file along which slices lie; None finds it
             (:func:`pose.scans.geometry.slice_axis_of`), and says so where it is not the last.
+        series: of DICOM, the SeriesInstanceUID or the SeriesNumber; None for the only scan.
+        suv: make standardised uptake values (body weight) of a PET.
 
     Returns:
         The volume, voxels (rows, columns, slices) of an integer or floating dtype in native byte order.
 
     Raises:
         UserError: the file is missing, damaged, of another format or shape, holds pickles, or is working data that
-            was made without the swap or along another axis than asked for.
+            was made without the swap or along another axis than asked for; of DICOM, as
+            :func:`pose.scans.dicom.choose_series` and :func:`pose.scans.dicom_volume.read_series`.
     """
-    path = existing_file(Path(path))
-    suffix = volume_suffix(path)
-    volume = {".npz": _read_npz, ".npy": _read_npy}.get(suffix, _read_nifti)(path)
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    path = paths[0]
+    if len(paths) > 1 or dicom_files.is_dicom(path):
+        return _oriented(_read_dicom(paths, series, suv), swap_axes, slice_axis)
+    for flag, given in (("--series", series), ("--suv", suv)):
+        if given:
+            raise UserError(f"{path}: {flag} is for DICOM")
+    path = existing_file(path)
+    suffix = volume_suffix(path, READ_SUFFIXES)
+    volume = _READERS.get(suffix, _read_nifti)(path)
     again = "but this working data was made without it; convert it again"
     if suffix in (".npz", ".npy") and (volume.affine is not None or volume.swap_axes or volume.slice_axis != 2):
         if swap_axes and not volume.swap_axes:
@@ -169,12 +181,17 @@ def read_volume(path: Path | str, swap_axes: bool | None = False, slice_axis: in
         if slice_axis in (0, 1) and slice_axis != volume.slice_axis:
             raise UserError(f"{path}: --slice_axis {slice_axis} asked for, {again}")
         return volume
+    return _oriented(volume, swap_axes, slice_axis)
+
+
+def _oriented(volume: Volume, swap_axes: bool | None, slice_axis: int | None) -> Volume:
+    """Turn a volume that lies as its file has it, as asked for or found."""
     if slice_axis is None:
         slice_axis = 2 if volume.affine is None else slice_axis_of(volume.affine, volume.voxels.shape)
         if slice_axis != 2 and volume.affine is not None and volume.spacing_mm is not None:
             spacing = " x ".join(f"{distance:.4g}" for distance in volume.spacing_mm)
             text = "%s: slices are taken along axis %d (%s; voxels of %s mm); --slice_axis 2 takes the last axis"
-            LOGGER.info(text, path, slice_axis, plane_of(volume.affine, slice_axis), spacing)
+            LOGGER.info(text, volume.path, slice_axis, plane_of(volume.affine, slice_axis), spacing)
     if swap_axes is None:
         swap_axes = volume.affine is not None and rows_first(volume.affine, slice_axis)
     return _turned(volume, swap_axes, slice_axis)
@@ -211,17 +228,34 @@ def count_not_finite(voxels: np.ndarray) -> int:
 
 
 def stem_of(path: Path) -> str:
-    """Return the name of a volume's file without the suffix, both parts of it for .nii.gz."""
-    return path.name[: -len(volume_suffix(path))]
+    """Return the name of a volume: that of its folder, or of its file without the suffix, both parts for .nii.gz."""
+    if path.is_dir():
+        return path.name if path.name not in ("", "..") else path.resolve().name
+    suffix = next((one for one in READ_SUFFIXES if path.name.lower().endswith(one)), "")
+    if suffix == "" and not dicom_files.is_dicom(path):
+        volume_suffix(path, READ_SUFFIXES)
+    return path.name[: len(path.name) - len(suffix)]
 
 
-def volume_suffix(path: Path) -> str:
+def volume_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
     """Return the suffix of ``path`` that tells its format; raise :class:`UserError` for any other format."""
-    for suffix in SUFFIXES:
+    for suffix in suffixes:
         if path.name.lower().endswith(suffix):
             return suffix
     has = f"the suffix {path.suffix}" if path.suffix else "no suffix"
-    raise UserError(f"{path}: has {has}; a volume is one of {', '.join(SUFFIXES)}")
+    raise UserError(f"{path}: has {has}; a volume is one of {', '.join(suffixes)}")
+
+
+def data_file(path: Path) -> Path | None:
+    """Return the file that holds the voxels of the header in ``path``, or the header of the voxels; None without."""
+    lower = path.name.lower()
+    if lower.endswith(nifti.PAIR_SUFFIXES):
+        header, voxels = nifti.pair_of(path)
+        return voxels if path == header else header
+    if lower.endswith((".nhdr", ".mhd")):
+        with _damage_as_user_error(path, "NRRD" if lower.endswith(".nhdr") else "MetaImage"):
+            return named_data_file(path)
+    return None
 
 
 @contextmanager
@@ -234,6 +268,16 @@ def _damage_as_user_error(path: Path, what: str) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         advice = "; the file is damaged or cut, get it again" if isinstance(error, BROKEN) else ""
         raise UserError(f"{path}: cannot be read as {what}: {reason}{advice}") from error
+
+
+def _read_dicom(paths: Sequence[Path], series: str | None, suv: bool) -> Volume:
+    from pose.scans.dicom import choose_series, series_in
+    from pose.scans.dicom_volume import read_series
+
+    path = paths[0]
+    chosen = choose_series(path, series_in(paths), series)
+    found = read_series(path, chosen, suv)
+    return Volume(found.voxels, found.affine, found.spacing_mm, path=path, series=found.series)
 
 
 def _read_nifti(path: Path) -> Volume:
@@ -251,6 +295,26 @@ def _read_nifti(path: Path) -> Volume:
         LOGGER.warning(text, path, what)
         return Volume(voxels, path=path)
     return Volume(voxels, affine, tuple(spacing_of(affine).tolist()), path=path, header=header)
+
+
+def _read_itk(path: Path) -> Volume:
+    what, read = ("NRRD", read_nrrd) if path.name.lower().endswith(NRRD_SUFFIXES) else ("MetaImage", read_metaimage)
+    with _damage_as_user_error(path, what):
+        stored = read(path)
+        _check_form(path, stored.numbers.shape, stored.numbers.dtype)
+        voxels = _three_dimensional(_native(stored.numbers))
+    if stored.affine is not None and is_geometry(stored.affine) and voxels.shape == stored.numbers.shape:
+        return Volume(voxels, stored.affine, tuple(spacing_of(stored.affine).tolist()), path=path)
+    text = "%s: does not say where its voxels lie in the patient; the geometry is taken as unknown"
+    LOGGER.warning(text, path)
+    steps = (*(stored.spacing_mm or ()), 1.0, 1.0)[:3]
+    spacing = None if stored.spacing_mm is None else (steps[1], steps[0], steps[2])
+    return Volume(voxels.transpose(1, 0, 2), None, spacing, path=path)  # rows are the second axis of such files
+
+
+def _read_png(path: Path) -> Volume:
+    with _damage_as_user_error(path, "PNG"):
+        return Volume(_three_dimensional(read_png(path)), path=path)
 
 
 def _read_npz(path: Path) -> Volume:
@@ -272,6 +336,14 @@ def _read_npy(path: Path) -> Volume:
     elif facts:
         _check_belongs(path, geometry_path, voxels, facts)
     return _with_geometry(path, geometry_path, _native(voxels), facts or {})
+
+
+_READERS: dict[str, Callable[[Path], Volume]] = {
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".png": _read_png,
+    **dict.fromkeys((*NRRD_SUFFIXES, *META_SUFFIXES), _read_itk),
+}
 
 
 def _turned(volume: Volume, swap_axes: bool, slice_axis: int) -> Volume:

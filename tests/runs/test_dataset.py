@@ -81,7 +81,7 @@ def test_every_setting_of_the_example_that_is_commented_out_is_one() -> None:
         ({"masks": IMAGES}, "images: missing"),
         ({"images": IMAGES, "colour": 1}, "colour: no such setting"),
         ({"images": "data/*.nii.gz"}, "images: data/*.nii.gz: has no {name}"),
-        ({"images": "data/{name}.npz"}, "images: data/{name}.npz is no NIfTI"),
+        ({"images": "data/{name}.npz"}, "images: data/{name}.npz is working data already"),
         ({"images": [IMAGES]}, "images: a word is expected"),
         ({"images": IMAGES, "batch_size": 0}, "batch_size: 0 is not a count from 1"),
         ({"images": IMAGES, "batch_size": 1.5}, "batch_size: a whole number is expected, got 1.5"),

@@ -1,0 +1,296 @@
+"""DICOM: the series in a folder, a zip or files, and the one of them that is read.
+
+Headers alone are read here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pose.cli import UserError
+from pose.scans.dicom_files import PREAMBLE, SUFFIXES, WORD, Found, damage, files_in, opened
+from pose.scans.series import Frame, Series
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+LOGGER = logging.getLogger(__name__)
+
+# SOP classes of objects that are drawn on scans or measured with them, by their beginnings
+LEFT_OUT = {
+    "1.2.840.10008.5.1.4.1.1.7": "secondary capture",
+    "1.2.840.10008.5.1.4.1.1.66": "segmentation or registration",
+    "1.2.840.10008.5.1.4.1.1.481": "radiotherapy object",
+    "1.2.840.10008.5.1.4.1.1.88": "report",
+    "1.2.840.10008.5.1.4.1.1.11": "presentation state",
+    "1.2.840.10008.5.1.4.1.1.104": "document",
+    "1.2.840.10008.5.1.4.1.1.30": "parametric map",
+    "1.2.840.10008.1.3.10": "directory",
+}
+# pictures by X-rays, which lie nowhere in the patient; stored like films, they may be bright where numbers are low
+PROJECTIONS = frozenset(("CR", "DX", "MG", "RG", "IO", "PX", "XA", "RF", "OT", ""))
+WANTED = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "SeriesDate",
+    "AcquisitionDate",
+    "StudyDate",
+    "Modality",
+    "ImageType",
+    "InstanceNumber",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "SliceThickness",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+
+
+def series_in(paths: Path | Sequence[Path]) -> list[Series]:
+    """Return the series in a folder and all below it, in a zip, in one file, or in several files.
+
+    Objects that are no scans are among them, with their ``kind``.
+
+    Args:
+        paths: the folder, zip or file, or several files.
+
+    Raises:
+        UserError: nothing is DICOM there, a file is damaged, or the zip is not to be trusted.
+    """
+    given = [paths] if isinstance(paths, Path) else list(paths)
+    found: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
+    others: list[Path] = []
+    files = [file for path in given for file in files_in(path)]
+    for file in files:
+        with opened(file) as stream:
+            header = _header(file.path, stream, must_be=file.path in given)
+        if header is None:
+            others.append(file.path)
+        else:
+            found[str(header.get("SeriesInstanceUID", ""))].append((file.path, header))
+    if others:
+        LOGGER.info("%s: %d files are no DICOM and left out, such as %s", given[0], len(others), others[0].name)
+    if not found:
+        where = "is a folder that holds" if given[0].is_dir() else "holds"
+        raise UserError(f"{given[0]}: {where} no DICOM file")
+    archive = files[0].archive
+    listed = [one for uid, of_uid in found.items() for one in _series_of(uid, of_uid, archive)]
+    return sorted(listed, key=lambda one: (one.date, one.number or 0, one.uid))
+
+
+def choose_series(path: Path, listed: Sequence[Series], wanted: str | None = None) -> Series:
+    """Return the series that is meant: the one asked for, or the only scan.
+
+    Args:
+        path: where they lie, for errors.
+        listed: the series.
+        wanted: a SeriesInstanceUID or a SeriesNumber, as ``--series`` takes it; None for the only scan.
+
+    Raises:
+        UserError: there is no such series, or several.
+    """
+    scans = [one for one in listed if not one.kind]
+    if wanted is not None:
+        chosen = [one for one in listed if wanted in (one.uid, str(one.number))]
+        if len(chosen) > 1:
+            raise UserError(f"{path}: --series {wanted}: several series have this number; give a UID: {_list(chosen)}")
+        if not chosen:
+            raise UserError(f"{path}: --series {wanted}: no such series; there are {_list(scans or listed)}")
+        return chosen[0]
+    single_file = len({file for one in listed for file in one.files}) == 1
+    volumes = [one for one in scans if len(one.frames) > 1] or scans or (list(listed) if single_file else [])
+    if not volumes:
+        kinds = Counter(one.kind for one in listed)
+        raise UserError(f"{path}: holds no scan, but {', '.join(f'{kinds[kind]} {kind}' for kind in sorted(kinds))}")
+    if len(volumes) > 1:
+        raise UserError(f"{path}: holds {len(volumes)} series; choose by --series NUMBER or UID: {_list(volumes)}")
+    for one in listed:
+        if one is not volumes[0]:
+            LOGGER.info("%s: left out: %s %s", path, one.kind or "single picture", one)
+    return volumes[0]
+
+
+def headers(series: Series) -> Iterator[Dataset]:
+    """Yield the whole header of each file of a series, without its pixels.
+
+    Raises:
+        UserError: a file has gone or changed.
+    """
+    import pydicom
+
+    for file in series.files:
+        with opened(Found(file, series.archive)) as stream:
+            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+        yield header
+
+
+def _header(file: Path, stream: BinaryIO, must_be: bool) -> Dataset | None:
+    """Read the header of a file; None where it is no DICOM file, nor called one."""
+    import pydicom
+
+    begin = stream.read(PREAMBLE + 4)
+    stream.seek(0)
+    without_word = begin[PREAMBLE:] != WORD
+    if without_word and not must_be and file.suffix.lower() not in SUFFIXES:
+        return None
+    found = pydicom.dcmread(stream, stop_before_pixels=True, force=without_word, specific_tags=list(WANTED))
+    if without_word and "SOPClassUID" not in found:
+        raise UserError(f"{file}: is no DICOM file")
+    return found
+
+
+def _series_of(uid: str, files: Sequence[tuple[Path, Dataset]], archive: Path | None) -> Iterator[Series]:
+    """Yield the series of files with one SeriesInstanceUID; localisers that share it are a series of their own."""
+    by_kind: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
+    for file, header in files:
+        with damage(file):
+            by_kind[_kind_of(header)].append((file, header))
+    for kind, of_kind in by_kind.items():
+        first = of_kind[0][1]
+        frames: list[Frame] = []
+        for file, header in sorted(of_kind, key=_by_number):
+            with damage(file):
+                frames += _frames_of(file, header) if "Rows" in header else []
+        with damage(of_kind[0][0]):
+            dates = (str(first.get(name) or "") for name in ("SeriesDate", "AcquisitionDate", "StudyDate"))
+            date = next((date for date in dates if len(date) == 8 and date.isdigit()), "")
+            modality = str(first.get("Modality") or "")
+            yield Series(
+                uid,
+                tuple(dict.fromkeys(file for file, _ in sorted(of_kind, key=_by_number))),
+                int(first.SeriesNumber) if first.get("SeriesNumber") is not None else None,
+                str(first.get("SeriesDescription") or ""),
+                f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else "",
+                modality,
+                str(first.get("StudyInstanceUID") or ""),
+                str(first.get("FrameOfReferenceUID") or ""),
+                str(first.get("SOPClassUID") or ""),
+                first.get("PhotometricInterpretation") == "MONOCHROME1" and modality in PROJECTIONS,
+                tuple(frames),
+                kind,
+                archive,
+            )
+
+
+def _by_number(entry: tuple[Path, Dataset]) -> tuple[int, str]:
+    file, header = entry
+    try:
+        return int(header.get("InstanceNumber") or 0), str(file)
+    except (TypeError, ValueError):
+        return 0, str(file)
+
+
+def _kind_of(header: Dataset) -> str:
+    """Return what an object is left out as; empty for a scan."""
+    sop_class = str(header.get("SOPClassUID") or "")
+    for beginning, kind in LEFT_OUT.items():
+        if sop_class == beginning or sop_class.startswith(beginning + "."):
+            return kind
+    if "Rows" not in header or "Columns" not in header or "BitsAllocated" not in header:
+        return "object without an image"
+    if "LOCALIZER" in [str(word).upper() for word in _several(header.get("ImageType"))]:
+        return "localiser"
+    return "colour image" if int(header.get("SamplesPerPixel") or 1) != 1 else ""
+
+
+def _frames_of(file: Path, header: Dataset) -> list[Frame]:
+    count = int(header.get("NumberOfFrames") or 1)
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    if not groups:
+        return [_frame(file, header, [header], number if count > 1 else None) for number in range(count)]
+    if len(groups) != count:
+        raise ValueError(f"NumberOfFrames is {count}, but {len(groups)} are described")
+    shared = header.get("SharedFunctionalGroupsSequence") or [{}]
+    parts = (
+        "PlanePositionSequence",
+        "PlaneOrientationSequence",
+        "PixelMeasuresSequence",
+        "PixelValueTransformationSequence",
+    )
+    frames = []
+    for number, own in enumerate(groups):
+        described = [group[name].value[0] for name in parts for group in (own, shared[0]) if group.get(name)]
+        frames.append(_frame(file, header, [*described, header], number))
+    return frames
+
+
+def _frame(file: Path, header: Dataset, described: Sequence[Dataset], number: int | None) -> Frame:
+    """Return a slice as the first of ``described`` that says it has it."""
+
+    def numbers(name: str, count: int) -> tuple[float, ...] | None:
+        for one in described:
+            if one.get(name) not in (None, ""):
+                values = tuple(float(value) for value in _several(one[name].value))
+                if len(values) != count:
+                    raise ValueError(f"{name} has {len(values)} numbers, not {count}")
+                return values
+        return None
+
+    if header.get("ModalityLUTSequence"):
+        raise ValueError("its values stand in a ModalityLUTSequence, which is not read")
+    slope, intercept, thickness = (numbers(name, 1) for name in ("RescaleSlope", "RescaleIntercept", "SliceThickness"))
+    padding = None
+    if header.get("PixelPaddingValue") is not None:
+        ends = int(header.PixelPaddingValue), int(header.get("PixelPaddingRangeLimit", header.PixelPaddingValue))
+        padding = min(ends), max(ends)
+    multiple = number is not None and not header.get("PerFrameFunctionalGroupsSequence")
+    return Frame(
+        file,
+        number,
+        str(header.get("SOPInstanceUID") or ""),
+        (int(header.Rows), int(header.Columns)),
+        None if multiple else numbers("ImagePositionPatient", 3),
+        numbers("ImageOrientationPatient", 6),
+        numbers("PixelSpacing", 2) or numbers("ImagerPixelSpacing", 2),
+        1.0 if slope is None else slope[0],
+        0.0 if intercept is None else intercept[0],
+        padding,
+        thickness[0] if thickness else None,
+        bool(header.get("PixelRepresentation")),
+        int(header.get("BitsStored") or header.BitsAllocated),
+        int(header.BitsAllocated),
+        str(header.file_meta.get("TransferSyntaxUID") or ""),
+    )
+
+
+def _several(value: Any) -> list[Any]:
+    """Return the values of an element as a list, one or none of them too."""
+    if value is None:
+        return []
+    return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
+
+
+def _list(series: Sequence[Series]) -> str:
+    shown = "; ".join(map(str, series[:12]))
+    return shown + (f"; and {len(series) - 12} more" if len(series) > 12 else "")
+
+
+def in_order(series: Series, order: Sequence[int]) -> Series:
+    """Return a series with its frames, and its files by them, in another order."""
+    frames = tuple(series.frames[index] for index in order)
+    return replace(series, frames=frames, files=tuple(dict.fromkeys(frame.file for frame in frames)))

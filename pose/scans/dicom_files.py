@@ -1,0 +1,117 @@
+"""DICOM files: those of a folder, a zip or alone, opened where they lie. Nothing of a zip is unpacked to disk."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple, cast
+
+from pose.cli import UserError, existing_file
+from pose.scans.damage import DAMAGE
+
+# Files that must be DICOM, as they are called so; others in a folder, such as a licence, are left out.
+SUFFIXES = (".dcm", ".dicom", ".ima")
+# DICOM files begin with so many bytes, and this word
+PREAMBLE, WORD = 128, b"DICM"
+# A zip that holds more than a gigabyte, and a hundred times its size, is made to fill the memory.
+LARGEST_ZIP, LARGEST_RATIO = 1 << 30, 100
+
+
+class Found(NamedTuple):
+    """A file that may be DICOM.
+
+    Attributes:
+        path: where it is; in a zip, the member below the path of the zip.
+        archive: the zip that holds it.
+    """
+
+    path: Path
+    archive: Path | None = None
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a path is read as DICOM: a folder, a .zip, or a file that says so by its name or its first bytes."""
+    if os.path.isdir(path) or path.suffix.lower() in (".zip", *SUFFIXES):  # False also for what is no name
+        return True
+    if path.suffix and not path.suffix[1:].isdigit():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(PREAMBLE + 4)[PREAMBLE:] == WORD
+    except OSError:
+        return False
+
+
+def files_in(path: Path) -> list[Found]:
+    """Return the files of a folder and all below it, of a zip, or one file; without hidden ones.
+
+    Raises:
+        UserError: the path is not there, or the zip is not to be trusted.
+    """
+    if path.is_dir():
+        found = []
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            files = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+            found += [Found(file) for file in files if file.is_file()]
+        return found
+    existing_file(path)
+    if path.suffix.lower() != ".zip":
+        return [Found(path)]
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: is no zip, or is cut; get the file again")
+    with damage(path), zipfile.ZipFile(path) as archive:
+        members = [one for one in archive.infolist() if not one.is_dir()]
+    _check_members(path, members)
+    names = sorted(one.filename for one in members)
+    return [Found(path / name, path) for name in names if not PurePosixPath(name).name.startswith(".")]
+
+
+@contextmanager
+def opened(found: Found) -> Iterator[BinaryIO]:
+    """Open a file, also in a zip; what its damage makes the libraries raise meanwhile becomes one line."""
+    with damage(found.path):
+        if found.archive is None:
+            with found.path.open("rb") as stream:
+                yield stream
+        else:
+            with zipfile.ZipFile(found.archive) as archive:
+                with archive.open(found.path.relative_to(found.archive).as_posix()) as member:
+                    yield cast(BinaryIO, member)
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Turn what a damaged file makes the libraries raise into one line, without their warnings."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    try:
+        with warnings.catch_warnings():
+            # of values that are not as the standard has them, which name the values
+            warnings.simplefilter("ignore")
+            yield
+    except (*DAMAGE, BytesLengthException, InvalidDicomError, AttributeError, IndexError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as DICOM: {reason:.200}; the file is damaged or cut") from error
+
+
+def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    size = sum(one.file_size for one in members)
+    if size > max(LARGEST_ZIP, LARGEST_RATIO * path.stat().st_size):
+        raise UserError(f"{path}: holds {size} bytes in {path.stat().st_size}, as no scan does; unpack it yourself")
+    names = Counter(one.filename for one in members)
+    for one in members:
+        parts = PurePosixPath(one.filename.replace("\\", "/")).parts
+        if one.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+            raise UserError(
+                f"{path}: holds {one.filename!r:.100}, which leads out of it; the file is not to be trusted"
+            )
+        if names[one.filename] > 1:
+            raise UserError(f"{path}: holds {one.filename!r:.100} twice; pack it again")
+        if one.flag_bits & 1:
+            raise UserError(f"{path}: holds {one.filename!r:.100} encrypted; unpack it yourself")

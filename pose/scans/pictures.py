@@ -1,0 +1,36 @@
+"""X-rays that are pictures: grey PNG of 8 or 16 bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+def read_png(path: Path) -> np.ndarray:
+    """Return the (rows, columns) uint8 or uint16 grey levels of a PNG; one of three channels that are alike is grey.
+
+    Raises:
+        ValueError: it is no PNG, cut, or has colours.
+    """
+    import cv2
+
+    content = path.read_bytes()
+    if not content.startswith(MAGIC):
+        raise ValueError("it does not begin as a PNG does")
+    if not content.rstrip(b"\0").endswith(b"IEND\xaeB`\x82"):
+        raise EOFError("it has no end")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError(str(error.err)) from None
+    if pixels is None:
+        raise ValueError("its pixels are damaged")
+    if pixels.ndim == 3:
+        grey = pixels[:, :, :1]
+        if not (pixels[:, :, :3] == grey).all():
+            raise ValueError("it is a colour picture; a scan has one grey value a pixel")
+        pixels = grey[:, :, 0]
+    return np.ascontiguousarray(pixels)
