@@ -4,45 +4,64 @@ Scroll to a slice that shows the object, click into it or drag a box round it, a
 through the volume; where it is wrong, click again and carry again. Save writes what process_video.py would, and shows
 the command that makes the same. It goes through an SSH tunnel too, see --no_open.
 
-Flags of process_video.py that say how the scan is read, segmented, scored and drawn are taken as they are there:
---window, --model (default: lite_medsam), --method, --device, --crop, --slices, --results_folder_path and others.
+Flags are those of process_video.py: --window says what the model sees, --model is lite_medsam unless you say otherwise,
+with --masks_file_path ground truth and Dice are shown, with --prompt_file_path prompts are there to begin with.
 """
 
 from __future__ import annotations
 
 import argparse
 import secrets
-import shlex
 import sys
 import tempfile
 import threading
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import process_video
 from pose import cli
 
-# of process_video.py, what is asked on the page, and what is of many volumes or of none
+if TYPE_CHECKING:
+    from pose.page.session import Session
+
+# of process_video.py, what is asked on the page, and what is of many volumes, of seeds, or of no page
 NOT_TAKEN = (
-    *("slice", "point", "negative_point", "box", "prompt_slice", "dry_run", "resume", "record_failures", "debug"),
-    *("seed_image_file_path", "seed_masks_file_path", "seed_prompt_file_path", "seed_memory", "save_seed_memory"),
+    *("image_file_path", "names", "slice", "point", "negative_point", "box", "prompt_slice", "start_slice"),
+    *("objects", "use_bounding_box", "use_masks_contours", "no_move_centroids", "no_negative_point"),
+    *("displace_negative_point", "dry_run", "resume", "record_failures", "strict"),
+    *("seed_image_file_path", "seed_masks_file_path", "seed_slice", "seed_window", "seed_prompt_file_path"),
+    *("seed_memory", "save_seed_memory"),
 )
-TEMPORARY_CACHE_GB = 2
+TEMPORARY_CACHE_GB = 2.0
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the flags that are the page's own; the others are those of process_video.py."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    """Return the parser of the command line: that of process_video.py without what the page asks, and its own flags."""
+    parser = process_video.make_parser()
+    parser.description, parser.epilog, parser.usage = (
+        __doc__,
+        None,
+        "%(prog)s SCAN [--window NAME] [--model NAME] [...]",
     )
-    parser.add_argument("scan", type=Path, metavar="SCAN", help=".nii, .nii.gz, or working data (.npz, .npy)")
-    parser.add_argument(
-        "--masks_file_path", type=Path, metavar="FILE", help="ground truth: its contours and Dice are shown as well"
-    )
-    parser.add_argument("--prompt_file_path", type=Path, metavar="FILE", help="prompts to begin with")
+    parser.allow_abbrev = False
+    parser.add_argument("scan", metavar="SCAN", help="the scan, as --image_file_path of process_video.py")
+    add_page_arguments(parser.add_argument_group("page"))
+    for action in parser._actions:
+        if action.dest in NOT_TAKEN:
+            action.help = argparse.SUPPRESS
+    for group in parser._action_groups:
+        if all(action.help is argparse.SUPPRESS for action in group._group_actions):
+            group.title = group.description = None
+    return parser
+
+
+def add_page_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add what process_video.py does not know."""
     parser.add_argument(
         "--port", type=cli.whole_number, default=0, metavar="N", help="the port on this machine (default: a free one)"
     )
@@ -51,28 +70,27 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="open no browser: only print the address, for one at the other end of an SSH tunnel",
     )
-    return parser
+
+
+def words_for_process_video(arguments: argparse.Namespace, argv: Sequence[str]) -> list[str]:
+    """Return the command line of process_video.py that does the same, but for the prompts."""
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_page_arguments(own)
+    own.add_argument("--prompt_file_path")
+    others = own.parse_known_args(argv)[1]
+    others.remove(arguments.scan)
+    words = ["--image_file_path", arguments.scan]
+    if arguments.model is None and arguments.sam_version is None and arguments.method != "region_growing":
+        words += ["--model", "lite_medsam"]
+    return [*words, *others]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script until it is interrupted; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = make_parser()
-    own, others = parser.parse_known_args(argv)
+    arguments = parser.parse_args(argv)
     cli.configure_logging()
-
-    import process_video
-
-    theirs = process_video.make_parser()
-    theirs.prog, theirs.usage = parser.prog, parser.format_usage().removeprefix("usage: ")
-    words = ["--image_file_path", str(own.scan)]
-    if own.masks_file_path is not None:
-        words += ["--masks_file_path", str(own.masks_file_path)]
-    given = theirs.parse_args([*words, *others])
-    if given.model is None and given.sam_version is None and given.method != "region_growing":
-        words += ["--model", "lite_medsam"]
-    words += others
-    flags = vars(theirs.parse_args(words))
-    refuse_what_is_asked_on_the_page(flags, vars(theirs.parse_args(words[:2])))
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
@@ -80,23 +98,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise cli.UserError(f"the page needs {error.name}: pip install starlette uvicorn") from None
 
     from pose.page.server import ADDRESS, bind, make_app, serve
-    from pose.page.session import Session
-    from pose.runs import command_line
-    from pose.runs.one_prompt import OnePrompt
 
-    (job,) = command_line.jobs_of(flags, "results_video")
-    listening = bind(own.port)
+    listening = bind(arguments.port)
     with listening, tempfile.TemporaryDirectory(prefix="pose_embeddings_") as kept:
-        method_flags = flags
-        if flags["embeddings_cache"] is None and flags["method"] != "region_growing":
-            method_flags = {**flags, "embeddings_cache": Path(kept), "embeddings_cache_gb": TEMPORARY_CACHE_GB}
-        work = OnePrompt(**command_line.settings_of_volumes(flags, 1), method=command_line.method_of(method_flags))
-        session = Session(work, job, words, own.prompt_file_path)
+        session = session_of(arguments, argv, Path(kept))
         token = secrets.token_urlsafe(24)
         port = listening.getsockname()[1]
         address = f"http://{ADDRESS}:{port}/{token}/"
         print(f"the page: {address}", flush=True)
-        if own.no_open:
+        if arguments.no_open:
             print(f"from another machine: ssh -L {port}:{ADDRESS}:{port} THIS_MACHINE, then open the page there")
         else:
             threading.Thread(target=open_browser, args=(address,), daemon=True).start()
@@ -107,19 +117,36 @@ def main(argv: Sequence[str] | None = None) -> int:
             pass
         finally:
             session.close()
-    if not session.is_carried and session.clicks.prompts:
-        print("ended; the last clicks were not saved")
+    if session.clicks.prompts and not session.is_saved:
+        print("ended; what was clicked last is not saved")
     return cli.EXIT_OK
 
 
-def refuse_what_is_asked_on_the_page(flags: dict, defaults: dict) -> None:
-    """Raise UserError for flags of process_video.py that have no place here."""
+def session_of(arguments: argparse.Namespace, argv: Sequence[str], kept: Path) -> Session:
+    """Read the scan and load the model; encoded slices lie in ``kept`` unless the user names a folder.
+
+    Raises:
+        UserError: files, flags or a model that do not serve.
+    """
+    from pose.page.session import Session
+    from pose.runs import command_line
+    from pose.runs.one_prompt import OnePrompt
+
+    defaults = make_parser()
     for name in NOT_TAKEN:
-        if flags[name] != defaults[name]:
-            raise cli.UserError(f"--{name}: not here; process_video.py takes it")
-    if len(flags["image_file_path"]) > 1 or flags["names"]:
-        given = shlex.join(map(str, flags["image_file_path"]))
-        raise cli.UserError(f"{given}: the page shows one scan, under its own name")
+        if getattr(arguments, name) != defaults.get_default(name):
+            raise cli.UserError(f"--{name}: process_video.py takes it, the page does not")
+    words = words_for_process_video(arguments, argv)
+    flags = vars(process_video.make_parser().parse_args(words))
+    (job,) = command_line.jobs_of(flags, "results_video")
+    for_method = flags
+    if flags["embeddings_cache"] is None and flags["method"] != "region_growing":
+        for_method = {**flags, "embeddings_cache": kept, "embeddings_cache_gb": TEMPORARY_CACHE_GB}
+    work = OnePrompt(**command_line.settings_of_volumes(flags, 1), method=command_line.method_of(for_method))
+    prompts = arguments.prompt_file_path or [None]
+    if len(prompts) > 1:
+        raise cli.UserError(f"--prompt_file_path {prompts[1]}: the page takes one file")
+    return Session(work, job, words, prompts[0])
 
 
 def open_browser(address: str) -> None:

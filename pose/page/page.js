@@ -7,6 +7,7 @@ const CLICK = 5; // pixels of the screen that a click may wander
 const KEPT_SLICES = 80;
 const POINT = "#00d68f", NOT_POINT = "#ff6a13", BOX = "#f0e442", TRUTH = "#e69f00";
 
+let scan = null;
 let state = null;
 let slice = 0;
 let object = 1;
@@ -15,7 +16,7 @@ let shown = { level: 0, width: 1 };
 let zoom = 1, moved = { x: 0, y: 0 };
 let cross = null, corner = null;
 let drag = null, hover = null;
-let following = true;
+let following = true, cameFrom = null;
 let failures = 0, timer = null, waiting = 0;
 const pixels = new Map(), labels = new Map(), truths = new Map();
 const grey = document.createElement("canvas"), tint = document.createElement("canvas");
@@ -37,6 +38,7 @@ async function ask(path, options) {
 async function refresh() {
   clearTimeout(timer);
   try {
+    if (!scan) scan = await (await ask("scan")).json();
     take(await (await ask("state")).json());
   } catch (error) {
     lose(error);
@@ -90,9 +92,10 @@ function take(fresh) {
   if (first) begin();
   if (!state.objects.some((one) => one.id === object)) object = state.objects[0].id;
   if (state.message) say(state.message, !state.message.startsWith("cancelled"));
+  if (before && before.task && !state.task && following && cameFrom !== null) slice = cameFrom;
   if (before && before.task && !state.task && !state.message) {
     if (before.task.kind === "save") say("saved");
-    else say(`carried through ${state.scan.slices} slices in ${state.seconds_carried.toFixed(1)} s`);
+    else say(`carried through ${scan.slices} slices in ${state.seconds_carried.toFixed(1)} s`);
   }
   if (first || before.changes !== state.changes) {
     labels.clear();
@@ -108,14 +111,14 @@ async function load() {
   const wanted = slice;
   try {
     await Promise.all([
-      once(pixels, wanted, () => bytes(`pixels/${wanted}`, state.scan.type)),
+      once(pixels, wanted, () => bytes(`pixels/${wanted}`, scan.type)),
       once(labels, wanted, () => bytes(`labels/${wanted}`)),
-      state.scan.truth && once(truths, wanted, () => bytes(`truth/${wanted}`)),
+      scan.truth && once(truths, wanted, () => bytes(`truth/${wanted}`)),
     ]);
     if (wanted === slice) draw();
     for (const near of [wanted + 1, wanted - 1]) {
-      if (near >= 0 && near < state.scan.slices) {
-        once(pixels, near, () => bytes(`pixels/${near}`, state.scan.type)).catch(lose);
+      if (near >= 0 && near < scan.slices) {
+        once(pixels, near, () => bytes(`pixels/${near}`, scan.type)).catch(lose);
       }
     }
   } catch (error) {
@@ -136,7 +139,7 @@ async function once(kept, key, get) {
 
 function go(to) {
   following = false;
-  const there = Math.max(0, Math.min(state.scan.slices - 1, to));
+  const there = Math.max(0, Math.min(scan.slices - 1, to));
   if (there === slice) return;
   slice = there;
   corner = null;
@@ -147,20 +150,20 @@ function go(to) {
 
 // which way is up: towards the head where slices run from head to feet or back
 function up() {
-  return state.scan.slices_towards === "I" ? -1 : 1;
+  return scan.slices_towards === "I" ? -1 : 1;
 }
 
 // ---- places
 
 function size() {
-  const { rows, columns, spacing, turn } = state.scan;
+  const { rows, columns, spacing, turn } = scan;
   const mm = spacing || [1, 1];
   return turn.transpose ? { down: columns, across: rows, high: mm[1], wide: mm[0] }
     : { down: rows, across: columns, high: mm[0], wide: mm[1] };
 }
 
 function upright([row, column]) {
-  const { rows, columns, turn } = state.scan;
+  const { rows, columns, turn } = scan;
   let [down, across] = turn.transpose ? [column, row] : [row, column];
   const [deep, broad] = turn.transpose ? [columns, rows] : [rows, columns];
   if (turn.flip_rows) down = deep - 1 - down;
@@ -169,7 +172,7 @@ function upright([row, column]) {
 }
 
 function inArray([down, across]) {
-  const { turn } = state.scan, { down: deep, across: broad } = size();
+  const { turn } = scan, { down: deep, across: broad } = size();
   if (turn.flip_rows) down = deep - 1 - down;
   if (turn.flip_columns) across = broad - 1 - across;
   return turn.transpose ? [across, down] : [down, across];
@@ -364,7 +367,7 @@ function text(pen, words, x, y) {
 }
 
 function drawEdges(pen, wide, high) {
-  const edges = state.scan.edges;
+  const edges = scan.edges;
   if (!edges) {
     text(pen, "no orientation: left and right are unknown", wide / 2, 16);
     return;
@@ -382,7 +385,7 @@ function drawMarks() {
   const pen = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`);
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  const count = state.scan.slices, step = (wide - 12) / Math.max(1, count - 1);
+  const count = scan.slices, step = (wide - 12) / Math.max(1, count - 1);
   const x = (index) => count > 1 ? 6 + index * step : wide / 2;
   const mark = (index, draws) => { pen.beginPath(); draws(x(index)); pen.fill(); };
   pen.fillStyle = colour("found");
@@ -419,7 +422,7 @@ function say(words, wrong = false) {
 }
 
 function begin() {
-  const { scan } = state, about = `${scan.rows} × ${scan.columns} × ${scan.slices}`;
+  const about = `${scan.rows} × ${scan.columns} × ${scan.slices}`;
   const mm = scan.spacing ? `, ${scan.spacing.map((one) => +one.toPrecision(3)).join(" × ")} mm` : "";
   document.title = `${scan.name} – POSE`;
   $("name").textContent = scan.name;
@@ -438,7 +441,7 @@ function setWindow([level, width]) {
   shown = { level, width: Math.max(width, 1e-6) };
   $("level").value = +level.toPrecision(5);
   $("width").value = +shown.width.toPrecision(5);
-  const named = Object.entries(state.scan.windows).find(([, one]) => one[0] === level && one[1] === width);
+  const named = Object.entries(scan.windows).find(([, one]) => one[0] === level && one[1] === width);
   $("window").value = named ? named[0] : "";
   draw();
 }
@@ -459,7 +462,7 @@ function enable() {
 }
 
 function tell() {
-  const { scan, task, dice } = state;
+  const { task, dice } = state;
   $("slice").value = slice;
   const marks = [
     state.prompts.some((one) => one.slice === slice && !one.absent) && "prompted",
@@ -494,13 +497,13 @@ function tell() {
 }
 
 function tellReadout() {
-  let words = `slice ${slice} / ${state.scan.slices - 1}`;
+  const words = [`slice ${slice} of 0 to ${scan.slices - 1}`];
   const values = pixels.get(slice), pixel = hover || cross;
   if (pixel && values && !(values instanceof Promise)) {
     const [row, column] = inArray(pixel);
-    words += `   row ${row}, column ${column}: ${+values[pixel[0] * size().across + pixel[1]].toPrecision(5)}`;
+    words.push(`row ${row}, column ${column}: ${+values[pixel[0] * size().across + pixel[1]].toPrecision(5)}`);
   }
-  $("readout").textContent = `${words}   level ${+shown.level.toPrecision(4)}, width ${+shown.width.toPrecision(4)}`;
+  $("readout").textContent = words.join("   ·   ");
 }
 
 function tellObjects() {
@@ -678,7 +681,7 @@ const KEYS = {
     draw();
   },
   ArrowUp: () => go(slice + up()), ArrowDown: () => go(slice - up()), PageUp: () => go(slice + 5 * up()),
-  PageDown: () => go(slice - 5 * up()), Home: () => go(0), End: () => go(state.scan.slices - 1),
+  PageDown: () => go(slice - 5 * up()), Home: () => go(0), End: () => go(scan.slices - 1),
 };
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
@@ -719,7 +722,7 @@ function listenToButtons() {
   on("undo", () => act("undo"));
   on("clear", () => act("clear", { object, slice }));
   on("absent", () => act("absent", { object, slice, absent: !here().some((one) => one.absent) }));
-  on("window", () => $("window").value && setWindow(state.scan.windows[$("window").value]), "change");
+  on("window", () => $("window").value && setWindow(scan.windows[$("window").value]), "change");
   for (const id of ["level", "width"]) {
     on(id, () => {
       const level = parseFloat($("level").value), width = parseFloat($("width").value);
@@ -731,8 +734,12 @@ function listenToButtons() {
   on("fit", fit);
   on("masks", draw, "change");
   on("truth", draw, "change");
-  on("carry", () => { following = true; act("carry"); });
-  on("save", () => { following = true; act("save"); });
+  for (const id of ["carry", "save"]) {
+    on(id, () => {
+      [following, cameFrom] = [true, slice];
+      act(id);
+    });
+  }
   on("cancel", () => act("cancel"));
   on("review", nextToReview);
   on("copy", async () => {

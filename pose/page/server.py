@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pose.cli import UserError
 from pose.page.session import BusyError, Session
-from pose.page.state import pixels_of, state_of, upright_labels, upright_truth
+from pose.page.state import about_scan, pixels_of, state_of, upright_labels, upright_truth
 from pose.prompts.prompt import BOX_KEYS, Box
 
 LOGGER = logging.getLogger(__name__)
@@ -91,6 +91,9 @@ def make_app(session: Session, token: str) -> Starlette:
         name, kind = FILES[request.url.path.rpartition("/")[2]]
         return Response(files("pose.page").joinpath(name).read_bytes(), media_type=kind)
 
+    def scan(request: Request) -> Response:
+        return JSONResponse(about_scan(session))
+
     def state(request: Request) -> Response:
         return JSONResponse(state_of(session))
 
@@ -112,6 +115,7 @@ def make_app(session: Session, token: str) -> Starlette:
 
     routes = [
         *(Route(f"/{name}", page) for name in FILES),
+        Route("/scan", scan),
         Route("/state", state),
         Route("/pixels/{slice:int}", pixels),
         Route("/labels/{slice:int}", labels),

@@ -117,6 +117,8 @@ class Session:
         self.changes = 0
         self._running: CarriedMasks | None = None
         self._live: dict[int, np.ndarray] = {}
+        self._overlaps: dict[int, tuple[int, int] | None] = {}
+        self._saved_prompts: list[Prompt] | None = None
         self._lock = threading.RLock()
         # all that asks the model, one after the other: it holds one slice at a time
         self._worker = ThreadPoolExecutor(1)
@@ -218,6 +220,7 @@ class Session:
                     labels[fresh > 0] = fresh[fresh > 0]
             self._live[slice_index] = labels
         with self._lock:
+            self._overlaps.pop(slice_index, None)
             self.changes += 1
         return perf_counter() - began
 
@@ -270,6 +273,11 @@ class Session:
         """Whether the masks are those of the prompts as they are now."""
         return self.carried is not None and self.carried.clicked == self.clicks.prompts
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether the results that were written last are those of the prompts as they are now."""
+        return self._saved_prompts == self.clicks.prompts
+
     def _begin(self, kind: str) -> None:
         with self._lock:
             self._refuse_while_busy()
@@ -295,6 +303,7 @@ class Session:
                 if task.cancelled.is_set() and not self.message:
                     self.message = "cancelled: the masks are those of before"
                 self.task = self._running = None
+                self._overlaps.clear()
                 self.changes += 1
 
     def _carry(self, task: Task, prompts: list[Prompt]) -> None:
@@ -315,6 +324,7 @@ class Session:
                 found.add(one)
                 running.slices.append(_without_logits(one))
                 task.done.append(one.slice)
+                self._overlaps.pop(one.slice, None)
                 self.changes += 1
         running.findings = dict(self.model.findings)
         running.seconds = perf_counter() - began
@@ -358,6 +368,7 @@ class Session:
                 "words": [self._words_of(FoundObject(**one)) for one in summary["objects"]],
                 "warnings": [one["text"] for one in summary["warnings"]],
             }
+            self._saved_prompts = carried.clicked
         print(f"saved: {folder}\nthe same by: {self.saved['command']}")
 
     def _words_of(self, found: FoundObject) -> str:
@@ -393,25 +404,30 @@ class Session:
 
     def dice(self, slice_index: int) -> float | None:
         """Return the Dice of all objects on a slice, as raw_data has it; None where it has none."""
-        return None if (counts := self._overlap(slice_index)) is None or not counts[1] else counts[0] / counts[1]
+        counts = self._overlap(slice_index)
+        return counts[0] / counts[1] if counts is not None and counts[1] else None
 
     def volume_dice(self) -> float | None:
-        """Return the Dice of the volume; None without ground truth, and before anything was carried."""
+        """Return the Dice of the volume as it is now; None without ground truth, and before anything was carried."""
         if self.carried is None:
             return None
         found = [counts for index in range(self.clicks.shape[2]) if (counts := self._overlap(index)) is not None]
-        both, sizes = (sum(one) for one in zip(*found)) if found else (0, 0)
-        return both / sizes if sizes else None
+        sizes = sum(size for _, size in found)
+        return sum(both for both, _ in found) / sizes if sizes else None
 
     def _overlap(self, slice_index: int) -> tuple[int, int] | None:
         """Return twice the shared pixels of truth and masks, and the pixels of both; None where nothing is scored."""
         truth, part = self.case.truth, self.case.counted
         if truth is None or (part is not None and not part.slices[slice_index]):
             return None
-        labels = self.labels(slice_index)
-        here = (labels if part is None else part.of_slice(labels, slice_index)) > 0
-        true = truth[:, :, slice_index] > 0
-        return 2 * int(np.count_nonzero(here & true)), int(np.count_nonzero(here) + np.count_nonzero(true))
+        with self._lock:
+            if slice_index not in self._overlaps:
+                labels = self.labels(slice_index)
+                here = (labels if part is None else part.of_slice(labels, slice_index)) > 0
+                true = truth[:, :, slice_index] > 0
+                sizes = np.count_nonzero(here) + np.count_nonzero(true)
+                self._overlaps[slice_index] = 2 * int(np.count_nonzero(here & true)), int(sizes)
+            return self._overlaps[slice_index]
 
 
 def _without_logits(found: SlicePredictions) -> SlicePredictions:

@@ -22,10 +22,10 @@ def about_scan(session: Session) -> dict[str, Any]:
     axes = axis_directions(volume)
     rows, columns, slices = volume.voxels.shape
     low, high = case.displayed.limits  # type: ignore[attr-defined]
-    windows = {"as it is": [(low + high) / 2, max(high - low, 1e-6)]}
+    windows = {"auto": [(low + high) / 2, max(high - low, 1e-6)]}
     limits = case.grey.limits
     if limits is not None and limits[0] < limits[1]:
-        windows["as the model sees it"] = [(limits[0] + limits[1]) / 2, limits[1] - limits[0]]
+        windows["as the model sees"] = [(limits[0] + limits[1]) / 2, limits[1] - limits[0]]
     if likely_unit(volume).is_hounsfield:
         windows.update({name.replace("_", " "): list(window) for name, window in WINDOWS.items()})
     return {
@@ -63,7 +63,6 @@ def state_of(session: Session) -> dict[str, Any]:
     saved = session.saved
     return {
         "changes": session.changes,
-        "scan": about_scan(session),
         "objects": [{"id": key, "name": name, "colour": looks[key].on_slice} for key, name in session.names.items()],
         "prompts": [_prompt(one) for one in session.clicks.prompts],
         "can_undo": session.clicks.can_undo,
