@@ -34,13 +34,6 @@ class Turn:
     flip_rows: bool = False
     flip_columns: bool = False
 
-    @property
-    def inverse(self) -> Turn:
-        """The turn that undoes this one."""
-        if self.transpose:
-            return Turn(True, self.flip_columns, self.flip_rows)
-        return self
-
     def slice(self, array: np.ndarray) -> np.ndarray:
         """Turn (rows, columns) of anything."""
         turned = array.T if self.transpose else array

@@ -134,26 +134,29 @@ class Session:
             UserError: a place outside the scan.
             BusyError: prompts are being carried.
         """
-        return self._change(slice_index, lambda: self.clicks.add_point(object_id, slice_index, (row, column), inside))
+        return self._change(
+            slice_index, lambda: self.clicks.add_point(self._numbered(object_id), slice_index, (row, column), inside)
+        )
 
     def box(self, object_id: int, slice_index: int, box: tuple[int, int, int, int], further: bool = False) -> float:
         """Set or add a box and segment its slice; see :meth:`point`."""
-        return self._change(slice_index, lambda: self.clicks.add_box(object_id, slice_index, box, further))
+        return self._change(
+            slice_index, lambda: self.clicks.add_box(self._numbered(object_id), slice_index, box, further)
+        )
 
     def absent(self, object_id: int, slice_index: int, absent: bool) -> float:
         """Say that the object is not on a slice nor beyond it, or take it back; see :meth:`point`."""
-        return self._change(slice_index, lambda: self.clicks.set_absent(object_id, slice_index, absent))
+        return self._change(slice_index, lambda: self.clicks.set_absent(self._numbered(object_id), slice_index, absent))
 
     def clear(self, object_id: int, slice_index: int) -> float:
         """Remove what was said of an object on a slice; see :meth:`point`."""
-        return self._change(slice_index, lambda: self.clicks.clear(object_id, slice_index))
+        return self._change(slice_index, lambda: self.clicks.clear(self._numbered(object_id), slice_index))
 
     def undo(self) -> float:
         """Take the last click back; see :meth:`point`."""
         with self._lock:
             self._refuse_while_busy()
             concerned = self.clicks.undo()
-            self.names.update({one.object_id: "" for one in self.clicks.prompts if one.object_id not in self.names})
         return sum(self._change(slice_index, lambda: None) for slice_index in concerned)
 
     def name_object(self, object_id: int, name: str) -> None:
@@ -163,8 +166,7 @@ class Session:
             UserError: a number or a name that is none.
             BusyError: prompts are being carried.
         """
-        if not 1 <= object_id <= LAST_OBJECT:
-            raise UserError(f"object {object_id}: objects on the page have the numbers 1 to {LAST_OBJECT}")
+        self._numbered(object_id)
         if len(name) > LONGEST_NAME or not (name.isprintable()):
             raise UserError(f"object {object_id}: a name has at most {LONGEST_NAME} letters, on one line")
         with self._lock:
@@ -188,8 +190,16 @@ class Session:
         with self._lock:
             self._refuse_while_busy()
             edit()
+            for one in self.clicks.prompts:
+                self.names.setdefault(one.object_id, "")
+            self.names = dict(sorted(self.names.items()))
             self.message = ""
         return self._worker.submit(self._redraw, slice_index).result()
+
+    def _numbered(self, object_id: int) -> int:
+        if object_id not in self.names and not 1 <= object_id <= LAST_OBJECT:
+            raise UserError(f"object {object_id}: objects on the page have the numbers 1 to {LAST_OBJECT}")
+        return object_id
 
     def _refuse_while_busy(self) -> None:
         if self.task is not None:
