@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         raise cli.UserError(f"the page needs {error.name}: pip install starlette uvicorn") from None
 
-    from pose.page.server import ADDRESS, bind, make_app, serve
+    from pose.page.server import ADDRESS, bind, make_app, server_of
 
     listening = bind(arguments.port)
     with listening, tempfile.TemporaryDirectory(prefix="pose_embeddings_") as kept:
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             threading.Thread(target=open_browser, args=(address,), daemon=True).start()
         print("Ctrl-C ends it", flush=True)
         try:
-            serve(make_app(session, token), listening)
+            server_of(make_app(session, token)).run(sockets=[listening])
         except KeyboardInterrupt:
             pass
         finally:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -69,14 +70,10 @@ def bind(port: int) -> socket.socket:
     return listening
 
 
-def serve(app: Starlette, listening: socket.socket) -> None:
-    """Serve until the program is interrupted."""
-    import uvicorn
-
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=1
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+def server_of(app: Starlette) -> uvicorn.Server:
+    """Return what serves ``app``, by ``run(sockets=[...])``, until it is interrupted."""
+    quiet = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none"}
+    return uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **quiet))
 
 
 def make_app(session: Session, token: str) -> Starlette:

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import uvicorn
 
-from pose.page.server import bind, make_app
+from pose.page.server import bind, make_app, server_of
 from pose.page.session import Session
 from pose.prompts.prompt import Prompt
 from pose.segmenters import SlicePredictions
@@ -70,7 +69,7 @@ def served(session: Session, token: str = TOKEN) -> Iterator[str]:
     """Serve a session from a thread; gives the address, which ends in the token and a slash."""
     with bind(0) as listening:
         port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(make_app(session, token), log_level="warning", ws="none"))
+        server = server_of(make_app(session, token))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
