@@ -48,6 +48,7 @@ FILES = {
     "": ("page.html", "text/html"),
     "page.css": ("page.css", "text/css"),
     "page.js": ("page.js", "text/javascript"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
 }
 WRONG_ADDRESS = "This is not the address that the program printed in its terminal. Open that one."
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from pose.cli import UserError
-from pose.page.server import bind
+from pose.page.server import FILES, bind
 from tests.page.sessions import FIRST, block, gate, make_session, served
 from tests.page.test_session import wait_until
 
@@ -37,7 +37,8 @@ def do(address, action, given=None, **headers):
 
 
 def test_the_page_and_its_files_are_served_with_a_strict_policy(address):
-    for name, kind in (("", "text/html"), ("page.css", "text/css"), ("page.js", "text/javascript")):
+    for name, kind in FILES.values():
+        name = "" if name == "page.html" else name
         answer = requests.get(address + name)
         assert answer.status_code == 200 and answer.headers["content-type"].startswith(kind)
         assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; ")
