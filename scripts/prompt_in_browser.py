@@ -76,7 +76,7 @@ def words_for_process_video(arguments: argparse.Namespace, argv: Sequence[str]) 
     """Return the command line of process_video.py that does the same, but for the prompts."""
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_page_arguments(own)
-    own.add_argument("--prompt_file_path")
+    own.add_argument("--prompt_file_path", nargs="+")
     others = own.parse_known_args(argv)[1]
     others.remove(arguments.scan)
     words = ["--image_file_path", arguments.scan]
@@ -146,7 +146,9 @@ def session_of(arguments: argparse.Namespace, argv: Sequence[str], kept: Path) -
     prompts = arguments.prompt_file_path or [None]
     if len(prompts) > 1:
         raise cli.UserError(f"--prompt_file_path {prompts[1]}: the page takes one file")
-    return Session(work, job, words, prompts[0])
+    program = ROOT / "process_video.py"
+    here = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+    return Session(work, job, [str(here), *words], prompts[0])
 
 
 def open_browser(address: str) -> None:

@@ -2,7 +2,7 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const FILL = 72;
+const FILL = 48;
 const CLICK = 5; // pixels of the screen that a click may wander
 const KEPT_SLICES = 80;
 const POINT = "#00d68f", NOT_POINT = "#ff6a13", BOX = "#f0e442", TRUTH = "#e69f00";
@@ -54,7 +54,9 @@ async function act(action, given = {}) {
     const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(given) };
     const answer = await (await ask(`do/${action}`, options)).json();
     take(answer);
-    if (!answer.message) say("");
+    const idle = action === "point" && !scan.takes_points && here().some((one) => one.box && one.points.length);
+    if (idle) say(`${scan.model} takes boxes alone: points beside a box do nothing`, true);
+    else if (!answer.message) say("");
     if (answer.task) refresh();
   } catch (error) {
     if (error.said) say(error.message, true);
@@ -389,8 +391,7 @@ function drawMarks() {
   const x = (index) => count > 1 ? 6 + index * step : wide / 2;
   const mark = (index, draws) => { pen.beginPath(); draws(x(index)); pen.fill(); };
   pen.fillStyle = colour("found");
-  const done = state.task ? state.task.done : Object.keys(state.held).filter((key) => state.held[key].length);
-  for (const key of done) {
+  for (const key of Object.keys(state.held).filter((one) => state.held[one].length)) {
     pen.globalAlpha = state.task || state.carried ? 1 : 0.45;
     pen.fillRect(x(+key) - Math.max(1.5, step / 2), high - 5, Math.max(3, step + 0.5), 4);
   }
@@ -481,8 +482,10 @@ function tell() {
   if (task) {
     $("progress").max = task.slices;
     $("progress").value = task.done.length;
-    $("progress-words").textContent = `${task.kind === "save" && task.done.length === 0 ? "saving" : "carrying"}: `
-      + `${task.done.length} of ${task.slices} slices`;
+    const saving = task.kind === "save" && (state.carried || task.done.length === task.slices);
+    $("progress-words").textContent = task.cancelled ? "cancelling …" : saving ? "saving …"
+      : `carrying: ${task.done.length} of ${task.slices} slices`;
+    $("cancel").disabled = task.cancelled;
   }
   $("review").hidden = !state.review.length;
   $("review").textContent = `Next to review (${state.review.length})`;

@@ -73,8 +73,10 @@ def bind(port: int) -> socket.socket:
 
 def server_of(app: Starlette) -> uvicorn.Server:
     """Return what serves ``app``, by ``run(sockets=[...])``, until it is interrupted."""
-    quiet = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none"}
-    return uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **quiet))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=1
+    )
+    return uvicorn.Server(config)
 
 
 def make_app(session: Session, token: str) -> Starlette:

@@ -87,6 +87,7 @@ class Session:
         clicks: the prompts.
         names: what objects are called, by number.
         carried: the masks carried last; None before.
+        running: those that are being carried; None while none are.
     """
 
     def __init__(self, work: OnePrompt, job: Job, command: Sequence[str], prompts_path: Path | None = None):
@@ -95,7 +96,7 @@ class Session:
         Args:
             work: what process_video.py would do, without a prompt.
             job: the files.
-            command: words of process_video.py that do the same, but for the prompts.
+            command: process_video.py and the words that make it do the same, but for the prompts.
             prompts_path: prompts to begin with.
 
         Raises:
@@ -111,11 +112,11 @@ class Session:
         self.names: dict[int, str] = {one.object_id: "" for one in self.clicks.prompts} or {1: ""}
         self.model, _ = work.load()
         self.carried: CarriedMasks | None = None
+        self.running: CarriedMasks | None = None
         self.task: Task | None = None
         self.message = ""
         self.saved: dict[str, Any] | None = None
         self.changes = 0
-        self._running: CarriedMasks | None = None
         self._live: dict[int, np.ndarray] = {}
         self._overlaps: dict[int, tuple[int, int] | None] = {}
         self._saved_prompts: list[Prompt] | None = None
@@ -268,6 +269,7 @@ class Session:
         with self._lock:
             if self.task is not None:
                 self.task.cancelled.set()
+                self.changes += 1
 
     def wait(self) -> None:
         """Wait until nothing is under way."""
@@ -312,7 +314,7 @@ class Session:
             with self._lock:
                 if task.cancelled.is_set() and not self.message:
                     self.message = "cancelled: the masks are those of before"
-                self.task = self._running = None
+                self.task = self.running = None
                 self._overlaps.clear()
                 self.changes += 1
 
@@ -326,7 +328,7 @@ class Session:
         )
         running = CarriedMasks(clicked, through.prompts, through.crop, found)
         with self._lock:
-            self._running = running
+            self.running = running
         for one in through.predictions:
             with self._lock:
                 if task.cancelled.is_set():
@@ -387,7 +389,7 @@ class Session:
 
     def command(self, prompts_path: Path) -> str:
         """Return the command line that makes the same masks of the prompts in a file."""
-        return shlex.join(["python", "process_video.py", *self._command, "--prompt_file_path", str(prompts_path)])
+        return shlex.join(["python", *self._command, "--prompt_file_path", str(prompts_path)])
 
     # what is to be seen
 
@@ -398,7 +400,7 @@ class Session:
             (rows, columns) uint16, the number of the object, 0 elsewhere.
         """
         with self._lock:
-            running = self._running
+            running = self.running
             if running is not None and self.task is not None and slice_index in self.task.done:
                 return running.found.labels[:, :, slice_index].astype(np.uint16)
             if slice_index in self._live:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pose.figures.drawing import looks_of
 from pose.figures.upright import axis_directions, edges_of, letters_of, upright
-from pose.page.session import Session
+from pose.page.session import Session, Task
 from pose.prompts.prompt import Prompt
 from pose.scans.intensity import WINDOWS, likely_unit
 from pose.scans.volume import Volume
@@ -48,14 +48,16 @@ def about_scan(session: Session) -> dict[str, Any]:
 def state_of(session: Session) -> dict[str, Any]:
     """Return what changes: objects, prompts, masks and what is under way."""
     task, carried, slices = session.task, session.carried, session.clicks.shape[2]
+    seen = session.running or carried
     looks = looks_of(list(session.names))
     held: dict[int, list[int]] = {}
     review: list[int] = []
-    if carried is not None and task is None:
+    if seen is not None:
         held = {
             index: sorted(key for key, one in objects.items() if one.found)
-            for index, objects in carried.found.estimates.items()
+            for index, objects in list(seen.found.estimates.items())
         }
+    if carried is not None and task is None:
         review = carried.found.to_review
     dice = None
     if session.case.truth is not None:
@@ -71,11 +73,15 @@ def state_of(session: Session) -> dict[str, Any]:
         "seconds_carried": None if carried is None else carried.seconds,
         "held": held,
         "review": review,
-        "task": None if task is None else {"kind": task.kind, "done": list(task.done), "slices": slices},
+        "task": None if task is None else _task(task, slices),
         "message": session.message,
         "dice": dice,
         "saved": None if saved is None else {key: saved[key] for key in saved if key != "contact_sheet"},
     }
+
+
+def _task(task: Task, slices: int) -> dict[str, Any]:
+    return {"kind": task.kind, "done": list(task.done), "slices": slices, "cancelled": task.cancelled.is_set()}
 
 
 def _prompt(prompt: Prompt) -> dict[str, Any]:

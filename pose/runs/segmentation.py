@@ -13,6 +13,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
+from pose.prompts.reach import pointing
 from pose.scans.intensity import DisplaySlices, GreyStack
 from pose.scans.masks import read_mask, write_mask
 from pose.scans.volume import Volume, volume_suffix
@@ -69,7 +70,7 @@ class Segmentation:
     def reviews(self) -> dict[int, Review]:
         """What speaks for the masks of each slice; to be asked for once all slices are there."""
         prompted: dict[int, set[int]] = {}
-        for prompt in self.prompts:
+        for prompt in pointing(self.prompts):  # where an object was said not to be, it is not missing
             prompted.setdefault(prompt.object_id, set()).add(prompt.slice)
         return review(self.estimates, prompted, review_below=self.review_below, chained=self.chained)
 

@@ -59,11 +59,11 @@ def open_page(chromium):
         until(lambda: page.evaluate("Boolean(state && pixels.get(slice) && labels.get(slice))"))
         return page
 
-    open_at.complaints = complaints
     yield open_at
     for context in contexts:
         context.close()
-    assert complaints == []
+    # a server that has ended before its page was closed
+    assert [one for one in complaints if "ERR_CONNECTION_REFUSED" not in one] == []
 
 
 @pytest.fixture
@@ -262,7 +262,6 @@ def test_the_page_says_when_the_program_has_ended(session, open_page):
     assert page.locator("#lost").inner_text().startswith("The program has ended, or the tunnel to it.")
     for name in ("Save", "Undo", "Clear slice", "Not here", "Add an object"):
         assert page.get_by_role("button", name=name).is_disabled(), name
-    open_page.complaints[:] = [one for one in open_page.complaints if "ERR_CONNECTION_REFUSED" not in one]
 
 
 def test_scrolling_windows_and_zoom(session, address, open_page):

@@ -159,7 +159,7 @@ def test_busy_is_said_and_progress_is_told(tmp_path):
     gated = gate(session)
     with served(session) as address:
         do(address, "point", {"object": 1, "slice": 3, "row": 10, "column": 8, "inside": True})
-        assert do(address, "carry").json()["task"] == {"kind": "carry", "done": [], "slices": 7}
+        assert do(address, "carry").json()["task"] == {"kind": "carry", "done": [], "slices": 7, "cancelled": False}
         assert do(address, "clear", {"object": 1, "slice": 3}).status_code == 409
         gated.let(2)
         wait_until(lambda: requests.get(address + "state").json()["task"]["done"] == [0, 1])
