@@ -41,6 +41,7 @@ NOT_RUN = {
     r"python -m tests\.(fuzz|kill|bad|slurm)": "takes minutes: tests/test_fuzz_readers.py and its like run a part",
     r"scripts/download_": "needs the network: tests/scripts/test_download*.py have a server of their own",
     r"scripts/(nifti_to_numpy|process_)\w+\.sh|scripts/nifti_to_numpy\.sh": "tests/scripts/test_dataset_scripts.py",
+    r"python scripts/prompt_in_browser\.py": "serves until it is ended: tests/scripts/test_prompt_in_browser.py",
     r"python scripts/montgomery_to_numpy\.py": "tests/scripts/test_montgomery_to_numpy.py",
     r"paper/\w+\.sh": "tests/paper/test_paper_scripts.py",
     r"python paper/datasets_diversity\.py": "tests/paper/test_datasets_diversity.py",
@@ -184,7 +185,9 @@ def test_flags_and_files_that_the_text_names_are_there() -> None:
     scripts += [
         path.relative_to(ROOT).as_posix() for folder in ("scripts", "paper") for path in ROOT.glob(f"{folder}/*.sh")
     ]
-    benchmarks = [f"comparison/benchmarks/{name}.py" for name in ("embeddings", "propagation", "shortcuts", "workflow")]
+    benchmarks = [
+        f"comparison/benchmarks/{name}.py" for name in ("embeddings", "page", "propagation", "shortcuts", "workflow")
+    ]
     known = FOREIGN_FLAGS.union(*(flags_of(script) for script in [*scripts, "paper/report.py", *benchmarks]))
     for path in DOCUMENTS:
         text = FENCE.sub("", path.read_text("utf-8"))
@@ -214,8 +217,9 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 250
-    (picture,) = (ROOT / "images").iterdir()
-    assert picture.stat().st_size < 500_000 and f"(images/{picture.name})" in (ROOT / "README.md").read_text("utf-8")
+    text = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "scripts/README.md"))
+    for picture in (ROOT / "images").iterdir():
+        assert picture.stat().st_size < 500_000 and f"images/{picture.name})" in text
 
 
 GROWING = ["-w", "-b", "--method", "region_growing"]

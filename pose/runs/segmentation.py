@@ -13,6 +13,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
+from pose.prompts.reach import pointing
 from pose.scans.intensity import DisplaySlices, GreyStack
 from pose.scans.masks import read_mask, write_mask
 from pose.scans.volume import Volume, volume_suffix
@@ -106,7 +107,7 @@ class Segmentation:
     def reviews(self) -> dict[int, Review]:
         """What speaks for the masks of each slice; to be asked for once all slices are there."""
         prompted: dict[int, set[int]] = {}
-        for prompt in self.prompts:
+        for prompt in pointing(self.prompts):  # where an object was said not to be, it is not missing
             prompted.setdefault(prompt.object_id, set()).add(prompt.slice)
         likely = {object_id: one.dice for object_id, one in self.likely_dice.items()}
         limit = self.review_below
