@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 # of process_video.py, what is asked on the page, and what is of many volumes, of seeds, or of no page
 NOT_TAKEN = (
-    *("image_file_path", "names", "slice", "point", "negative_point", "box", "prompt_slice", "start_slice"),
+    *("image_file_path", "names", "slice", "point", "negative_point", "box", "point_mm", "space"),
+    *("prompt_slice", "start_slice"),
     *("objects", "use_bounding_box", "use_masks_contours", "no_move_centroids", "no_negative_point"),
     *("displace_negative_point", "dry_run", "resume", "record_failures", "strict"),
     *("seed_image_file_path", "seed_masks_file_path", "seed_slice", "seed_window", "seed_prompt_file_path"),
@@ -134,7 +135,7 @@ def session_of(arguments: argparse.Namespace, argv: Sequence[str], kept: Path) -
 
     defaults = make_parser()
     for name in NOT_TAKEN:
-        if getattr(arguments, name) != defaults.get_default(name):
+        if getattr(arguments, name, None) != defaults.get_default(name):
             raise cli.UserError(f"--{name}: process_video.py takes it, the page does not")
     words = words_for_process_video(arguments, argv)
     flags = vars(process_video.make_parser().parse_args(words))

@@ -1017,6 +1017,17 @@ def all_cases() -> Iterator[BadInput]:
             f"join: {name} manifest", (*join, "results"), ("results/case/run_2025-01-01_10-00-00.json",), make
         )
 
+    page = ("scripts/prompt_in_browser.py", "scan.nii.gz", "--no_open", "--method", "region_growing")
+    yield BadInput("page: no such scan", (page[0], "no.nii.gz", *page[2:]), ("no.nii.gz", "no such file"))
+    yield BadInput("page: a prompt on the command line", (*page, "--slice", "3"), ("--slice", "the page does not"))
+    yield BadInput("page: no such port", (*page, "--port", "70000"), ("--port 70000", "65535"))
+    yield BadInput(
+        "page: prompts of no JSON",
+        (*page, "--prompt_file_path", "p.json"),
+        ("p.json", "cannot be read as JSON"),
+        lambda folder: (folder / "p.json").write_text("{"),
+    )
+
     phantom = ("scripts/make_phantom.py", "-o")
     yield BadInput(
         "phantom: into a file", (*phantom, "results"), ("results", "cannot be made a folder"), a_file_called_results

@@ -17,6 +17,7 @@ let zoom = 1, moved = { x: 0, y: 0 };
 let cross = null, corner = null;
 let drag = null, hover = null;
 let following = true, cameFrom = null;
+let pending = Promise.resolve();
 let failures = 0, timer = null, waiting = 0;
 const pixels = new Map(), labels = new Map(), truths = new Map();
 const grey = document.createElement("canvas"), tint = document.createElement("canvas");
@@ -46,7 +47,13 @@ async function refresh() {
   timer = setTimeout(refresh, state && state.task ? 200 : 2000);
 }
 
-async function act(action, given = {}) {
+// one after the other: what comes next may depend on what the one before has brought
+function act(action, given = {}) {
+  pending = pending.then(() => perform(action, given));
+  return pending;
+}
+
+async function perform(action, given) {
   if (!state) return;
   waiting += 1;
   $("canvas").classList.add("busy");
@@ -674,8 +681,8 @@ function clickAtCross() {
 const KEYS = {
   p: () => choose("inside"), n: () => choose("outside"), b: () => choose("box"), w: () => choose("window"),
   h: () => choose("move"), "+": () => zoomBy(1.25), "=": () => zoomBy(1.25), "-": () => zoomBy(0.8), 0: fit,
-  a: () => $("absent").click(), Delete: () => $("clear").click(), c: () => $("carry").click(),
-  s: () => $("save").click(), r: () => $("review").hidden || nextToReview(), m: () => $("masks").click(),
+  a: () => $("absent").click(), Delete: () => $("clear").click(), c: () => pending.then(() => $("carry").click()),
+  s: () => pending.then(() => $("save").click()), r: () => $("review").hidden || nextToReview(), m: () => $("masks").click(),
   t: () => $("truth-label").hidden || $("truth").click(), Enter: clickAtCross, Escape: () => $("cancel").hidden || act("cancel"),
   o: () => {
     const place = state.objects.findIndex((one) => one.id === object);
@@ -700,7 +707,7 @@ function listenToKeys() {
       const far = ctrl ? 10 : 1;
       moveCross(...ARROWS[event.key].map((one) => one * far));
     } else if (ctrl && event.key.toLowerCase() === "z") $("undo").click();
-    else if (ctrl && event.key.toLowerCase() === "s") $("save").click();
+    else if (ctrl && event.key.toLowerCase() === "s") KEYS.s();
     else if (!ctrl && KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key]) {
       KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key]();
     } else return;

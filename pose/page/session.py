@@ -19,11 +19,10 @@ from pose.files.atomic import remove_leftovers
 from pose.files.locks import FolderBusyError, folder_lock
 from pose.page.clicks import Clicks
 from pose.prompts.prompt import Prompt
-from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, without_parts
 from pose.results import read_manifest
 from pose.runs import run
-from pose.runs.case import Job, limited, load_case, usable_prompts
+from pose.runs.case import Job, given_prompts, limited, load_case, usable_prompts
 from pose.runs.crop import Crop, crop_volume
 from pose.runs.one_prompt import OnePrompt
 from pose.runs.segmentation import Segmentation, label_map
@@ -106,8 +105,9 @@ class Session:
         self.case = load_case(job, work.shown, work.truth)
         self.clicks = Clicks(self.case.volume.voxels.shape)
         if prompts_path is not None:
-            forced = work.truth.allow_geometry_mismatch
-            self.clicks.prompts = read_prompts(prompts_path, like=self.case.volume, allow_geometry_mismatch=forced)
+            self.clicks.prompts = (
+                given_prompts(replace(self.case, job=replace(job, prompts_path=prompts_path)), None) or []
+            )
         limited([], work.limits, len(self.case.grey), job.image_path)
         self.names: dict[int, str] = {one.object_id: "" for one in self.clicks.prompts} or {1: ""}
         self.model, _ = work.load()

@@ -334,6 +334,18 @@ def test_all_of_it_by_keys(session, address, open_page):
     assert not page.locator("#truth").is_checked()
 
 
+def test_a_key_waits_for_the_click_before_it(session, address, open_page):
+    page = open_page(address)
+    click(page, BLOCK)
+    press(page, "Carry", "carry")
+    until(lambda: page.locator("#message").inner_text().startswith("carried through"))
+    with page.expect_response("**/do/carry"):
+        page.mouse.click(*on_screen(page, 12, 26))
+        page.keyboard.press("c")  # the mask of the click is not there yet
+    until(lambda: session.is_carried)
+    assert session.carried.clicked == [Prompt(3, 1, ((10, 8), (12, 26)))]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width, height", [(1280, 800), (800, 600), (560, 700)])
 def test_it_fits_and_every_control_has_a_name(session, address, open_page, width, height, scheme):
