@@ -30,8 +30,9 @@ LEFT_OUT = {
     "1.2.840.10008.5.1.4.1.1.11": "presentation state",
     "1.2.840.10008.5.1.4.1.1.104": "document",
     "1.2.840.10008.5.1.4.1.1.30": "parametric map",
-    "1.2.840.10008.1.3.10": "directory",
 }
+# the DICOMDIR of a disc
+DIRECTORY = "1.2.840.10008.1.3.10"
 # pictures by X-rays, which lie nowhere in the patient; stored like films, they may be bright where numbers are low
 PROJECTIONS = frozenset(("CR", "DX", "MG", "RG", "IO", "PX", "XA", "RF", "OT", ""))
 WANTED = (
@@ -152,6 +153,7 @@ def headers(series: Series) -> Iterator[Dataset]:
 def _header(file: Path, stream: BinaryIO, must_be: bool) -> Dataset | None:
     """Read the header of a file; None where it is no DICOM file, nor called one."""
     import pydicom
+    from pydicom.uid import UID
 
     begin = stream.read(PREAMBLE + 4)
     stream.seek(0)
@@ -161,6 +163,11 @@ def _header(file: Path, stream: BinaryIO, must_be: bool) -> Dataset | None:
     found = pydicom.dcmread(stream, stop_before_pixels=True, force=without_word, specific_tags=list(WANTED))
     if without_word and "SOPClassUID" not in found:
         raise UserError(f"{file}: is no DICOM file")
+    kind = UID(str(found.get("SOPClassUID") or found.file_meta.get("MediaStorageSOPClassUID") or ""))
+    if kind == DIRECTORY:
+        return None
+    if "SeriesInstanceUID" not in found or (kind.name.endswith("Image Storage") and "Rows" not in found):
+        raise UserError(f"{file}: its header has no SeriesInstanceUID or no Rows; the file is damaged or cut")
     return found
 
 
@@ -275,6 +282,7 @@ def _frame(file: Path, header: Dataset, described: Sequence[Dataset], number: in
         int(header.get("BitsStored") or header.BitsAllocated),
         int(header.BitsAllocated),
         str(header.file_meta.get("TransferSyntaxUID") or ""),
+        str(header.get("FrameOfReferenceUID") or ""),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import struct
 import warnings
 import zipfile
 from collections import Counter
@@ -87,17 +89,24 @@ def opened(found: Found) -> Iterator[BinaryIO]:
 
 @contextmanager
 def damage(path: Path) -> Iterator[None]:
-    """Turn what a damaged file makes the libraries raise into one line, without their warnings."""
+    """Turn what a damaged file makes the libraries raise into one line, without their warnings.
+
+    These are of values that are not as the standard has them, and tell the values: a patient's name may be among them.
+    """
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
-            # of values that are not as the standard has them, which name the values
             warnings.simplefilter("ignore")
             yield
-    except (*DAMAGE, BytesLengthException, InvalidDicomError, AttributeError, IndexError) as error:
+    except (*DAMAGE, BytesLengthException, InvalidDicomError, AttributeError, IndexError, struct.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as DICOM: {reason:.200}; the file is damaged or cut") from error
+    finally:
+        log.setLevel(level)
 
 
 def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:

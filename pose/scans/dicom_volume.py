@@ -120,7 +120,7 @@ def placed(path: Path, series: Series) -> tuple[Series, np.ndarray | None]:
     normal = np.cross(across, down)
     lengths = [np.linalg.norm(one) for one in (across, down, normal)]
     if not np.allclose(lengths, 1, atol=COSINE_ROUNDING) or not np.isfinite(cosines).all():
-        raise UserError(f"{frames[0].file}: ImageOrientationPatient {list(cosines)} is no orientation")
+        raise UserError(f"{frames[0].file}: ImageOrientationPatient {cosines.tolist()} is no orientation")
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
     if not np.isfinite(positions).all():
         raise UserError(f"{path}: an ImagePositionPatient is not finite")
@@ -146,6 +146,8 @@ def _check_alike(path: Path, series: Series) -> None:
         if frame.shape != first.shape:
             sizes = " and ".join(f"{rows} x {columns}" for rows, columns in (frame.shape, first.shape))
             raise UserError(f"{path}: slices of different size, {sizes} (rows x columns): {both}")
+        if frame.reference != first.reference:
+            raise UserError(f"{path}: slices of different frames of reference: {both}")
         for name, one, other, rounding in (
             ("orientation", frame.cosines, first.cosines, COSINE_ROUNDING),
             ("pixel spacing", frame.spacing_mm, first.spacing_mm, SPACING_ROUNDING),

@@ -23,6 +23,7 @@ class Frame:
         thickness_mm: of the slice; None where unknown.
         signed, bits, bits_allocated: of stored numbers: their sign, and how many bits they use and take.
         syntax: UID of the transfer syntax.
+        reference: FrameOfReferenceUID.
     """
 
     file: Path
@@ -40,6 +41,7 @@ class Frame:
     bits: int = 16
     bits_allocated: int = 16
     syntax: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True)
