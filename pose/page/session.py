@@ -27,7 +27,7 @@ from pose.runs.crop import Crop, crop_volume
 from pose.runs.one_prompt import OnePrompt
 from pose.runs.segmentation import Segmentation, label_map
 from pose.runs.summary import FoundObject
-from pose.segmenters import Finding, SlicePredictions
+from pose.segmenters import SlicePredictions
 from pose.segmenters.loading import CHAINED
 from pose.segmenters.one_slice import segment_one_slice
 
@@ -51,7 +51,6 @@ class CarriedMasks:
         crop: what of the slices it saw.
         found: the masks, as far as they are there.
         slices: the predictions by which results are written, in the order they came.
-        findings: what was learnt of each object.
         seconds: how long it took.
     """
 
@@ -60,7 +59,6 @@ class CarriedMasks:
     crop: Crop
     found: Segmentation
     slices: list[SlicePredictions] = field(default_factory=list)
-    findings: dict[int, Finding] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -323,9 +321,8 @@ class Session:
         clicked = list(self.clicks.prompts)
         grey = self.case.grey
         through = self.model.carry(grey, prompts, self._work.shown.crop)
-        found = Segmentation(
-            self.case.volume, grey, through.prompts, self.model.method in CHAINED, self._work.settings.review_below
-        )
+        chained, limit = self.model.method in CHAINED, self._work.settings.review_below
+        found = Segmentation(self.case.volume, grey, through.prompts, chained, limit, self.model.calibration)
         running = CarriedMasks(clicked, through.prompts, through.crop, found)
         with self._lock:
             self.running = running
@@ -338,7 +335,7 @@ class Session:
                 task.done.append(one.slice)
                 self._overlaps.pop(one.slice, None)
                 self.changes += 1
-        running.findings = dict(self.model.findings)
+        found.findings = dict(self.model.findings)
         running.seconds = perf_counter() - began
         with self._lock:
             self.carried = running
@@ -367,7 +364,8 @@ class Session:
                 slices,
                 self._work.settings,
                 manifest,
-                findings=lambda: carried.findings,
+                findings=lambda: carried.found.findings,
+                calibration=self.model.calibration,
             )
         files = written.files
         summary = read_manifest(files["run"])["summary"]
@@ -377,7 +375,7 @@ class Session:
                 "files": [path.name for path in files.values()],
                 "contact_sheet": files["contact_sheet"],
                 "command": self.command(files["sam_prompts"]),
-                "words": [self._words_of(FoundObject(**one)) for one in summary["objects"]],
+                "words": [self._words_of(FoundObject.from_json(one)) for one in summary["objects"]],
                 "warnings": [one["text"] for one in summary["warnings"]],
             }
             self._saved_prompts = carried.clicked

@@ -52,6 +52,12 @@ class FoundObject:
     to_review: int
     likely_dice: LikelyDice | None = None
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> FoundObject:
+        """Return what :meth:`Summary.to_json` wrote of an object."""
+        likely = fields["likely_dice"]
+        return cls(**{**fields, "likely_dice": None if likely is None else LikelyDice(**likely)})
+
     def __str__(self) -> str:
         if self.first_slice is None:
             return f"object {self.object_id}: nothing"

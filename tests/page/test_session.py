@@ -299,12 +299,20 @@ def test_lite_medsam_to_the_byte_and_encoded_once(tmp_path):
     carry(session)
     assert cache.misses == 0 and cache.hits > 0
     saved = save(session)
+    assert all("likely Dice 0." in words for words in saved["words"])
     mask = written(session, "masks").read_bytes()
+    statistics = likely(written(session, "results"))
     before = set(session.case.job.results_folder.iterdir())
     assert process_video.main(shlex.split(saved["command"])[2:]) == 0
-    (fresh,) = (path for path in set(session.case.job.results_folder.iterdir()) - before if "masks" in path.name)
-    assert fresh.read_bytes() == mask
+    fresh = {path.name.split("_")[0]: path for path in set(session.case.job.results_folder.iterdir()) - before}
+    assert fresh["masks"].read_bytes() == mask
+    assert len(statistics) == 3 and likely(fresh["results"]) == statistics
     session.close()
+
+
+def likely(path):
+    """The rows of results_*.csv on the likely Dice."""
+    return [line for line in path.read_text().splitlines() if line.startswith("likely_dice")]
 
 
 def without_times(path):
