@@ -61,10 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     configure_logging()
     pairs = pair_files(arguments.input_file_path, arguments.output_file_path)
+    of_dicom = {"series": arguments.series, "suv": arguments.suv}
     failures = []
     for source, target in pairs:
         try:
-            convert(source, target, arguments.swap_axes, arguments.series, arguments.suv)
+            # masks among the files may be of other formats
+            asked = of_dicom if is_dicom(source) or len(pairs) == 1 else {}
+            convert(source, target, arguments.swap_axes, **asked)
         except UserError as error:
             if len(pairs) == 1 or isinstance(error, DiskFullError):
                 raise
@@ -106,9 +109,7 @@ def convert(source: Path, target: Path, swap_axes: bool, series: str | None = No
     Raises:
         UserError: the file cannot be read, or the working data not be written.
     """
-    # masks among the files are of other formats
-    of_dicom = {"series": series, "suv": suv} if is_dicom(source) else {}
-    volume = read_volume(source, swap_axes=swap_axes, **of_dicom)
+    volume = read_volume(source, swap_axes, series=series, suv=suv)
     if unusable := count_not_finite(volume.voxels):
         text = "%s: %d of %d voxels are NaN or infinite; kept as they are"
         LOGGER.warning(text, source, unusable, volume.voxels.size)

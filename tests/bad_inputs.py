@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -149,6 +150,12 @@ def namespaces_missing() -> str:
 
 def raw(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
+
+
+def imsave(path: Path, pixels: np.ndarray) -> None:
+    import cv2
+
+    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def array(values: np.ndarray) -> Callable[[Path], object]:
@@ -379,6 +386,166 @@ MASK_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
     "infinite voxels in a mask": ("bad.nii.gz", array(labelled(np.inf, np.float32)), ("1 voxels are NaN or infinite",)),
     "no label at all": ("bad.nii.gz", array(np.zeros(SHAPE_XYZ, np.uint8)), ("no slice holds a label",)),
 }
+
+
+# scans from where people have them: a folder of DICOM, and files of other programs
+
+
+def dicom(make: Callable[[], list]) -> Callable[[Path], object]:
+    """A folder of DICOM files, made where the case runs."""
+
+    def write(path: Path) -> None:
+        from tests.scans import made_dicom
+
+        made_dicom.write(path, make())
+
+    return write
+
+
+def made_series(**fields: object) -> list:
+    from tests.scans import made_dicom
+
+    return made_dicom.series(6, **fields)
+
+
+def one_more(slice_index: float, **fields: object) -> Callable[[Path], object]:
+    """A series and another file of it."""
+
+    def make() -> list:
+        from tests.scans import made_dicom
+
+        return [*made_series(), made_dicom.image(slice_index, **{"series": "series", **fields})]
+
+    return dicom(make)
+
+
+def cut_dicom(path: Path) -> None:
+    dicom(made_series)(path)
+    (path / "040.dcm").write_bytes((path / "040.dcm").read_bytes()[:-20])
+
+
+def with_text(name: str) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        dicom(made_series)(path)
+        (path / name).write_text("no scan")
+
+    return write
+
+
+def two_series(path: Path) -> None:
+    dicom(made_series)(path / "a")
+    dicom(lambda: made_series(series="other", SeriesNumber=4))(path / "b")
+
+
+def no_decoder(path: Path) -> None:
+    from pydicom.uid import UID
+
+    from tests.scans import made_dicom
+
+    slices = made_dicom.compressed(made_series())
+    for one in slices:
+        one.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.92")
+    made_dicom.write(path, slices)
+
+
+def zipped(name: str, content: bytes = b"x") -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, content)
+
+    return write
+
+
+def zip_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("scan.dcm", "w", force_zip64=True) as member:
+            member.write(bytes(1000))
+        archive.infolist()[0].file_size = 2 << 30
+
+
+def text(words: str) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(words.encode())
+
+
+NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 6\nencoding: raw\nendian: little\n"
+MHD = "ObjectType = Image\nNDims = 3\nDimSize = 4 5 6\nElementType = MET_SHORT\nElementDataFile = "
+SCAN_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
+    "DICOM: a slice is missing": (
+        "dicom",
+        lambda path: dicom(lambda: [one for number, one in enumerate(made_series()) if number != 3])(path),
+        ("1 slice is missing: 5 mm lie between", "elsewhere 2.5 mm"),
+    ),
+    "DICOM: a slice twice": ("dicom", one_more(2), ("two slices at the same place",)),
+    "DICOM: uneven gaps": (
+        "dicom",
+        one_more(8, ImagePositionPatient=[-30, 12.5, -83]),
+        ("slices are not evenly spaced (gaps of 2.5 to 4.5 mm)",),
+    ),
+    "DICOM: two orientations": (
+        "dicom",
+        one_more(6, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]),
+        ("slices of different orientation",),
+    ),
+    "DICOM: two sizes": ("dicom", one_more(6, pixels=np.zeros((4, 6))), ("slices of different size, 4 x 6 and 5 x 6",)),
+    "DICOM: two series": ("dicom", two_series, ("holds 2 series; choose by --series NUMBER or UID: 3 'Thorax 2.5'",)),
+    "DICOM: cut pixels": ("dicom", cut_dicom, ("040.dcm: cannot be read as DICOM",)),
+    "DICOM: no DICOM among them": ("dicom", with_text("notes.dcm"), ("notes.dcm: is no DICOM file",)),
+    "DICOM: no decoder": ("dicom", no_decoder, ("has no decoder here; decompress it, e.g. by gdcmconv",)),
+    "DICOM: no positions": (
+        "dicom",
+        dicom(lambda: made_series(ImagePositionPatient=None)),
+        ("6 pictures without ImagePositionPatient; give one of the files",),
+    ),
+    "DICOM: localisers alone": (
+        "dicom",
+        dicom(lambda: made_series(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])),
+        ("holds no scan, but 1 localiser",),
+    ),
+    "zip: a path out of it": ("scan.zip", zipped("../../scan.dcm"), ("'../../scan.dcm', which leads out of it",)),
+    "zip: a bomb": ("scan.zip", zip_bomb, ("as no scan does; unpack it yourself",)),
+    "zip: none": ("scan.zip", text("PK and then nothing"), ("is no zip, or is cut; get the file again",)),
+    "zip: no DICOM in it": ("scan.zip", zipped("scan.txt"), ("holds no DICOM file",)),
+    "NRRD: cut": ("bad.nrrd", text(NRRD + "\n1234"), ("cannot be read as NRRD", "promises 240 bytes")),
+    "NRRD: data elsewhere": (
+        "bad.nhdr",
+        text(NRRD + "data file: ../../secret.raw\n\n"),
+        ("its voxels are said to lie in '../../secret.raw'; a single file beside it is read",),
+    ),
+    "MetaImage: no data": ("bad.mhd", text(MHD + "bad.raw\n"), ("bad.raw: no such file",)),
+    "MetaImage: no header": ("bad.mha", text("no image"), ("cannot be read as MetaImage",)),
+    "NIfTI pair: no voxels": (
+        "bad.hdr",
+        lambda path: path.write_bytes(scan_bytes("scan.nii")[:344] + b"ni1\0"),
+        ("bad.hdr: cannot be read as NIfTI",),
+    ),
+    "PNG: colours": (
+        "bad.png",
+        lambda path: imsave(path, np.arange(300, dtype=np.uint8).reshape(10, 10, 3)),
+        ("it is a colour picture",),
+    ),
+    "PNG: cut": (
+        "bad.png",
+        lambda path: (imsave(path, np.zeros((9, 9), np.uint8)), path.write_bytes(path.read_bytes()[:-9])),
+        ("cannot be read as PNG", "cut"),
+    ),
+}
+# these name a file in the folder
+NAMED_INSIDE = ("bad.raw", "notes.dcm", "040.dcm")
+OF_PET = ("nifti_to_numpy.py", "--suv", "-o", "out.npz", "-i", "dicom")
+OF_SERIES = (
+    "process_video.py",
+    "--method",
+    "region_growing",
+    "--box",
+    "1",
+    "1",
+    "3",
+    "3",
+    "--slice",
+    "2",
+    "-i",
+    "dicom",
+)
 
 
 def of_file(place: str, command: tuple[str, ...], faults: dict, names: list[str] | None = None) -> Iterator[BadInput]:
@@ -623,6 +790,24 @@ def all_cases() -> Iterator[BadInput]:
             f"allowed mismatch: {name}", command, (file, *says), lambda folder, f=file, w=write: w(folder / f)
         )
 
+    for name in SCAN_FAULTS:
+        file, write, says = SCAN_FAULTS[name]
+        named = () if any(word.startswith(NAMED_INSIDE) for word in says) else (file,)
+        make = lambda folder, file=file, write=write: write(folder / file)  # noqa: E731
+        yield BadInput(name, (*CONVERT, file), (*named, *says), make)
+    yield BadInput(
+        "DICOM: no SUV to be had",
+        OF_PET,
+        ("--suv: Modality is 'CT', not PT",),
+        lambda folder: dicom(made_series)(folder / "dicom"),
+    )
+    yield BadInput(
+        "DICOM: no such series",
+        (*OF_SERIES, "--series", "9"),
+        ("dicom: --series 9: no such series; there are 3 'Thorax 2.5'",),
+        lambda folder: two_series(folder / "dicom"),
+    )
+    yield BadInput("--series of NIfTI", (*CONVERT, "scan.nii.gz", "--series", "3"), ("--series is for DICOM",))
     yield BadInput("convert: working data", (*CONVERT, "scan.npz"), ("scan.npz", "is working data already"), same_stem)
     yield BadInput(
         "convert: to a format it does not write",

@@ -33,6 +33,8 @@ LEFT_OUT = {
 }
 # the DICOMDIR of a disc
 DIRECTORY = "1.2.840.10008.1.3.10"
+# the transfer syntaxes in which pixels lie as they are
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "")
 # pictures by X-rays, which lie nowhere in the patient; stored like films, they may be bright where numbers are low
 PROJECTIONS = frozenset(("CR", "DX", "MG", "RG", "IO", "PX", "XA", "RF", "OT", ""))
 WANTED = (
@@ -89,13 +91,13 @@ def series_in(paths: Path | Sequence[Path]) -> list[Series]:
     files = [file for path in given for file in files_in(path)]
     for file in files:
         with opened(file) as stream:
-            header = _header(file.path, stream, must_be=file.path in given)
+            header = _header(file, stream, must_be=file.path in given)
         if header is None:
             others.append(file.path)
         else:
             found[str(header.get("SeriesInstanceUID", ""))].append((file.path, header))
     if others:
-        LOGGER.info("%s: %d files are no DICOM and left out, such as %s", given[0], len(others), others[0].name)
+        LOGGER.info("%s: left out as no DICOM: %d, such as %s", given[0], len(others), others[0].name)
     if not found:
         where = "is a folder that holds" if given[0].is_dir() else "holds"
         raise UserError(f"{given[0]}: {where} no DICOM file")
@@ -150,7 +152,7 @@ def headers(series: Series) -> Iterator[Dataset]:
         yield header
 
 
-def _header(file: Path, stream: BinaryIO, must_be: bool) -> Dataset | None:
+def _header(file: Found, stream: BinaryIO, must_be: bool) -> Dataset | None:
     """Read the header of a file; None where it is no DICOM file, nor called one."""
     import pydicom
     from pydicom.uid import UID
@@ -158,17 +160,33 @@ def _header(file: Path, stream: BinaryIO, must_be: bool) -> Dataset | None:
     begin = stream.read(PREAMBLE + 4)
     stream.seek(0)
     without_word = begin[PREAMBLE:] != WORD
-    if without_word and not must_be and file.suffix.lower() not in SUFFIXES:
+    if without_word and not must_be and file.path.suffix.lower() not in SUFFIXES:
         return None
     found = pydicom.dcmread(stream, stop_before_pixels=True, force=without_word, specific_tags=list(WANTED))
     if without_word and "SOPClassUID" not in found:
-        raise UserError(f"{file}: is no DICOM file")
+        raise UserError(f"{file.path}: is no DICOM file")
     kind = UID(str(found.get("SOPClassUID") or found.file_meta.get("MediaStorageSOPClassUID") or ""))
     if kind == DIRECTORY:
         return None
     if "SeriesInstanceUID" not in found or (kind.name.endswith("Image Storage") and "Rows" not in found):
-        raise UserError(f"{file}: its header has no SeriesInstanceUID or no Rows; the file is damaged or cut")
+        raise UserError(f"{file.path}: its header has no SeriesInstanceUID or no Rows; the file is damaged or cut")
+    _check_size(file, found)
     return found
+
+
+def _check_size(file: Found, header: Dataset) -> None:
+    """Refuse a file that is smaller than its header promises, before anything is made as large."""
+    frames = int(header.get("NumberOfFrames") or 1)
+    if frames > file.size:
+        raise UserError(f"{file.path}: its header promises {frames} frames in {file.size} bytes")
+    syntax = str(header.file_meta.get("TransferSyntaxUID") or "")
+    if "Rows" not in header or "BitsAllocated" not in header or syntax not in NATIVE:
+        return
+    pixels = frames * int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
+    if (promised := pixels * int(header.BitsAllocated) // 8) > file.size:
+        raise UserError(
+            f"{file.path}: its header promises {promised} bytes of pixels, the file has {file.size}; it is cut"
+        )
 
 
 def _series_of(uid: str, files: Sequence[tuple[Path, Dataset]], archive: Path | None) -> Iterator[Series]:

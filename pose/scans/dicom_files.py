@@ -30,10 +30,12 @@ class Found(NamedTuple):
     Attributes:
         path: where it is; in a zip, the member below the path of the zip.
         archive: the zip that holds it.
+        size: in bytes.
     """
 
     path: Path
     archive: Path | None = None
+    size: int = 0
 
 
 def is_dicom(path: Path) -> bool:
@@ -60,18 +62,18 @@ def files_in(path: Path) -> list[Found]:
         for folder, folders, names in os.walk(path):
             folders.sort()
             files = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-            found += [Found(file) for file in files if file.is_file()]
+            found += [Found(file, None, file.stat().st_size) for file in files if file.is_file()]
         return found
     existing_file(path)
     if path.suffix.lower() != ".zip":
-        return [Found(path)]
+        return [Found(path, None, path.stat().st_size)]
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: is no zip, or is cut; get the file again")
     with damage(path), zipfile.ZipFile(path) as archive:
         members = [one for one in archive.infolist() if not one.is_dir()]
     _check_members(path, members)
-    names = sorted(one.filename for one in members)
-    return [Found(path / name, path) for name in names if not PurePosixPath(name).name.startswith(".")]
+    members = [one for one in members if not PurePosixPath(one.filename).name.startswith(".")]
+    return [Found(path / one.filename, path, one.file_size) for one in sorted(members, key=lambda one: one.filename)]
 
 
 @contextmanager

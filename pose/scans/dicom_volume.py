@@ -69,10 +69,13 @@ def read_series(path: Path, series: Series, suv: bool = False) -> Read:
         _check_decoder(next(frame.file for frame in series.frames if frame.syntax == syntax), syntax)
     factor = suv_factor(series.files[0], next(headers(series))) if suv else None
     is_ct = series.modality == "CT"
-    voxels = _allocated(path, series, factor is not None)
+    voxels = np.empty(0)
     for index, (frame, stored) in enumerate(_pixels(series)):
         if stored.shape != frame.shape:
             raise UserError(f"{frame.file}: pixels of shape {stored.shape}, the header says {frame.shape}")
+        if index == 0:
+            # not before: a compressed file may promise any size
+            voxels = _allocated(path, series, factor is not None)
         values = _values(frame, stored, series.inverted)
         if is_ct and frame.padding is not None:
             low, high = frame.padding

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pose.scans.nifti import LARGEST_DEFLATE_RATIO
+
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
@@ -22,6 +24,9 @@ def read_png(path: Path) -> np.ndarray:
         raise ValueError("it does not begin as a PNG does")
     if not content.rstrip(b"\0").endswith(b"IEND\xaeB`\x82"):
         raise EOFError("it has no end")
+    rows, columns = int.from_bytes(content[20:24], "big"), int.from_bytes(content[16:20], "big")
+    if rows * columns > LARGEST_DEFLATE_RATIO * 8 * len(content):
+        raise EOFError(f"its header promises {rows} x {columns} pixels, the file is shorter")
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
