@@ -540,6 +540,111 @@ def npz_case(rng: random.Random) -> Files:
     return {"case.npz": content}
 
 
+# --- scans of other programs -----------------------------------------------------------------------------------------
+
+
+@lru_cache
+def _dicom_files() -> tuple[bytes, ...]:
+    """Slices of a CT, plain and compressed, a multi-frame, an X-ray, and what is left out."""
+    from tests.scans import made_dicom
+
+    slices = [*made_dicom.series(3), *made_dicom.compressed(made_dicom.series(1)), made_dicom.multi_frame()]
+    slices += [made_dicom.xray(made_dicom.stored(0)), *made_dicom.pet(1)]
+    slices.append(made_dicom.image(1, SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4"))
+    files = []
+    for one in slices:
+        file = io.BytesIO()
+        one.save_as(file, enforce_file_format=True)
+        files.append(file.getvalue())
+    return tuple(files)
+
+
+# (group, element) of what geometry and values are read from
+_DICOM_TAGS = (
+    (0x0020, 0x0032),
+    (0x0020, 0x0037),
+    (0x0028, 0x0002),
+    (0x0028, 0x0008),
+    (0x0028, 0x0010),
+    (0x0028, 0x0011),
+    (0x0028, 0x0030),
+    (0x0028, 0x0100),
+    (0x0028, 0x0101),
+    (0x0028, 0x0103),
+    (0x0028, 0x0120),
+    (0x0028, 0x1052),
+    (0x0028, 0x1053),
+    (0x7FE0, 0x0010),
+)
+
+
+def _edited_dicom(content: bytes, rng: random.Random) -> bytes:
+    """Change bytes of the header or the value of an element that counts, or anything."""
+    if rng.random() < 0.3:
+        return edited_bytes(content, rng)
+    data = bytearray(content)
+    place = data.rfind(struct.pack("<HH", *rng.choice(_DICOM_TAGS)))
+    if place >= 0:
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            position = min(place + rng.randrange(4, 24), len(data) - 1)
+            data[position] = rng.choice((0, 1, 255, ord("9"), ord("e"), ord("-"), rng.randrange(256)))
+    return bytes(data)
+
+
+def dicom_case(rng: random.Random) -> Files:
+    """A DICOM file, or some in a zip, one of them or the zip edited."""
+    if rng.random() < 0.6:
+        content = rng.choice(_dicom_files())
+        return {"case.dcm": _edited_dicom(content, rng) if rng.random() < 0.9 else content}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number, content in enumerate(_dicom_files()[:3]):
+            name = rng.choice((f"{number}.dcm",) * 9 + ("../x.dcm", "", "é", "a/b"))
+            content = _edited_dicom(content, rng) if rng.random() < 0.2 else content
+            archive.writestr(zipfile.ZipInfo(name), content, rng.choice(_COMPRESSION))
+    data = bytearray(file.getvalue())
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        _edit_zip_record(data, rng)
+    return {"case.zip": bytes(data)}
+
+
+_NRRD = (
+    b"NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 3 4 5\n"
+    b"space directions: (-1.5,0,0) (0,-2,0) (0,0,3)\nkinds: domain domain domain\nendian: little\nencoding: %s\n"
+    b"space origin: (40,60,-100)\n%s\n"
+)
+_META = (
+    b"ObjectType = Image\nNDims = 3\nBinaryDataByteOrderMSB = False\nCompressedData = %s\n"
+    b"TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 40 60 -100\nElementSpacing = 1.5 2 3\nDimSize = 3 4 5\n"
+    b"ElementType = MET_SHORT\nElementDataFile = %s\n"
+)
+
+
+def itk_case(rng: random.Random) -> Files:
+    """NRRD, MetaImage or PNG with an edited header or edited data, in one file or two."""
+    if rng.random() < 0.2:
+        import cv2
+
+        pixels = rng.choice((np.arange(20, dtype=np.uint8), np.arange(20, dtype=np.uint16))).reshape(4, 5)
+        return {"case.png": edited_bytes(cv2.imencode(".png", pixels)[1].tobytes(), rng)}
+    voxels, packed, detached = np.arange(60, dtype="<i2").tobytes(), rng.random() < 0.5, rng.random() < 0.3
+    is_nrrd = rng.random() < 0.5
+    data = (gzip.compress(voxels, mtime=0) if is_nrrd else zlib.compress(voxels)) if packed else voxels
+    if rng.random() < 0.3:
+        data = edited_bytes(data, rng)
+    if is_nrrd:
+        head = _NRRD % (b"gzip" if packed else b"raw", b"data file: data.raw\n" if detached else b"")
+    else:
+        head = _META % (b"True" if packed else b"False", b"data.raw" if detached else b"LOCAL")
+    if rng.random() < 0.8:
+        head = edited_text(head, rng, b"0123456789-.e ():=\n,ab%\xff")
+    name = (
+        "case."
+        + {(True, True): "nhdr", (True, False): "nrrd", (False, True): "mhd", (False, False): "mha"}[is_nrrd, detached]
+    )
+    return {name: head, "data.raw": data} if detached else {name: head + data}
+
+
 # --- prompts ---------------------------------------------------------------------------------------------------------
 
 _PROMPTS = {
@@ -841,6 +946,8 @@ CASES = {
     "npz": npz_case,
     "npy": npy_case,
     "geometry_json": geometry_case,
+    "dicom": dicom_case,
+    "itk": itk_case,
     "prompts": prompts_case,
     "results": results_case,
     "seed_memory": seed_memory_case,

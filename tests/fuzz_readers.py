@@ -179,6 +179,8 @@ READERS = {
     "npz": read_array_file,
     "npy": read_array_file,
     "geometry_json": read_array_file,
+    "dicom": read_array_file,
+    "itk": read_array_file,
     "prompts": read_prompts_file,
     "markups": read_markups_file,
     "segments": read_segments_file,
@@ -274,6 +276,11 @@ def _work(reader: str, seed: int, case: int, seconds: float, folder: Path, curre
     import pose.results  # noqa: F401
     import pose.segmenters.models
 
+    if reader in ("dicom", "itk"):
+        import cv2  # noqa: F401
+        import pydicom.pixels  # noqa: F401
+
+        import pose.scans.dicom_volume  # noqa: F401
     if reader in ("seed_memory", "weights"):
         import torch  # noqa: F401
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import struct
@@ -15,6 +16,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from pose.cli import UserError, existing_file
 from pose.scans.damage import DAMAGE
+from pose.scans.nifti import LARGEST_DEFLATE_RATIO
 
 # Files that must be DICOM, as they are called so; others in a folder, such as a licence, are left out.
 SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -76,12 +78,21 @@ def files_in(path: Path) -> list[Found]:
     return [Found(path / one.filename, path, one.file_size) for one in sorted(members, key=lambda one: one.filename)]
 
 
+class _Within(io.BufferedReader):
+    """A file that is never asked for more than it has: what is asked for is made room for first."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return super().read()
+        return super().read(min(size, max(os.fstat(self.fileno()).st_size - self.tell(), 0)))
+
+
 @contextmanager
 def opened(found: Found) -> Iterator[BinaryIO]:
     """Open a file, also in a zip; what its damage makes the libraries raise meanwhile becomes one line."""
     with damage(found.path):
         if found.archive is None:
-            with found.path.open("rb") as stream:
+            with _Within(io.FileIO(found.path)) as stream:
                 yield stream
         else:
             with zipfile.ZipFile(found.archive) as archive:
@@ -112,9 +123,9 @@ def damage(path: Path) -> Iterator[None]:
 
 
 def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    size = sum(one.file_size for one in members)
-    if size > max(LARGEST_ZIP, LARGEST_RATIO * path.stat().st_size):
-        raise UserError(f"{path}: holds {size} bytes in {path.stat().st_size}, as no scan does; unpack it yourself")
+    size, whole = sum(one.file_size for one in members), path.stat().st_size
+    if size > max(LARGEST_ZIP, LARGEST_RATIO * whole):
+        raise UserError(f"{path}: holds {size} bytes in {whole}, as no scan does; unpack it yourself")
     names = Counter(one.filename for one in members)
     for one in members:
         parts = PurePosixPath(one.filename.replace("\\", "/")).parts
@@ -124,5 +135,11 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
             )
         if names[one.filename] > 1:
             raise UserError(f"{path}: holds {one.filename!r:.100} twice; pack it again")
+        if one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UserError(
+                f"{path}: holds {one.filename!r:.100} in another compression than deflate; unpack it yourself"
+            )
+        if one.compress_size > whole or one.file_size > one.compress_size * LARGEST_DEFLATE_RATIO:
+            raise UserError(f"{path}: holds {one.filename!r:.100} of a size that it cannot have; get the file again")
         if one.flag_bits & 1:
             raise UserError(f"{path}: holds {one.filename!r:.100} encrypted; unpack it yourself")

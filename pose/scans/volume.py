@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import zipfile
 import zlib
@@ -308,7 +309,8 @@ def _read_itk(path: Path) -> Volume:
     text = "%s: does not say where its voxels lie in the patient; the geometry is taken as unknown"
     LOGGER.warning(text, path)
     steps = (*(stored.spacing_mm or ()), 1.0, 1.0)[:3]
-    spacing = None if stored.spacing_mm is None else (steps[1], steps[0], steps[2])
+    known = stored.spacing_mm is not None and all(0 < step < math.inf for step in steps)
+    spacing = (steps[1], steps[0], steps[2]) if known else None
     return Volume(voxels.transpose(1, 0, 2), None, spacing, path=path)  # rows are the second axis of such files
 
 

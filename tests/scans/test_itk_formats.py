@@ -184,7 +184,12 @@ def test_png_that_is_none(tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-5])
     assert "it has no end" in error_of(path)
-    path.write_bytes(content[:16] + (60_000).to_bytes(4, "big") * 2 + content[24:])
+    flipped = bytearray(content)
+    flipped[-20] ^= 1
+    path.write_bytes(flipped)
+    assert "the checksum of its b'IDAT' is wrong" in error_of(path)
+    head = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + content[24:29]
+    path.write_bytes(content[:12] + head + zlib.crc32(head).to_bytes(4, "big") + content[33:])
     assert "its header promises 60000 x 60000 pixels" in error_of(path)
     path.write_bytes(b"GIF89a")
     assert "it does not begin as a PNG does" in error_of(path)
