@@ -386,7 +386,7 @@ MISTAKES = [
     [*SCAN, *MASK, "resampled.nii.gz"],
     [*SCAN, *MASK, "elsewhere.nii.gz"],
     [*SCAN, *MASK, "my_mask.nii.gz", "--labels", "9"],
-    ["--image_file_path", "scan.dcm", *BOX],
+    ["--image_file_path", "scan.jpg", *BOX],
 ]
 
 
@@ -404,7 +404,7 @@ def wrong_masks(project) -> None:
     nibabel.save(nibabel.Nifti1Image(labels[::2], mask.affine), project / "of_another_scan.nii.gz")
     nibabel.save(nibabel.Nifti1Image(labels, mask.affine @ np.diag([1, 1, 0.5, 1])), project / "resampled.nii.gz")
     nibabel.save(nibabel.Nifti1Image(labels, moved), project / "elsewhere.nii.gz")
-    (project / "scan.dcm").touch()
+    (project / "scan.jpg").touch()
 
 
 def test_ten_errors_are_shown() -> None:
