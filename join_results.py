@@ -16,6 +16,7 @@ from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically
 from pose.files.tables import as_text
 from pose.results.in_order import Map, processes
 from pose.results.joint import Joint, table_of_all, table_per_volume, write_joint_raw_data
+from pose.results.looks_next import next_look, worst_first
 from pose.results.prompts_saved import prompts_saved
 from pose.results.volume_list import Listing, list_volumes, processes_for, volume_folders
 
@@ -32,6 +33,7 @@ PRINTED_COLUMNS = (
     "volume_hd95_mm",
     "missed_slices",
     "slices_to_review",
+    "likely_dice",
     "prompted_slices",
     "masked_slices",
     "seed_patient",
@@ -40,6 +42,7 @@ PRINTED_COLUMNS = (
 )
 # So many rows of volumes, and of failures, help somebody at a terminal.
 MOST_PRINTED = 200
+MOST_TO_LOOK_AT = 5
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -97,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sentence := prompts_saved(prompts[image] for image in compress(joint.images, joint.counted)).sentence():
         print(sentence)
     print(as_text(statistics))
+    for line in looks_next(per_volume):
+        print(line)
     print()
     for path in paths.values():
         print(path)
@@ -140,6 +145,12 @@ def shown(per_volume: pd.DataFrame, path: Path) -> str:
     text = as_text(per_volume[columns].head(MOST_PRINTED))
     more = len(per_volume) - MOST_PRINTED
     return f"{text}\nand {more} more rows in {path}" if more > 0 else text
+
+
+def looks_next(per_volume: pd.DataFrame) -> list[str]:
+    """Return in words which volumes to look at next: those that are likely to be worst, or have most to review."""
+    found = worst_first(per_volume).head(MOST_TO_LOOK_AT)
+    return ["look next at:", *(f"  {one}" for one in map(next_look, found.to_dict("records")))] if len(found) else []
 
 
 def command() -> int:

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     flags = vars(arguments)
     seeds = command_line.seeds_of(flags)
-    own_prompts = "prompt_slice", "prompt_file_path", "point", "negative_point", "box"
+    own_prompts = "prompt_slice", "prompt_file_path", "point", "negative_point", "box", "point_mm"
     seed.check_seeds(seeds, arguments.start_slice, {name: flags[name] for name in own_prompts})
     if arguments.slice is not None and not (arguments.point or arguments.negative_point or arguments.box):
         advice = "needs --point or --box; for prompts from masks see --prompt_slice"

@@ -106,6 +106,15 @@ def whole_number(text: str) -> int:
     return value
 
 
+def label(text: str) -> int | str:
+    """Argument type: the number of a label, 0 or more, or its name."""
+    try:
+        int(text)
+    except ValueError:
+        return text
+    return whole_number(text)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -204,10 +213,12 @@ def add_input_arguments(parser: argparse.ArgumentParser, image_required: bool = 
     )
     group.add_argument(
         "--labels",
-        type=whole_number,
+        "--structure",
+        type=label,
         nargs="+",
-        metavar="LABEL",
-        help="labels of the masks that count as the object (default: all)",
+        metavar="LABEL|NAME",
+        help="labels of the masks that count as the object, by name where masks have names (DICOM SEG and RTSTRUCT, "
+        ".seg.nrrd; default: all)",
     )
     group.add_argument(
         "--ignore_label",
@@ -336,8 +347,10 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run; one for all images, or one for each",
+        help="JSON with prompts, such as the sam_prompts_*.json of an earlier run; markups of 3D Slicer (.mrk.json, "
+        ".fcsv); or a mask painted on a few slices; one for all images, or one for each",
     )
+    add_point_mm_arguments(group)
     group.add_argument(
         "--point",
         type=whole_number,
@@ -362,6 +375,24 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         metavar=("ROW_MIN", "COLUMN_MIN", "ROW_MAX", "COLUMN_MAX"),
         help="a box round the object, inclusive of its last row and column",
+    )
+
+
+def add_point_mm_arguments(group: argparse._ActionsContainer) -> None:
+    """Add points in millimetres, as viewers show them."""
+    group.add_argument(
+        "--point_mm",
+        type=float,
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("X", "Y", "Z"),
+        help="a point inside the object in millimetres, which finds its slice by itself; may be repeated",
+    )
+    group.add_argument(
+        "--space",
+        choices=("RAS", "LPS"),
+        help="the space of --point_mm: RAS as 3D Slicer and NIfTI have it (default), or LPS as DICOM has it",
     )
 
 
@@ -529,6 +560,14 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
         type=Path,
         metavar="FOLDER",
         help=f"where results go, a folder for each image (default: {results_folder}/ beside the image)",
+    )
+    group.add_argument(
+        "--write",
+        nargs="+",
+        choices=("seg", "rtstruct", "nrrd"),
+        default=[],
+        help="masks in further formats, beside the NIfTI: DICOM SEG or RTSTRUCT for DICOM scans, and .seg.nrrd of 3D "
+        "Slicer, with names and colours",
     )
     group.add_argument(
         "--names",

@@ -48,7 +48,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar=("ROW_MIN", "COLUMN_MIN", "ROW_MAX", "COLUMN_MAX"),
         help="a box round the object, inclusive of its last row and column",
     )
-    parser.add_argument("--prompt_file_path", type=Path, metavar="FILE", help="JSON with prompts, instead of these")
+    cli.add_point_mm_arguments(parser)
+    parser.add_argument(
+        "--prompt_file_path",
+        type=Path,
+        metavar="FILE",
+        help="JSON with prompts, markups of 3D Slicer, or a painted mask, instead of these",
+    )
     parser.add_argument(
         "--command",
         help="draw an example of a prompt, and print this command with it, to be pasted; its own flags are let pass",
@@ -112,23 +118,22 @@ def prompts_of(arguments: argparse.Namespace, volume: Volume) -> list[Prompt]:
     Raises:
         UserError: they do not fit the scan, or there are both a file and others.
     """
-    from pose.prompts.prompt import check_prompts, typed_prompt
+    from pose.prompts.in_space import prompts_of_marks
+    from pose.prompts.markups import Mark
+    from pose.prompts.prompt import check_prompts
     from pose.prompts.prompt_file import read_prompts
+    from pose.prompts.typed import typed
 
     shape = volume.voxels.shape
     if arguments.slice is not None and arguments.slice >= shape[2]:
         raise cli.UserError(f"{arguments.scan}: --slice {arguments.slice} is not among its slices 0 to {shape[2] - 1}")
-    on_command_line = bool(arguments.point or arguments.negative_point or arguments.box)
-    if arguments.prompt_file_path is None and not on_command_line:
-        return []
-    if arguments.prompt_file_path is None:
-        prompts = [typed_prompt(arguments.slice, arguments.point, arguments.negative_point, arguments.box)]
-        check_prompts(prompts, shape, arguments.scan)
-        return prompts
-    if on_command_line:
-        given = f"--prompt_file_path {arguments.prompt_file_path}"
-        raise cli.UserError(f"{given}: not together with --point, --negative_point or --box")
-    return read_prompts(arguments.prompt_file_path, like=volume)
+    given = typed(vars(arguments), arguments.prompt_file_path)
+    if isinstance(given, Mark):
+        return prompts_of_marks([given], volume, "--point_mm")
+    if given is not None:
+        check_prompts([given], shape, arguments.scan)
+        return [given]
+    return [] if arguments.prompt_file_path is None else read_prompts(arguments.prompt_file_path, like=volume)
 
 
 if __name__ == "__main__":

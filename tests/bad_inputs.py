@@ -26,6 +26,7 @@ import nibabel
 import numpy as np
 
 from pose.scans.volume import Volume, read_volume, write_volume
+from tests import bad_segments
 from tests.cases import AFFINE, SHAPE_XYZ, two_blocks, write_nifti, write_two_blocks
 from tests.warm_python import run_script
 
@@ -626,6 +627,85 @@ def of_prompts(command: tuple[str, ...]) -> Iterator[BadInput]:
         yield BadInput(f"prompts: {name}", (*command, "--prompt_file_path", "prompts.json"), (*file, *says), make)
 
 
+def of_segments() -> Iterator[BadInput]:
+    """Files of other programs, as prompts and as masks, and flags about them."""
+    for command, faults in (
+        ((*VIDEO_OF_SCAN, "--prompt_file_path"), bad_segments.PROMPTS),
+        (VIDEO_WITH_MASK, bad_segments.MASKS),
+    ):
+        for name, (file, content, says) in faults.items():
+
+            def make(folder: Path, file: str = file, content: bytes = content) -> object:
+                return raw(content)(folder / file)
+
+            yield BadInput(f"other programs: {name}", (*command, file), (file, *says), make)
+    for scan, faults in (("series.nii.gz", bad_segments.SPACE_MASKS), ("series", bad_segments.DICOM_MASKS)):
+        for name, (file, content, says) in faults.items():
+
+            def make_series(folder: Path, file: str = file, content: bytes = content) -> object:
+                bad_segments.write_series(folder)
+                return raw(content)(folder / file)
+
+            command = ("process_video.py", "--method", "region_growing", "-b", "-i", scan, "-m", file)
+            yield BadInput(f"other programs: {name}", command, (file, *says), make_series)
+    video = (*VIDEO_WITH_MASK, "scan_mask.nii.gz")
+    yield BadInput(
+        "a structure that is not there",
+        (
+            "process_video.py",
+            "--method",
+            "region_growing",
+            "-i",
+            "series.nii.gz",
+            "-m",
+            "rt.dcm",
+            "--structure",
+            "heart",
+        ),
+        ("rt.dcm", "holds no 'heart' (--labels)", "it holds GTV (1)"),
+        lambda folder: bad_segments.write_structures(folder),
+    )
+    yield BadInput(
+        "a label by a name that is not there",
+        (*VIDEO_WITH_MASK, "m.seg.nrrd", "--labels", "spleen"),
+        ("m.seg.nrrd", "no 'spleen' (--labels)", "liver (3)"),
+        lambda folder: raw(bad_segments.segmentation())(folder / "m.seg.nrrd"),
+    )
+    yield BadInput(
+        "a label by name of a file without names",
+        (*video, "--structure", "liver"),
+        ("scan_mask.nii.gz", "no 'liver' (--labels)", "no names"),
+    )
+    yield BadInput(
+        "DICOM of what is none", (*video, "--write", "seg"), ("scan.nii.gz", "--write seg", "no DICOM series")
+    )
+    yield BadInput(
+        "DICOM without a name", (*video, "--write", "seg", "--anonymous"), ("--write seg", "not with --anonymous")
+    )
+    yield BadInput("a format that is not written", (*video, "--write", "mha"), ("--write", "'mha'"), usage=True)
+    yield BadInput(
+        "a point in millimetres off the scan",
+        (*VIDEO_OF_SCAN, "--point_mm", "28", "40", "-110"),
+        ("--point_mm: 28 40 -110", "lies 10 mm off", "1.5 mm"),
+    )
+    yield BadInput(
+        "a point in the other space",
+        (*VIDEO_OF_SCAN, "--space", "RAS", "--point_mm", "-28", "-40", "-91"),
+        ("--point_mm: -28 -40 -91", "LPS or RAS?"),
+    )
+    yield BadInput(
+        "a point at no place",
+        (*VIDEO_OF_SCAN, "--point_mm", "nan", "0", "0"),
+        ("--point_mm nan 0 0", "finite numbers of millimetres"),
+    )
+    yield BadInput("a space of nothing", (*video, "--space", "LPS"), ("--space LPS", "which is not given"))
+    yield BadInput(
+        "points in voxels and in millimetres",
+        (*VIDEO_OF_SCAN, "--slice", "3", "--point", "8", "10", "--point_mm", "28", "40", "-91"),
+        ("--point_mm 28 40 -91", "not together with --point"),
+    )
+
+
 # the rest
 
 
@@ -701,6 +781,7 @@ def all_cases() -> Iterator[BadInput]:
     some_of_masks = ["another shape", "another origin", "no label at all"]
     yield from of_file("image, masks", IMAGE_WITH_MASK, MASK_FAULTS, some_of_masks)
     yield from of_prompts(VIDEO_OF_SCAN)
+    yield from of_segments()
     video, image, forced = (*VIDEO, *GOOD), (*IMAGE, *GOOD), "--allow_geometry_mismatch"
     for name in ("another shape", "another spacing"):
         file, write, says = MASK_FAULTS[name]
@@ -1120,6 +1201,17 @@ def all_cases() -> Iterator[BadInput]:
         yield BadInput(
             f"join: {name} manifest", (*join, "results"), ("results/case/run_2025-01-01_10-00-00.json",), make
         )
+
+    page = ("scripts/prompt_in_browser.py", "scan.nii.gz", "--no_open", "--method", "region_growing")
+    yield BadInput("page: no such scan", (page[0], "no.nii.gz", *page[2:]), ("no.nii.gz", "no such file"))
+    yield BadInput("page: a prompt on the command line", (*page, "--slice", "3"), ("--slice", "the page does not"))
+    yield BadInput("page: no such port", (*page, "--port", "70000"), ("--port 70000", "65535"))
+    yield BadInput(
+        "page: prompts of no JSON",
+        (*page, "--prompt_file_path", "p.json"),
+        ("p.json", "cannot be read as JSON"),
+        lambda folder: (folder / "p.json").write_text("{"),
+    )
 
     phantom = ("scripts/make_phantom.py", "-o")
     yield BadInput(

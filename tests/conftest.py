@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 # the networks of most tests are so small that a second thread costs more than it gives; set before torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# hundreds of processes import the project: where Python is told to keep no bytecode, each would compile it again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 # of the whole suite, most seconds first: begun last, one of them would keep a single worker busy when all else is done

@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 
 from pose.cli import UserError
-from tests.fuzz_mutations import CASES, SEED_FACTS, Files
+from tests import fuzz_mutations, fuzz_segments
+from tests.fuzz_mutations import SEED_FACTS, Files
 from tests.warm_python import CONTEXT
 
 # No case is larger than some 100 kB, and deflate grows by 1032 at most: none of them needs as much.
@@ -45,6 +46,9 @@ SECONDS_PER_CASE = 5.0
 # after this the process is killed: a hang in C does not hear the alarm
 SECONDS_UNTIL_KILLED = 15.0
 LONGEST_MESSAGE = 4000
+
+
+CASES = {**fuzz_mutations.CASES, **fuzz_segments.CASES}
 
 
 class Hang(Exception):
@@ -86,6 +90,31 @@ def read_prompts_file(folder: Path, rng: random.Random) -> None:
     shape, swap_axes = rng.choice(((3, 4, 5), None)), rng.choice((None, False, True))
     prompts = read_prompts(folder / "case.json", shape, swap_axes)
     json.dumps(prompts_to_json(prompts, image_file_path="case", shape=(3, 4, 5), swap_axes=swap_axes))
+
+
+def read_markups_file(folder: Path, rng: random.Random) -> None:
+    """Read points and boxes in millimetres onto a scan; what was read lies within it."""
+    from pose.prompts.prompt_file import read_prompts
+    from tests.prompts.markup_files import SHAPE, scan
+
+    for prompt in read_prompts(next(folder.iterdir()), like=scan()):
+        if not 0 <= prompt.slice < SHAPE[2]:
+            raise Wrong(f"slice {prompt.slice}")
+
+
+def read_segments_file(folder: Path, rng: random.Random) -> None:
+    """Read segments onto a scan."""
+    from pose.scans.segmentations import kind_of, read_segments
+    from tests.scans.made_series import scan
+
+    path, like = folder / "case.bin", scan()
+    kind = kind_of(path)
+    if kind is None:
+        return
+    labels, segments = read_segments(path, kind, like)
+    known = {0, *(one.label for one in segments)}
+    if labels.shape != like.voxels.shape or not set(np.unique(labels).tolist()) <= known:
+        raise Wrong(f"labels {np.unique(labels)} of shape {labels.shape}")
 
 
 def read_results_folder(folder: Path, rng: random.Random) -> None:
@@ -153,6 +182,8 @@ READERS = {
     "dicom": read_array_file,
     "itk": read_array_file,
     "prompts": read_prompts_file,
+    "markups": read_markups_file,
+    "segments": read_segments_file,
     "results": read_results_folder,
     "seed_memory": read_seed_memory,
     "models": read_model_files,

@@ -1,4 +1,4 @@
-"""SAM 2 with random weights: the real code, small enough for a fast test, or of the shapes of a published model."""
+"""SAM and SAM 2 with random weights: the real code, small enough for a fast test, or of a published model's shapes."""
 
 from __future__ import annotations
 
@@ -45,3 +45,27 @@ def save_random_weights(path: Path, without: tuple[str, ...] = (), spec: ModelSp
     state = {key: value for key, value in network.state_dict().items() if not key.startswith(without or ("?",))}
     torch.save({"model": state}, path)
     return path
+
+
+def small_sam():
+    """Build segment-anything's network with random weights and a small image encoder, at 256 pixels instead of 1024."""
+    import torch
+
+    import_torchvision()
+    from segment_anything.build_sam import _build_sam
+    from segment_anything.modeling import ImageEncoderViT, PromptEncoder
+
+    torch.manual_seed(0)
+    network = _build_sam(32, 1, 2, [])
+    network.image_encoder = ImageEncoderViT(
+        img_size=256,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        out_chans=256,
+        use_rel_pos=True,
+        window_size=14,
+        global_attn_indexes=(1,),
+    )
+    network.prompt_encoder = PromptEncoder(256, (16, 16), (256, 256), 16)
+    return network.eval()

@@ -91,33 +91,42 @@ def test_the_table_is_long_and_its_names_are_unique() -> None:
         "process_video.py",
         "join_results.py",
         "scripts/make_phantom.py",
+        "scripts/prompt_in_browser.py",
     }
 
 
-def region_growing():
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
+
+
+def region_growing(folder: Path):
     from pose.segmenters.region_growing import RegionGrowing
 
     return RegionGrowing()
 
 
-def chain():
+def chain(folder: Path):
     from pose.segmenters.chain import Chain
 
     return Chain(DarkInBox())
 
 
 @cache
-def lite_medsam():
-    """One for all: it takes longer to load than to use."""
+def lite_medsam(folder: Path):
+    """One for all, which encodes a slice of each shape and grey level once: that takes longer than all else."""
     import torch
 
     from pose.segmenters.chain import Chain
+    from pose.segmenters.embeddings import EmbeddingsCache
     from pose.segmenters.lite_medsam import LiteMedSam
     from pose.segmenters.models import checkpoint_path, find_model
 
-    return Chain(LiteMedSam(checkpoint_path(find_model("lite_medsam")), torch.device("cpu"), "fp32"))
+    weights, encoded = checkpoint_path(find_model("lite_medsam")), EmbeddingsCache(folder / "embeddings")
+    return Chain(LiteMedSam(weights, torch.device("cpu"), "fp32", encoded))
 
 
+@cache
 def sam2_memory(folder: Path):
     import torch
 
@@ -134,9 +143,9 @@ def sam2_memory(folder: Path):
 )
 @pytest.mark.parametrize("slices", [1, 3])
 def test_a_constant_volume_goes_through_every_method(
-    make: Callable, intensity: Intensity, slices: int, value: float, tmp_path: Path
+    make: Callable, intensity: Intensity, slices: int, value: float, shared_folder: Path
 ) -> None:
-    segmenter = make(tmp_path) if make is sam2_memory else make()
+    segmenter = make(shared_folder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "cannot import name '_C' from 'sam2'")

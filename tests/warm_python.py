@@ -1,11 +1,12 @@
 """Processes that need not import the libraries first: they are forked from one that has.
 
 A script is run as the shell would, in a process of its own, with its own working folder, streams and exit code. Only
-what other people wrote is imported before; the project's modules, and torch, are not.
+what other people wrote is imported before; the project's modules are not.
 """
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -23,12 +24,17 @@ CONTEXT.set_forkserver_preload(
     [
         "numpy",
         "scipy.ndimage",
+        "scipy.spatial",
         "pandas",
         "nibabel",
+        "cc3d",
+        "skimage.filters",
         "skimage.measure",
         "yaml",
         "tqdm",
         "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "torch",
     ]
 )
 # starting a process looks after all others, and of two threads that read an exit code one is told 255
@@ -89,6 +95,8 @@ def run_script(
 
 
 def _be_script(command: list[str], folder: Path, environment: dict[str, str], out: Path, err: Path) -> None:
+    # what the libraries hold is not looked through again and again for what is no longer needed
+    gc.freeze()
     for path, stream in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
     # of its own, which cleans up after this process where it is killed, as that of any script does

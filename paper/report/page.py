@@ -151,6 +151,7 @@ def sections(sets: Sequence[Results], worst: int) -> list[Section]:
         distance_section(sets, names),
     ]
     for name, title, table, missing in (
+        ("next-section", "Where to look next", tables.look_next(sets), "Nothing speaks against any volume."),
         ("times-section", "Times", tables.times(sets), "These runs recorded no times."),
         ("prompts-section", "Prompts saved", tables.saved(sets), ""),
         ("failures-section", "Failures", tables.failures(sets), "No volume failed."),

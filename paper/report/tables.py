@@ -13,7 +13,9 @@ import numpy as np
 
 from paper.report.data import Results, distance_edges, inside, mean_intervals, quartiles
 from pose import results
+from pose.results.looks_next import worst_first
 from pose.results.prompts_saved import prompts_saved
+from pose.scores.likely_dice import COVERED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,9 @@ NAMES = {
     "missed_slices": "Missed slices",
     "slices_to_review": "Slices to review",
     "warnings": "Warnings",
+    "likely_dice": "Likely Dice",
+    "likely_dice_low": "Likely Dice, least",
+    "likely_dice_high": "Likely Dice, most",
     "hd95_mm": "HD95 of the slice (mm)",
     "set_image_time": "set image",
     "predict_image_time": "predict",
@@ -46,7 +51,11 @@ VOLUME_COLUMNS = (
     "false_positive_voxels",
     "slices_to_review",
     "warnings",
+    "likely_dice",
+    "likely_dice_low",
+    "likely_dice_high",
 )
+MOST_TO_LOOK_AT = 10
 # What a run says of itself that has a place elsewhere in the report, or is of no use to a reader.
 NOT_SETTINGS = frozenset(
     (
@@ -145,7 +154,7 @@ def summary(sets: Sequence[Results]) -> Table:
             for one in sets
             if metric in one.slices
         ]
-    for metric in _in_any(one.volume_metrics for one in sets):
+    for metric in _in_any(one.volume_metrics.drop(columns=results.NUMBER_OF_SLICE, errors="ignore") for one in sets):
         for one in sets:
             if metric in one.volume_metrics:
                 values = one.volume_metrics[metric].astype("float64")
@@ -209,6 +218,24 @@ def per_volume(sets: Sequence[Results]) -> Table:
             rows.append((image + mark, one.name, number(sizes[place]), *map(number, scores), *whole))
     header = ("Volume", "Results", "Slices", "Mean Jaccard", "Mean Dice", "Least Dice", *map(metric_name, shown))
     return Table("volumes", "Volume by volume", header, tuple(rows), 2)
+
+
+def look_next(sets: Sequence[Results]) -> Table:
+    """The volumes of each folder that are likely to be worst, and the slice of each to look at and to prompt; no rows
+    where nothing speaks against any.
+    """
+    rows = []
+    for one in sets:
+        everything = replace(one, left_out=())
+        metrics = one.result_set.volume_metrics
+        sizes = np.bincount(everything.volume_of_slice, minlength=len(everything.images))
+        volumes = metrics.reindex(everything.images).reset_index(names="image").assign(slices=sizes)
+        for volume in worst_first(volumes).head(MOST_TO_LOOK_AT).to_dict("records"):
+            likely, low, high = (volume.get(f"likely_dice{end}", math.nan) for end in ("", "_low", "_high"))
+            counts = [_of_volume(name, volume.get(name)) for name in (results.NUMBER_OF_SLICE, "slices_to_review")]
+            rows.append((volume["image"], one.name, counts[0], number(likely, 2), span(low, high, 2), counts[1]))
+    header = ("Volume", "Results", "Slice", "Likely Dice", f"{COVERED:.0%} lie within", "Slices to review")
+    return Table("next", "Volumes to look at next, the one that is likely to be worst first", header, tuple(rows), 2)
 
 
 def volumes_shown(mean_dice: np.ndarray) -> list[int]:

@@ -26,6 +26,7 @@ COUNT_COLUMNS = frozenset(
         "n",
         "needs_review",
         "slices_to_review",
+        "next_slice",
         "warnings",
         "prompted_slices",
         "masked_slices",

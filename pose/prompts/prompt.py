@@ -34,6 +34,7 @@ class Prompt:
         absent: the object is not on this slice, nor beyond it: nothing else is said then.
         first_slice, last_slice: the object is on no slice before or after these.
         mask_label: the label of the mask file that ``mask`` is; None where it is all that the file marks.
+        name: what the object is called; None where nobody said.
     """
 
     slice: int
@@ -47,6 +48,7 @@ class Prompt:
     first_slice: int | None = None
     last_slice: int | None = None
     mask_label: int | None = None
+    name: str | None = None
 
     def __eq__(self, other: object) -> bool:
         """Equal in every attribute, masks voxel by voxel (the comparison a dataclass generates raises on arrays)."""

@@ -1,4 +1,4 @@
-"""The JSON file of prompts: what a run saves of them and a person may write by hand."""
+"""Files of prompts: the JSON that a run saves of them and a person may write by hand, and those of other programs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from pose.cli import UserError, existing_file
 from pose.files.json_checks import check_keys, whole_number, whole_numbers
+from pose.prompts.other_files import is_markups, kind_of, prompts_of_fcsv, prompts_of_markups, prompts_of_mask
 from pose.prompts.prompt import BOX_KEYS, Box, Point, Prompt, check_prompts, shape_text
 from pose.prompts.regions import LAST_OBJECT_ID
 from pose.scans.geometry import Reorientation, turn_between
 from pose.scans.masks import is_one_slice, mask_on, read_mask
+from pose.scans.segmentations import kind_of as kind_of_segments
 from pose.scans.volume import Volume
 
 LOGGER = logging.getLogger(__name__)
@@ -71,6 +73,8 @@ def prompts_to_json(
             entry["mask_file_path"] = path.as_posix()
         if prompt.mask_label is not None:
             entry["label"] = int(prompt.mask_label)
+        if prompt.name is not None:
+            entry["name"] = prompt.name
         if prompt.absent:
             entry["absent"] = True
         for key in ("first_slice", "last_slice"):
@@ -92,7 +96,10 @@ def read_prompts(
     like: Volume | None = None,
     allow_geometry_mismatch: bool = False,
 ) -> list[Prompt]:
-    """Read prompts that a run saved or a person wrote.
+    """Read prompts that a run saved, a person wrote, or another program: the content tells which.
+
+    Markups of 3D Slicer (.mrk.json, .fcsv) and masks painted on a few slices are taken as
+    :func:`pose.prompts.in_space.prompts_of_marks` and :func:`pose.prompts.other_files.prompts_of_mask` say.
 
     The file holds an object with "prompts" (what :func:`prompts_to_json` puts beside it is optional), or the bare list.
     Each prompt has a "slice" and some of "points", "box" and "mask_file_path"; "object_id" is 1 if not given. The path
@@ -107,10 +114,10 @@ def read_prompts(
     for the slices as they are shown.
 
     Args:
-        path: the JSON file.
+        path: the file.
         shape: (rows, columns, slices) of the image; None checks against what the file says.
         swap_axes: whether the axes of the image were swapped, and so masks must be; None takes the file's word.
-        like: the image itself, in place of both.
+        like: the image itself, in place of both; files of other programs need it.
         allow_geometry_mismatch: take masks of another orientation or origin than ``like`` as their voxels lie, with a
             warning.
 
@@ -123,10 +130,16 @@ def read_prompts(
     if like is not None:
         shape, swap_axes = like.voxels.shape, None if like.affine is None else like.swap_axes
     try:
+        if (kind := kind_of(existing_file(path))) == "mask":
+            return prompts_of_mask(path, like, allow_geometry_mismatch)
+        if kind == "fcsv":
+            return prompts_of_fcsv(path, like)
         # Editors on Windows put a byte order mark in front, which json refuses.
-        document = json.loads(existing_file(path).read_text(encoding="utf-8-sig"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error
+    if is_markups(document):
+        return prompts_of_markups(path, document, like)
     document = {"prompts": document} if isinstance(document, list) else document
     about = ("format", "version", "image", "shape", "swap_axes", "orientation")
     check_keys(document, ("prompts",), about, f"{path}: the file")
@@ -135,9 +148,9 @@ def read_prompts(
         if value != right or type(value) is not type(right):
             raise UserError(f"{path}: {key} must be {right!r}, got {value!r:.60}")
     kinds = (("image", str, "a file name"), ("swap_axes", bool, "true, false or null"), ("orientation", str, "letters"))
-    for key, kind, name in kinds:
-        if document.get(key) is not None and not isinstance(document[key], kind):
-            raise UserError(f"{path}: {key} must be {name}, got {document[key]!r:.60}")
+    for key, of_type, what in kinds:
+        if document.get(key) is not None and not isinstance(document[key], of_type):
+            raise UserError(f"{path}: {key} must be {what}, got {document[key]!r:.60}")
     made_swapped, made_for = document.get("swap_axes"), document.get("shape")
     turn = Reorientation() if like is None else _turn(path, document.get("orientation"), made_swapped, like)
     if made_for is not None:
@@ -163,7 +176,7 @@ def read_prompts(
             prompts.append(prompt)
             continue
         if like is not None:
-            labels = _labels_on(like, prompt, path, turn, masks, allow_geometry_mismatch)
+            labels = _labels_on(like, prompt, path, turn, masks, allow_geometry_mismatch, entry.get("label"))
         else:
             labels = _labels_of(prompt, where, path, shape, swap_axes, masks)
         prompts += _with_masks(prompt, labels, entry, where)
@@ -230,7 +243,7 @@ def _turned(prompt: Prompt, turn: Reorientation, shape: Sequence[int]) -> Prompt
 def _prompt(entry: Any, number: int, path: Path) -> Prompt:
     """One prompt of a JSON file, as it stands there; its mask is not read yet."""
     where = f"{path}: prompts[{number}]"
-    optional = ("object_id", "points", "box", "mask_file_path", "absent", *_LIMIT_KEYS)
+    optional = ("object_id", "points", "box", "mask_file_path", "absent", *_LIMIT_KEYS, "name")
     if isinstance(entry, dict) and entry.get("mask_file_path") is not None:
         check_keys(entry, (), ("slice", *optional, "label"), where)
         if entry.get("label") is not None:
@@ -251,21 +264,44 @@ def _prompt(entry: Any, number: int, path: Path) -> Prompt:
         raise UserError(f"{where}.absent must be true or false, got {absent!r:.60}")
     limits = [None if entry.get(key) is None else whole_number(entry[key], 0, f"{where}.{key}") for key in _LIMIT_KEYS]
     box = None if entry.get("box") is None else cast(Box, whole_numbers(entry["box"], BOX_KEYS, f"{where}.box"))
+    if not isinstance(name := entry.get("name"), (str, type(None))):
+        raise UserError(f"{where}.name must be text, got {name!r:.60}")
     mask_file_path = entry.get("mask_file_path")
     if not isinstance(mask_file_path, (str, type(None))):
         raise UserError(f"{where}.mask_file_path must be a path, got {mask_file_path!r:.60}")
     if mask_file_path is not None:
         mask_file_path = os.path.abspath(path.parent / mask_file_path)
     return Prompt(
-        slice_index, object_id, tuple(points[1]), tuple(points[0]), box, None, mask_file_path, absent, *limits
+        slice_index,
+        object_id,
+        tuple(points[1]),
+        tuple(points[0]),
+        box,
+        mask_file_path=mask_file_path,
+        absent=absent,
+        first_slice=limits[0],
+        last_slice=limits[1],
+        name=name,
     )
 
 
 def _labels_on(
-    like: Volume, prompt: Prompt, path: Path, turn: Reorientation, masks: dict[str, Volume], allow_mismatch: bool
+    like: Volume,
+    prompt: Prompt,
+    path: Path,
+    turn: Reorientation,
+    masks: dict[str, Volume],
+    allow_mismatch: bool,
+    label: int | None,
 ) -> np.ndarray:
     """The labels of a mask file on an image, (rows, columns, slices) or of one slice; ``masks`` keeps what was read."""
     name = str(prompt.mask_file_path)
+    if kind_of_segments(Path(name)) is not None:
+        # of segments that overlap, the one that is asked for can be read
+        key = f"{name}\n{label}"
+        if key not in masks:
+            masks[key] = read_mask(name, like, labels=None if label is None else [label])
+        return masks[key].voxels
     if name not in masks:
         mask = read_mask(name)
         if any(turn.flips) and mask.affine is None:

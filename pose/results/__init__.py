@@ -5,6 +5,7 @@ saved.
 
 from pose.files.tables import COUNT_COLUMNS, read_table, write_table
 from pose.results.files import (
+    NUMBER_OF_SLICE,
     RAW_DATA_COLUMNS,
     TIMES_COLUMNS,
     FolderRuns,
@@ -30,6 +31,7 @@ from pose.results.files import (
 
 __all__ = [
     "COUNT_COLUMNS",
+    "NUMBER_OF_SLICE",
     "RAW_DATA_COLUMNS",
     "TIMES_COLUMNS",
     "FolderRuns",

@@ -44,6 +44,8 @@ RAW_DATA_COLUMNS = (
 )
 SUMMARISED_COLUMNS = ("jaccard", "dice", "sam_score", "object_score", "process_image_time")
 SUMMARY_COLUMNS = ("metric", "min", "max", "avg", "std", "n")
+# what results_*.csv says of a volume, and no mean of volumes can mean
+NUMBER_OF_SLICE = "next_slice"
 TIMES_COLUMNS = ("slice", "repetition", "set_image_time", "predict_image_time", "process_image_time")
 RECORDED_PACKAGES = (
     "numpy",
@@ -145,6 +147,7 @@ def write_results(
     masks_suffix: str = ".nii.gz",
     pictures: Mapping[str, Callable[[Path], object]] | None = None,
     animations: Mapping[str, Callable[[Path], object]] | None = None,
+    segments: Mapping[str, tuple[str, Callable[[Path], object]]] | None = None,
     stamp: str | None = None,
     times: Sequence[Sequence[float]] = (),
 ) -> dict[str, Path]:
@@ -159,6 +162,7 @@ def write_results(
         masks_suffix: what the path of the masks ends in.
         pictures: writers of PNG pictures, by the name that goes before the time stamp.
         animations: the same for GIFs.
+        segments: suffixes and writers of the masks in further formats, by the name that goes before the time stamp.
         stamp: time stamp of the run, now by default; a later one is taken where files in ``folder`` have it or a later
             one.
         times: rows of times_*.csv (:data:`TIMES_COLUMNS`), which is written where there are any.
@@ -183,6 +187,7 @@ def write_results(
         files["masks"] = (masks_suffix, masks_writer)
     files.update({name: (".png", draw) for name, draw in (pictures or {}).items()})
     files.update({name: (".gif", draw) for name, draw in (animations or {}).items()})
+    files.update(segments or {})
     with reserved_stamp(folder, stamp or timestamp()) as stamp:
         paths = {kind: folder / f"{kind}_{stamp}{suffix}" for kind, (suffix, _) in files.items()}
         document = prompts_json(paths.get("masks")) if callable(prompts_json) else prompts_json

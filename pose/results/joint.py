@@ -168,7 +168,7 @@ def table_of_all(joint: Joint) -> pd.DataFrame:
     prompts = prompt_columns(joint.prompts)[joint.counted]
     known = "prompted_slices" in prompts
     volumes, prompts = (
-        joint.volume_metrics[joint.counted],
+        joint.volume_metrics[joint.counted].drop(columns=files.NUMBER_OF_SLICE, errors="ignore"),
         prompts[["masked_slices", "prompted_slices"] if known else []],
     )
     whole = [table.to_numpy(dtype=np.float64, na_value=np.nan) for table in (volumes, prompts)]

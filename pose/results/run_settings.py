@@ -30,6 +30,7 @@ _NOT_COMPARED = frozenset(
         "names",
         "negative_point",
         "point",
+        "point_mm",
         "prompt_file_path",
         "record_failures",
         "results_folder_path",
@@ -45,8 +46,10 @@ _NOT_COMPARED = frozenset(
         "series",
         "slice",
         "slices",
+        "space",
         "start_slice",
         "strict",
+        "write",
     )
 )
 # So many settings are named in a message; where more differ, these tell enough.
@@ -86,7 +89,7 @@ def _prompts(record: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
         return f"seeds {' '.join(str(_inside(one, 'slice_sha256'))[:8] for one in seeds)}"
     if arguments.get("prompt_file_path"):
         return "a file"
-    if any(arguments.get(name) for name in ("point", "negative_point", "box")):
+    if any(arguments.get(name) for name in ("point", "negative_point", "box", "point_mm")):
         return "typed"
     return "ground truth"
 

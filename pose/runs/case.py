@@ -16,12 +16,15 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.figures.upright import edges_of, upright
+from pose.prompts.in_space import prompts_of_marks
+from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from_mask
 from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, within
 from pose.runs.digests import hashed_name
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
 from pose.scans.masks import read_mask
+from pose.scans.segments import Segment, labels_of_names
 from pose.scans.volume import Volume, read_volume, stem_of
 from pose.scores.counted import Counted, counted
 
@@ -72,13 +75,13 @@ class TruthRules:
     """What of the ground truth counts.
 
     Attributes:
-        labels: the labels that are the object; None for all.
+        labels: the labels that are the object, by number or by name; None for all.
         allow_geometry_mismatch: take masks of another orientation or origin as their voxels lie.
         ignore_label: the label of voxels that nobody judged: they are not the object, and not scored.
         annotated_slices_only: slices without any label are not scored, as they were not annotated.
     """
 
-    labels: tuple[int, ...] | None = None
+    labels: tuple[int | str, ...] | None = None
     allow_geometry_mismatch: bool = False
     ignore_label: int | None = None
     annotated_slices_only: bool = False
@@ -93,6 +96,7 @@ class Case:
         grey: the slices as the models see them.
         rules: what of masks counts.
         counted: the part of the volume that ``truth`` tells of, and that is scored; None for all of it.
+        segments: what the labels of ``truth`` are called, where its file says so.
     """
 
     job: Job
@@ -101,6 +105,7 @@ class Case:
     grey: GreySlices
     rules: TruthRules = TruthRules()
     counted: Counted | None = None
+    segments: tuple[Segment, ...] = ()
 
     @property
     def swap_axes(self) -> bool | None:
@@ -227,22 +232,25 @@ def load_case(job: Job, shown: ShownAs = ShownAs(), rules: TruthRules = TruthRul
     """Read the files of ``job``; the labels that do not count are removed from the ground truth."""
     volume = read_volume(job.image_path, shown.swap_axes, shown.slice_axis, shown.series, shown.suv)
     truth = part = None
+    segments: tuple[Segment, ...] = ()
     if job.masks_path is not None:
-        truth = read_mask(job.masks_path, volume, allow_geometry_mismatch=rules.allow_geometry_mismatch).voxels
+        counting = None if rules.labels is None else [*rules.labels, *filter(None, [rules.ignore_label])]
+        mask = read_mask(job.masks_path, volume, allow_geometry_mismatch=rules.allow_geometry_mismatch, labels=counting)
+        truth, segments = mask.voxels, mask.segments
         part = counted(truth, rules.ignore_label, rules.annotated_slices_only)
         if part is not None:
             _check_counted(part, job.masks_path, rules)
             if part.ignored is not None:
                 truth[part.ignored] = 0
         if rules.labels is not None:
-            present = labels_of(truth)
-            for label in rules.labels:
+            present, wanted = labels_of(truth), labels_of_names(rules.labels, segments, job.masks_path)
+            for label in wanted:
                 if label not in present:
                     raise UserError(f"{job.masks_path}: holds no label {label} (--labels); it holds {present}")
             for slice_index in range(truth.shape[2]):
                 here = truth[:, :, slice_index]
-                here[~np.isin(here, rules.labels)] = 0
-    return Case(job, volume, truth, GreySlices(volume, shown.intensity), rules, part)
+                here[~np.isin(here, wanted)] = 0
+    return Case(job, volume, truth, GreySlices(volume, shown.intensity), rules, part, segments)
 
 
 def _check_counted(part: Counted, path: Path, rules: TruthRules) -> None:
@@ -258,13 +266,15 @@ def _check_counted(part: Counted, path: Path, rules: TruthRules) -> None:
         LOGGER.info("%s: %d of %d slices are scored", path, part.slices.sum(), part.slices.size)
 
 
-def given_prompts(case: Case, typed: Prompt | None) -> list[Prompt] | None:
+def given_prompts(case: Case, typed: Prompt | Mark | None) -> list[Prompt] | None:
     """Return the prompts that the user gave as a file, or ``typed`` on the command line; None where there are none."""
     if case.job.prompts_path is not None:
         forced = case.rules.allow_geometry_mismatch
         return read_prompts(case.job.prompts_path, like=case.volume, allow_geometry_mismatch=forced)
     if typed is None:
         return None
+    if isinstance(typed, Mark):
+        return prompts_of_marks([typed], case.volume, "--point_mm")
     check_prompts([typed], case.volume.voxels.shape, case.job.image_path)
     return [typed]
 

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pose.cli import UserError, take
-from pose.prompts.prompt import Prompt, PromptRules, typed_prompt
+from pose.prompts.prompt import PromptRules
+from pose.prompts.typed import typed
 from pose.runs.case import Job, ShownAs, TruthRules, plan_jobs
 from pose.runs.figure_files import plan_pictures
 from pose.runs.run import RunSettings
 from pose.runs.seed import SeedChoice
+from pose.runs.segments_written import OF_DICOM
 from pose.scans.intensity import chosen_intensity
 from pose.segmenters import chain_settings, loading
 from pose.segmenters.region_growing import RegionGrowingSettings
@@ -43,6 +45,8 @@ def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> d
         images: how many volumes it names.
         one_slice: whether results are of one slice alone.
     """
+    if flags["anonymous"] and (dicom := [kind for kind in flags["write"] if kind in OF_DICOM]):
+        raise UserError(f"--write {dicom[0]}: holds the patient's name and id, as DICOM asks; not with --anonymous")
     turned = {name: flags[name] for name in ("gif", "rotate", "flip")}
     pictures = plan_pictures(
         flags["figure"], flags["figure_slices"], flags["figure_size"], **turned, images=images, one_slice=one_slice
@@ -54,7 +58,7 @@ def settings_of_volumes(flags: Flags, images: int, one_slice: bool = False) -> d
         "truth": take(TruthRules, flags),
         "rules": _rules(flags),
         "settings": take(RunSettings, flags, arguments=flags, **judged),
-        "typed": _typed(flags),
+        "typed": typed(flags, (flags["prompt_file_path"] or [None])[0]),
         "limits": None if flags["slices"] is None else tuple(flags["slices"]),
     }
 
@@ -120,16 +124,6 @@ def _rules(flags: Flags) -> PromptRules:
 
 def _growing(flags: Flags) -> RegionGrowingSettings:
     return take(RegionGrowingSettings, flags, "growing_")
-
-
-def _typed(flags: Flags) -> Prompt | None:
-    given = flags["point"], flags["negative_point"], flags["box"]
-    if not any(given):
-        return None
-    if flags["prompt_file_path"]:
-        path = flags["prompt_file_path"][0]
-        raise UserError(f"--prompt_file_path {path}: not together with --point, --negative_point or --box")
-    return typed_prompt(flags["slice"], *given)
 
 
 def _refuse_memory_flags(flags: Flags, what: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pose.cli import UserError
+from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
 from pose.runs import batch, resume, run
 from pose.runs.case import (
@@ -21,6 +22,7 @@ from pose.runs.case import (
 )
 from pose.runs.crop import crop_volume
 from pose.runs.preview import write_preview
+from pose.runs.segments_written import check_writable
 from pose.scans.intensity import GreyStack
 from pose.segmenters import SliceSegmenter, loading, segment_slices
 
@@ -45,7 +47,7 @@ class EverySlice:
     truth: TruthRules
     rules: PromptRules
     settings: run.RunSettings
-    typed: Prompt | None = None
+    typed: Prompt | Mark | None = None
     limits: tuple[int, int] | None = None
     slice_index: int | None = None
     multimask_output: bool = False
@@ -96,6 +98,7 @@ class EverySlice:
         Raises:
             UserError: the slice to work on is none of the volume's, or has no prompt.
         """
+        check_writable(case, self.settings.write)
         chosen, last = self.slice_index, len(case.grey) - 1
         if chosen is not None and chosen > last:
             raise UserError(f"{case.job.image_path}: --slice {chosen} is not among its slices 0 to {last}")

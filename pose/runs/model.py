@@ -14,6 +14,7 @@ from pose.runs.crop import Crop, crop_volume
 from pose.runs.segmentation import Segmentation
 from pose.scans.intensity import GreySlices, GreyStack, Intensity, window_of_words
 from pose.scans.volume import Volume, read_volume
+from pose.scores.likely_dice import CALIBRATIONS, Calibration
 from pose.scores.review import REVIEW_BELOW
 from pose.segmenters import Finding, SlicePredictions, VolumeSegmenter, loading
 
@@ -53,6 +54,11 @@ class Model:
     def findings(self) -> Mapping[int, Finding]:
         """What was learnt of each object of the volume segmented last, beside its masks; none where nothing is."""
         return getattr(self.segmenter, "findings", {})
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What makes a likely Dice of what it says of its results; None where nobody calibrated that."""
+        return CALIBRATIONS.get(self.about.get("family", "")) if self.method in loading.CHAINED else None
 
     def carry(self, grey: GreyStack, prompts: Sequence[Prompt], crop: str = "none", *seeds: Any) -> Carried:
         """Start to carry ``prompts`` through the slices of a volume, or what ``seeds`` hold.
@@ -100,9 +106,11 @@ class Model:
             UserError: no such window, a prompt outside the scan or of a kind that the model does not take.
         """
         grey, carried = self._carry(scan, prompts, window, crop)
-        found = Segmentation(scan, grey, carried.prompts, self.method in loading.CHAINED, review_below)
+        chained = self.method in loading.CHAINED
+        found = Segmentation(scan, grey, carried.prompts, chained, review_below, self.calibration)
         for here in carried.predictions:
             found.add(here)
+        found.findings = dict(self.findings)
         return found
 
     def _carry(

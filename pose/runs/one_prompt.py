@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pose.cli import UserError
+from pose.prompts.markups import Mark
 from pose.prompts.prompt import Prompt, PromptRules, prompt_slice
 from pose.runs import batch, placing, resume, run, seed
 from pose.runs.case import (
@@ -21,6 +22,7 @@ from pose.runs.case import (
 )
 from pose.runs.model import Model
 from pose.runs.preview import write_preview
+from pose.runs.segments_written import check_writable
 from pose.runs.summary import Warned
 from pose.scans.intensity import GreyStack
 from pose.segmenters import loading
@@ -47,7 +49,7 @@ class OnePrompt:
     truth: TruthRules
     rules: PromptRules
     settings: run.RunSettings
-    typed: Prompt | None = None
+    typed: Prompt | Mark | None = None
     limits: tuple[int, int] | None = None
     prompt_slice: str | int = "centre"
     seeds: seed.SeedChoice = seed.SeedChoice()
@@ -112,6 +114,7 @@ class OnePrompt:
             model.embeddings,
             warned,
             findings=lambda: model.findings,
+            calibration=model.calibration,
         )
 
     def load(self, on_cpu: bool = False) -> tuple[Model, seed.Seeds | None]:
@@ -131,6 +134,7 @@ class OnePrompt:
             UserError: files that cannot be read or do not fit each other, or no prompt.
         """
         case = load_case(job, self.shown, self.truth)
+        check_writable(case, self.settings.write)
         last = len(case.grey) - 1
         if isinstance(self.start_slice, int) and self.start_slice > last:
             raise UserError(f"{job.image_path}: --start_slice {self.start_slice} is not among its slices 0 to {last}")

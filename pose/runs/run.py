@@ -19,7 +19,7 @@ from pose.files.atomic import STAMP_FORMAT, failure_named, write_atomically
 from pose.prompts.prompt import Prompt
 from pose.prompts.prompt_file import prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
-from pose.runs import figure_files
+from pose.runs import figure_files, segments_written
 from pose.runs.anonymous import without_paths
 from pose.runs.batch import Written
 from pose.runs.case import Case
@@ -31,6 +31,7 @@ from pose.scans.intensity import Intensity
 from pose.scans.masks import write_mask
 from pose.scans.volume import Volume
 from pose.scores import metrics
+from pose.scores.likely_dice import Calibration
 from pose.scores.review import REVIEW_BELOW
 from pose.segmenters.loading import CHAINED
 
@@ -50,6 +51,7 @@ class RunSettings:
         debug: write an overlay and the prompt of each slice.
         pictures: further pictures.
         intensity: how the voxels became the grey levels that the model sees.
+        write: further formats of the masks, see :data:`pose.runs.segments_written.FILES`.
     """
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class RunSettings:
     debug: bool = False
     pictures: Pictures = Pictures()
     intensity: Intensity = Intensity()
+    write: tuple[str, ...] = ()
 
 
 def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per_label: bool) -> dict[str, Any]:
@@ -95,6 +98,7 @@ def segment_and_write(
     embeddings: EmbeddingsCache | None = None,
     warned: Sequence[Warned] = (),
     findings: Callable[[], Mapping[int, Finding]] = dict,
+    calibration: Calibration | None = None,
 ) -> Written:
     """Run ``predictions`` to their end, score them, write every result of the volume, and print what was found.
 
@@ -105,6 +109,7 @@ def segment_and_write(
         embeddings: the cache that the predictions use; the manifest says how often it held a slice of this volume.
         warned: what looked wrong before; it comes first among the warnings.
         findings: returns what was learnt of each object beside its masks, once ``predictions`` have come to their end.
+        calibration: what makes a likely Dice of these and of the scores; None where nobody calibrated them.
 
     Returns:
         Every file written, the manifest last, and how many warnings there are.
@@ -117,7 +122,7 @@ def segment_and_write(
     volume = case.volume
     debug_folder = case.job.results_folder / f"debug_{started:{STAMP_FORMAT}}" if settings.debug else None
     chained = manifest.get("method") in CHAINED
-    segmentation = Segmentation(volume, case.grey, prompts, chained, settings.review_below)
+    segmentation = Segmentation(volume, case.grey, prompts, chained, settings.review_below, calibration)
     rows: dict[int, dict[str, Any]] = {}
     times: list[tuple[float, ...]] = []
     per_label = settings.per_label and case.truth is not None
@@ -131,6 +136,7 @@ def segment_and_write(
         rows[found.slice] = slice_row(case, found, here, per_label)
         if debug_folder is not None and found.objects:
             write_debug(debug_folder, case, prompts, found, here)
+    segmentation.findings = learnt = dict(findings())
     labels = segmentation.labels
     segmented = perf_counter()
 
@@ -153,9 +159,12 @@ def segment_and_write(
     needed = [one.needed for one in reviews.values() if one.needed is not None]
     volume_metrics["slices_to_review"] = sum(needed) if needed else None
     summary = summarise(case, segmentation, per_label, settings.intensity)
-    learnt = dict(findings())
     summary = replace(summary, warnings=[*warned, *summary.warnings, *about_leaks(learnt)])
     volume_metrics["warnings"] = len(summary.warnings)
+    if likely := segmentation.likely_dice_of_volume:
+        volume_metrics.update(likely_dice=likely.dice, likely_dice_low=likely.low, likely_dice_high=likely.high)
+    volume_metrics["next_slice"] = segmentation.next_slice
+    volume_metrics |= {f"ml_object_{one.object_id}": one.ml for one in summary.objects if one.ml is not None}
     given = () if "seed" in manifest else prompts  # a person gave the seed's alone
     asked = VolumePrompts(
         prompted_slices=len({prompt.slice for prompt in given}),
@@ -185,6 +194,8 @@ def segment_and_write(
         "total_seconds": perf_counter() - start,
         **results.environment_manifest(),
     }
+    named = segments_written.segments_of(case, prompts, segmentation.object_ids, per_label)
+    algorithm = segments_written.algorithm_of(manifest)
     manifest = without_paths(manifest, case.job, settings.arguments)
     files = results.write_results(
         case.job.results_folder,
@@ -200,6 +211,7 @@ def segment_and_write(
         manifest=manifest,
         pictures={"contact_sheet": lambda path: path.write_bytes(contact_sheet)},
         animations={} if animation is None else {"predictions": lambda path: path.write_bytes(animation)},
+        segments=segments_written.writers(case, settings.write, labels, named, algorithm, started),
     )
     for found_object in summary.objects:
         print(f"{case.job.name}: {found_object}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
+from pose.prompts.reach import pointing
 from pose.scans.intensity import DisplaySlices, GreyStack
 from pose.scans.masks import read_mask, write_mask
 from pose.scans.volume import Volume, volume_suffix
 from pose.scores import metrics
-from pose.scores.review import REVIEW_BELOW, Estimate, Review, review
-from pose.segmenters import Prediction, SlicePredictions
+from pose.scores.likely_dice import Calibration, LikelyDice, Signs, together
+from pose.scores.review import REVIEW_BELOW, Estimate, Review, next_slice, review
+from pose.segmenters import Finding, Prediction, SlicePredictions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +36,8 @@ class Segmentation:
         prompts: what the model was asked.
         chained: whether masks were carried from slice to slice, without a memory of the prompted one.
         review_below: a slice with a lower score is to be reviewed.
+        calibration: what makes a likely Dice of what the run says of itself; None where nobody calibrated that.
+        findings: what was learnt of each object beside its masks; there once all slices are.
         labels: (rows, columns, slices), 0 for background, and the number of the object elsewhere.
         estimates: what the model says of each object, by slice.
     """
@@ -43,6 +47,8 @@ class Segmentation:
     prompts: Sequence[Prompt]
     chained: bool = False
     review_below: float = REVIEW_BELOW
+    calibration: Calibration | None = None
+    findings: Mapping[int, Finding] = field(default_factory=dict)
     labels: np.ndarray = field(init=False)
     estimates: dict[int, dict[int, Estimate]] = field(default_factory=dict)
 
@@ -65,13 +71,54 @@ class Segmentation:
         """The numbers of the objects that were looked for."""
         return sorted({object_id for objects in self.estimates.values() for object_id in objects})
 
+    def signs(self, object_id: int) -> Signs | None:
+        """Return what speaks for an object as a whole; None where nothing was found or learnt of it."""
+        finding = self.findings.get(object_id)
+        of_object = {index: objects[object_id] for index, objects in self.estimates.items() if object_id in objects}
+        scores = [one.score for one in of_object.values() if one.found and one.score is not None]
+        if finding is None or not scores:
+            return None
+        areas = np.count_nonzero(self.labels == object_id, axis=(0, 1))
+        prompted = max((int(areas[one.slice]) for one in self.prompts if one.object_id == object_id), default=0)
+        growth = float(areas.max() / max(prompted, 1))
+        region_grown = finding.method == "region_growing"
+        return Signs(float(np.mean(scores)), finding.side_agreement, region_grown, growth)
+
+    @cached_property
+    def likely_dice(self) -> dict[int, LikelyDice]:
+        """The Dice that each object is likely to have, of those of which it can be told; once all slices are there."""
+        if self.calibration is None:
+            return {}
+        signs = {object_id: self.signs(object_id) for object_id in self.object_ids}
+        return {object_id: self.calibration.estimate(one) for object_id, one in signs.items() if one is not None}
+
+    @property
+    def likely_dice_of_volume(self) -> LikelyDice | None:
+        """The Dice that all objects together are likely to have, each counting by its voxels; None where it cannot be
+        told of each that was found.
+        """
+        numbers = {object_id: int(np.count_nonzero(self.labels == object_id)) for object_id in self.object_ids}
+        found = {object_id: number for object_id, number in numbers.items() if number}
+        if not found or not found.keys() <= self.likely_dice.keys():
+            return None
+        return together([self.likely_dice[object_id] for object_id in found], list(found.values()))
+
     @cached_property
     def reviews(self) -> dict[int, Review]:
         """What speaks for the masks of each slice; to be asked for once all slices are there."""
         prompted: dict[int, set[int]] = {}
-        for prompt in self.prompts:
+        for prompt in pointing(self.prompts):  # where an object was said not to be, it is not missing
             prompted.setdefault(prompt.object_id, set()).add(prompt.slice)
-        return review(self.estimates, prompted, review_below=self.review_below, chained=self.chained)
+        likely = {object_id: one.dice for object_id, one in self.likely_dice.items()}
+        limit = self.review_below
+        return review(self.estimates, prompted, review_below=limit, chained=self.chained, likely_dice=likely)
+
+    @property
+    def next_slice(self) -> int | None:
+        """The slice to look at next, and to prompt where it is wrong, see :func:`pose.scores.review.next_slice`."""
+        prompted = {prompt.slice for prompt in self.prompts}
+        areas = {index: int(np.count_nonzero(self.labels[:, :, index])) for index in self.reviews}
+        return next_slice({index: one.score for index, one in self.reviews.items()}, areas, prompted)
 
     @property
     def scores(self) -> np.ndarray:

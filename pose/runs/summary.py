@@ -13,6 +13,7 @@ from pose.runs.case import Case
 from pose.runs.segmentation import Segmentation
 from pose.scans.intensity import Intensity, likely_unit, saturated_share
 from pose.scans.volume import Volume
+from pose.scores.likely_dice import LikelyDice
 from pose.segmenters import Finding
 from pose.segmenters.mask_parts import box_around, overlap_of_boxes
 from pose.segmenters.region_growing import otsu_level, outside_of_body
@@ -39,6 +40,7 @@ class FoundObject:
         first_slice, last_slice: where it lies; None where nothing was found.
         dice: of the volume; None without ground truth for it.
         to_review: slices that hold it and that a person should look at.
+        likely_dice: what its Dice is likely to be, by what the run says of itself; None where that cannot be told.
     """
 
     object_id: int
@@ -48,6 +50,13 @@ class FoundObject:
     last_slice: int | None
     dice: float | None
     to_review: int
+    likely_dice: LikelyDice | None = None
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> FoundObject:
+        """Return what :meth:`Summary.to_json` wrote of an object."""
+        likely = fields["likely_dice"]
+        return cls(**{**fields, "likely_dice": None if likely is None else LikelyDice(**likely)})
 
     def __str__(self) -> str:
         if self.first_slice is None:
@@ -58,6 +67,8 @@ class FoundObject:
             words.insert(1, f"{self.ml:.1f} ml")
         if self.dice is not None:
             words.insert(-1, f"Dice {self.dice:.3f}")
+        if self.likely_dice is not None:
+            words.append(str(self.likely_dice))
         return ", ".join(words)
 
 
@@ -130,6 +141,7 @@ def _found_object(case: Case, segmentation: Segmentation, object_id: int, per_la
         int(held[-1]) if held.size else None,
         dice,
         len(set(segmentation.to_review).intersection(held.tolist())),
+        segmentation.likely_dice.get(object_id),
     )
 
 

@@ -42,7 +42,7 @@ class Found(NamedTuple):
 
 def is_dicom(path: Path) -> bool:
     """Tell whether a path is read as DICOM: a folder, a .zip, or a file that says so by its name or its first bytes."""
-    if path.is_dir() or path.suffix.lower() in (".zip", *SUFFIXES):
+    if os.path.isdir(path) or path.suffix.lower() in (".zip", *SUFFIXES):  # False also for what is no name
         return True
     if path.suffix and not path.suffix[1:].isdigit():
         return False

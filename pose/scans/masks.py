@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.scans.geometry import Grid, Reading, fit, reorientation
+from pose.scans.segmentations import kind_of, read_segments
 from pose.scans.volume import Volume, count_not_finite, read_volume, write_volume
 
 LOGGER = logging.getLogger(__name__)
@@ -19,17 +21,23 @@ LABEL_ROUNDING = 1e-3
 
 
 def read_mask(
-    path: Path | str, like: Volume | None = None, swap_axes: bool = False, allow_geometry_mismatch: bool = False
+    path: Path | str,
+    like: Volume | None = None,
+    swap_axes: bool = False,
+    allow_geometry_mismatch: bool = False,
+    labels: Sequence[int | str] | None = None,
 ) -> Volume:
     """Read a mask of whole, non-negative labels (0 is background), turned onto the voxels of the scan it belongs to.
 
-    Labels within a thousandth of whole numbers are rounded, with a warning.
+    Files of segments (DICOM SEG and RTSTRUCT, .seg.nrrd) are read with their names, and only onto a scan. Labels within
+    a thousandth of whole numbers are rounded, with a warning.
 
     Args:
         path: the file, of any format that :func:`read_volume` takes.
         like: the scan that the mask is fitted to, see :func:`mask_on`.
         swap_axes: as for :func:`read_volume`, where there is no ``like``.
         allow_geometry_mismatch: take a mask of another orientation or origin as its voxels lie, with a warning.
+        labels: of a file of segments, read only these, by number or name: what overlaps them is left out.
 
     Returns:
         The mask in the smallest unsigned dtype that holds its labels.
@@ -37,10 +45,16 @@ def read_mask(
     Raises:
         UserError: the file cannot be read, holds something else than labels, or does not fit ``like``.
     """
+    kind = kind_of(path := Path(path))
+    if kind is not None:
+        if like is None:
+            raise UserError(f"{path}: is a {kind} of a scan, and is read together with it alone")
+        voxels, segments = read_segments(path, kind, like, labels)
+        return replace(like, voxels=voxels, path=path, segments=segments)
     mask = read_volume(path, swap_axes and like is None)
     if like is not None:
         mask = mask_on(like, mask, allow_geometry_mismatch)
-    return replace(mask, voxels=_labels(Path(path), mask.voxels))
+    return replace(mask, voxels=_labels(path, mask.voxels))
 
 
 def mask_on(scan: Volume, mask: Volume, allow_geometry_mismatch: bool = False, at_slice: int | None = None) -> Volume:

@@ -37,6 +37,7 @@ from pose.scans.geometry import (
 from pose.scans.itk_formats import META_SUFFIXES, NRRD_SUFFIXES, named_data_file, read_metaimage, read_nrrd
 from pose.scans.nifti_geometry import NiftiGeometry
 from pose.scans.pictures import read_png
+from pose.scans.segments import Segment
 from pose.scans.series import Series
 
 LOGGER = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Volume:
         header: the geometry fields of the NIfTI file it came from, which masks found on it carry.
         file_axes: for each axis of ``voxels``, the axis of the array in ``path``: other than (0, 1, 2) where they were
             turned when they were read.
+        segments: what the labels of a mask are called, where its file says so.
         series: the DICOM series it was read from; None for other files.
 
     Raises:
@@ -77,6 +79,7 @@ class Volume:
     slice_axis: int = 2
     header: NiftiGeometry | None = None
     file_axes: tuple[int, int, int] = (0, 1, 2)
+    segments: tuple[Segment, ...] = ()
     series: Series | None = None
 
     def __post_init__(self) -> None:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 # Measured on a chest CT, for a Dice below 0.8: in chains of LiteMedSAM and of SAM 2 tiny, any value from 0.80 to 0.88
 # finds nearly all there is to find, and lower ones lose most of it; with a prompt on every slice, 0.82 does best.
 REVIEW_BELOW = 0.82
+# From this likely Dice of an object on, the scores of its slices count whole.
+LIKELY_ENOUGH = 0.85
+# Slices on either side that a prompt helps, too.
+NEAR = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ def review(
     *,
     review_below: float = REVIEW_BELOW,
     chained: bool = False,
+    likely_dice: Mapping[int, float] | None = None,
 ) -> dict[int, Review]:
     """Decide for each slice whether a person should look at it.
 
@@ -52,13 +57,15 @@ def review(
     present, or although slices before and after hold it; and where it is found although the model says that it is
     absent. Where the model says that it is absent beyond the slices that hold it, it counts with 1. Elsewhere it counts
     with its score. A slice of a chain knows only the slice before it, and cannot be better than what it was carried
-    from: it counts with the least score on the way from the nearest prompted slice.
+    from: it counts with the least score on the way from the nearest prompted slice. Where the whole object is likely to
+    be wrong, the score of each of its slices counts for less: times its likely Dice over :data:`LIKELY_ENOUGH`.
 
     Args:
         estimates: by slice, then by object; an object that a slice lacks was not looked for there.
         prompted: the prompted slices of each object.
         review_below: score below which a slice needs review, 0 to 1; with 0 none does.
         chained: whether masks were carried from slice to slice, without a memory of the prompted one.
+        likely_dice: of the volume of each object of which it is known, see :mod:`pose.scores.likely_dice`.
 
     Returns:
         A review for each of the slices. One on which no object was looked for has no estimate.
@@ -69,8 +76,9 @@ def review(
             by_object.setdefault(object_id, {})[slice_index] = estimate
     scores: dict[int, list[float | None]] = {slice_index: [] for slice_index in estimates}
     for object_id, along in by_object.items():
+        trust = min((likely_dice or {}).get(object_id, 1.0) / LIKELY_ENOUGH, 1.0)
         for slice_index, score in _object_scores(along, sorted(prompted.get(object_id, ())), chained).items():
-            scores[slice_index].append(score)
+            scores[slice_index].append(score * trust if score is not None and along[slice_index].found else score)
     return {slice_index: _of_slice(values, review_below) for slice_index, values in scores.items()}
 
 
@@ -102,3 +110,35 @@ def _object_scores(along: Mapping[int, Estimate], prompted: list[int], chained: 
                 score for step in way if step in along and (score := along[step].score) is not None
             )
     return scores
+
+
+def next_slice(scores: Mapping[int, float | None], areas: Mapping[int, int], prompted: Collection[int]) -> int | None:
+    """Return the slice to look at next, and to prompt where it is wrong: round it, most pixels are in doubt.
+
+    A slice puts as much of its area in doubt as its score lacks of 1; what counts is the sum over it and the two slices
+    on either side. Without any score it is the one halfway from the prompts to the farther end of what was found.
+
+    Args:
+        scores: of :class:`Review`, by slice.
+        areas: pixels found on each of these slices.
+        prompted: the slices that were prompted; none of them is returned.
+
+    Returns:
+        One of the slices that hold something; None where no other than the prompted ones does.
+    """
+    held = sorted(slice_index for slice_index, area in areas.items() if area)
+    choice = [slice_index for slice_index in held if slice_index not in prompted]
+    if not choice:
+        return None
+    doubts = {
+        slice_index: (1 - score) * areas[slice_index]
+        for slice_index in held
+        if (score := scores[slice_index]) is not None and slice_index not in prompted
+    }
+    if doubts:
+        near = range(-NEAR, NEAR + 1)
+        return max(choice, key=lambda index: sum(doubts.get(index + step, 0.0) for step in near))
+    away = {end: min((abs(end - one) for one in prompted), default=0) for end in (held[0], held[-1])}
+    end = max(away, key=lambda end: away[end])
+    start = min(prompted, key=lambda one: abs(one - end), default=held[0])
+    return min(choice, key=lambda index: abs(2 * index - start - end))

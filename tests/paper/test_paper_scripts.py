@@ -28,7 +28,7 @@ def project(tmp_path_factory) -> Path:
     """A copy of the project that knows a model more, with its weights."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("pose", "paper", "scripts", "sam2_configs"):
-        shutil.copytree(REPOSITORY_FOLDER / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPOSITORY_FOLDER / name, folder / name)
     for path in REPOSITORY_FOLDER.glob("*.py"):
         shutil.copy(path, folder)
     (folder / "model_checkpoints").mkdir()

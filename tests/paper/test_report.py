@@ -36,9 +36,9 @@ from pose.figures.drawing import OBJECTS, OTHER_OBJECTS
 from pose.figures.names import shown_name
 from pose.figures.upright import edges_of, upright
 from pose.scans.volume import read_volume
+from tests.browser import browser
 from tests.cases import write_two_blocks
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECTIONS = (
     "What was read",
     "Scores",
@@ -46,6 +46,7 @@ SECTIONS = (
     "Every volume",
     "Worst slices",
     "Dice by distance",
+    "Where to look next",
     "Times",
     "Prompts saved",
     "Failures",
@@ -566,13 +567,6 @@ def test_published_results(real_data, tmp_path):
     (joint,) = folder.glob("joint_results_*.csv")
     assert len(page.tables["table-volumes"]) == 11 and joint.is_file()
     assert "These runs recorded no times." in "".join(page.text)
-
-
-def browser():
-    found = os.environ.get("POSE_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium found (name one in POSE_BROWSER)")
-    return found
 
 
 # The page lies in a frame of the width asked for, because windows of a browser have a least width of their own.

@@ -350,13 +350,13 @@ def test_masks_that_do_not_fit_are_refused(tmp_path, mask_volume):
         (
             ["x"],
             "prompts[0] must be an object with slice, object_id, points, box, mask_file_path, absent, first_slice, "
-            "last_slice, got 'x'",
+            "last_slice, name, got 'x'",
         ),
         ([{"points": []}], "prompts[0] has no 'slice'"),
         (
             [one(), one(slice=3, point=[1, 2])],
             "prompts[1] has the unknown key 'point', known are slice, object_id, points, box, mask_file_path, "
-            "absent, first_slice, last_slice",
+            "absent, first_slice, last_slice, name",
         ),
         ([one(slice="2")], "prompts[0].slice must be a whole number from 0, got '2'"),
         ([one(slice=2.0)], "prompts[0].slice must be a whole number from 0, got 2.0"),

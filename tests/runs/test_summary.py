@@ -182,3 +182,14 @@ def test_the_end_of_a_run(tmp_path, capsys):
     table = max((tmp_path / "r" / "empty").glob("results_*.csv")).read_text()
     [row] = [line.split(",") for line in table.splitlines() if line.startswith("warnings,")]
     assert float(row[3]) == len(manifest["summary"]["warnings"])
+
+
+def test_where_an_object_was_said_not_to_be_there_is_nothing_to_review():
+    volume = scan()
+    absent = Prompt(PROMPT.slice + 2, absent=True)
+    segmentation = Segmentation(volume, GreySlices(volume), [PROMPT, absent])
+    for index in range(SLICES):
+        mask = ORGAN if index in (PROMPT.slice, PROMPT.slice + 1) else np.zeros(SHAPE, bool)
+        segmentation.add(SlicePredictions(index, {1: Prediction(mask, 0.9 if mask.any() else None)}))
+    assert segmentation.to_review == []
+    assert segmentation.reviews[absent.slice].score is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pose.scores.review import REVIEW_BELOW, Estimate, Review, review
+from pose.scores.review import REVIEW_BELOW, Estimate, Review, next_slice, review
 
 GONE = Estimate(False)
 
@@ -122,3 +122,28 @@ def test_what_always_holds(estimates, prompted, limit, chained):
             assert all(estimate.score is not None or not estimate.found for estimate in estimates[index].values())
     stricter = review(estimates, prompted, review_below=min(1.0, limit + 0.1), chained=chained)
     assert all(stricter[index].needed for index, one in found.items() if one.needed)
+
+
+def test_slices_of_an_object_that_is_likely_wrong_count_for_less():
+    estimates = {0: {1: Estimate(True, 0.9)}, 1: {1: GONE}}
+    assert review(estimates, {}, likely_dice={1: 0.85}) == {0: Review(0.9, False), 1: Review(None, None)}
+    found = review(estimates, {}, likely_dice={1: 0.425})
+    assert found == {0: Review(0.45, True), 1: Review(None, None)}
+    assert review(estimates, {}, likely_dice={2: 0.1})[0] == Review(0.9, False)
+
+
+def test_the_next_slice_is_where_most_pixels_are_in_doubt():
+    areas = dict.fromkeys(range(20), 100) | {0: 0, 19: 0}
+    scores = dict.fromkeys(range(20), 0.9)
+    assert next_slice(scores | {12: 0.2, 13: 0.5}, areas, {5}) in (11, 12, 13, 14)
+    assert next_slice(scores | {12: 0.0}, areas | {4: 100_000}, {12}) in (2, 3, 4, 5, 6)
+    assert next_slice(scores | {0: 0.0}, areas, {5}) != 0
+
+
+def test_without_scores_the_next_slice_is_halfway_to_the_farther_end():
+    unknown = dict.fromkeys(range(20))
+    areas = {index: int(2 <= index <= 16) for index in range(20)}
+    assert next_slice(unknown, areas, {4}) == 10
+    assert next_slice(unknown, areas, {16}) == 9
+    assert next_slice(unknown, {4: 5, 5: 0}, {4}) is None
+    assert next_slice(unknown, dict.fromkeys(range(20), 0), {4}) is None

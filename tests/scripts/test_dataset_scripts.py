@@ -30,7 +30,8 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("pose", "scripts", "sam2_configs"):
-            shutil.copytree(PROJECT_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            # with the bytecode, which each copy would have to make again
+            shutil.copytree(PROJECT_ROOT / name, folder / name)
         for path in PROJECT_ROOT.glob("*.py"):
             shutil.copy(path, folder)
         self.environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}

@@ -30,7 +30,8 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.root = folder / "check out"
         for name in ("pose", "scripts", "sam2_configs"):
-            shutil.copytree(PROJECT_ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            # with the bytecode, which each copy would have to make again
+            shutil.copytree(PROJECT_ROOT / name, self.root / name)
         for path in PROJECT_ROOT.glob("*.py"):
             shutil.copy(path, self.root)
         # any torch is kept: nothing is left to install

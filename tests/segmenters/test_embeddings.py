@@ -26,7 +26,7 @@ from pose.segmenters.lite_medsam import LiteMedSam
 from pose.segmenters.models import ModelSpec
 from pose.segmenters.sam2.image import Sam2Image
 from tests.cases import write_two_blocks
-from tests.networks import TINY, save_random_weights
+from tests.networks import TINY, save_random_weights, small_sam
 from tests.test_process_image import only
 
 CPU = torch.device("cpu")
@@ -247,26 +247,19 @@ def lite_medsam(folder: Path, precision: str):
     return lambda embeddings: LiteMedSam(None, CPU, precision, embeddings)
 
 
-def small_sam(folder: Path, precision: str):
-    from pose.segmenters.torchvision_import import import_torchvision
-
-    import_torchvision()
+def of_small_sam(folder: Path, precision: str):
     from segment_anything import sam_model_registry
-    from segment_anything.build_sam import _build_sam
 
     from pose.segmenters.sam import Sam
 
-    sam_model_registry["small"] = partial(
-        _build_sam, encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
-    )
-    torch.manual_seed(0)
-    torch.save(sam_model_registry["small"]().state_dict(), folder / "random.pth")
-    spec = ModelSpec("small", "sam", "small", "random.pth", 1024)
+    sam_model_registry["small"] = small_sam
+    torch.save(small_sam().state_dict(), folder / "random.pth")
+    spec = ModelSpec("small", "sam", "small", "random.pth", 256)
     return lambda embeddings: Sam(spec, folder / "random.pth", CPU, precision, embeddings)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("family", [sam2_tiny, lite_medsam, small_sam])
+@pytest.mark.parametrize("family", [sam2_tiny, lite_medsam, of_small_sam])
 def test_masks_are_those_without_a_cache_and_the_encoder_runs_once(tmp_path, family, precision):
     build = family(tmp_path, precision)
     plain = build(None)

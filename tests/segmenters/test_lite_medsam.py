@@ -14,6 +14,7 @@ from pose.prompts.prompt import Prompt, prompts_from_mask
 from pose.scans.intensity import WINDOWS, GreySlices, Intensity
 from pose.scans.volume import read_volume
 from pose.scores.metrics import dice, jaccard
+from pose.segmenters import lite_medsam
 from pose.segmenters.lite_medsam import (
     LiteMedSam,
     TiledEncoder,
@@ -159,6 +160,17 @@ def test_the_encoder_in_one_piece_agrees_with_the_one_in_tiles(encoded, monkeypa
 def test_batch_norms_are_gone(segmenter):
     assert isinstance(segmenter._encoder, TiledEncoder)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in segmenter._encoder.modules())
+
+
+def test_a_processor_without_bfloat16_computes_products_in_float32_and_rounds_them(monkeypatch):
+    monkeypatch.setattr(lite_medsam, "_has_bfloat16_products", lambda: False)
+    torch.manual_seed(0)
+    # their sums are exact in float32, and need more digits than bfloat16 has
+    x, weight, bias = (torch.randint(-99, 99, shape).to(torch.bfloat16) for shape in ((30, 64), (20, 64), (20,)))
+    found = lite_medsam._product(torch.nn.functional.linear, x, weight, bias)
+    exact = x.double() @ weight.double().t() + bias.double()
+    assert found.dtype == torch.bfloat16 and torch.equal(found, exact.to(torch.bfloat16))
+    assert not torch.equal(found.double(), exact)
 
 
 def test_bf16_gives_the_masks_of_fp32(encoded, segmenter_bf16):

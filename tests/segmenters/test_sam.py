@@ -5,7 +5,6 @@ there.
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,10 @@ import torch
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt, prompts_from_mask
 from pose.segmenters import Prediction, SlicePredictions, segment_slices
-from pose.segmenters.models import ModelSpec, find_model
+from pose.segmenters.models import ModelSpec, choose_precision, find_model
 from pose.segmenters.sam2.image import OBJECT_SCORE_WEIGHTS, Sam2Image
 from pose.segmenters.sam_inputs import box_array, mask_logits, point_arrays, predict_with, tight_box
-from tests.networks import TINY, save_random_weights
+from tests.networks import TINY, save_random_weights, small_sam
 
 CPU = torch.device("cpu")
 
@@ -155,24 +154,16 @@ def test_checkpoint_of_another_model_is_refused(tmp_path):
 
 def test_sam_equals_its_predictor(tmp_path, monkeypatch):
     """segment-anything with a small image encoder of random weights; fp32 equal to its predictor, bf16 close to it."""
-    from pose.segmenters.torchvision_import import import_torchvision
-
-    import_torchvision()
+    network = small_sam()
     from segment_anything import SamPredictor, sam_model_registry
-    from segment_anything.build_sam import _build_sam
 
     from pose.segmenters.sam import Sam
 
-    small = partial(
-        _build_sam, encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
-    )
-    monkeypatch.setitem(sam_model_registry, "small", small)
-    torch.manual_seed(0)
-    network = small()
+    monkeypatch.setitem(sam_model_registry, "small", small_sam)
     torch.save(network.state_dict(), tmp_path / "random.pth")
-    spec = ModelSpec("small", "sam", "small", "random.pth", 1024)
+    spec = ModelSpec("small", "sam", "small", "random.pth", 256)
     grey = np.random.default_rng(0).integers(0, 255, (30, 50), dtype=np.uint8)
-    predictor = SamPredictor(network.eval())
+    predictor = SamPredictor(network)
     predictor.set_image(np.stack([grey] * 3, axis=-1))
     logits, scores, _ = predictor.predict(
         point_coords=np.array([[20.0, 10.0]]),
@@ -208,7 +199,8 @@ def test_real_sam2_tiny_reaches_its_reference(real_data, real_sam2_tiny, index, 
     grey = np.ascontiguousarray(
         np.round(np.clip((voxels.astype(np.float32) + 1400) / 1500, 0, 1) * 255).astype(np.uint8)
     )
-    segmenter = Sam2Image(find_model("tiny"), real_sam2_tiny, CPU, "bf16")
+    # as users have it: bfloat16 without such products in the processor takes minutes
+    segmenter = Sam2Image(find_model("tiny"), real_sam2_tiny, CPU, choose_precision("auto", CPU))
     segmenter.set_image(grey)
     for objects, expected in (("union", union), ("per_label", per_label)):
         prompts = prompts_from_mask(truth, 0, objects=objects, use_bounding_box=True)

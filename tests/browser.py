@@ -1,0 +1,18 @@
+"""The browser that tests of pages drive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def browser() -> str:
+    """Return the path of a Chromium; the test is skipped where there is none."""
+    found = os.environ.get("POSE_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no Chromium found (name one in POSE_BROWSER)")
+    return found
