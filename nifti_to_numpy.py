@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError, add_dicom_arguments, configure_logging, run_main
 from pose.files.atomic import DiskFullError
+from pose.scans.dicom import check_volumes
 from pose.scans.dicom_files import is_dicom
 from pose.scans.volume import count_not_finite, read_volume, write_volume
 
@@ -92,6 +93,7 @@ def pair_files(sources: Sequence[Path], targets: Sequence[Path]) -> list[tuple[P
     for source in sources:
         if source.name.lower().endswith((".npz", ".npy")):
             raise UserError(f"{source}: is working data already")
+    check_volumes(sources)
     taken: dict[Path, Path] = {}
     for source, target in zip(sources, targets, strict=True):
         if not target.name.lower().endswith((".npz", ".npy")):

@@ -160,6 +160,20 @@ def test_folders_of_one_name_have_those_above_before_it(tmp_path: Path) -> None:
         plan_jobs([images[0], images[0]], "results")
 
 
+def test_slices_given_one_by_one_are_no_volumes_each(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(str(path) for path in Path("scans/thorax").iterdir())
+    assert run_main(process_video.main, ["-i", *files, *GROWING]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    says = "is a slice of the same series as scans/thorax/040.dcm; give the folder that holds them"
+    assert last == f"error: scans/thorax/003.dcm: {says}"
+    assert run_main(nifti_to_numpy.main, ["-i", *files, "-o", *(f"{index}.npz" for index in range(6))]) == 2
+    assert "give the folder that holds them" in capsys.readouterr().err
+    # X-rays of one series are
+    for index in range(2):
+        made.save(made.xray(block(0), series="xrays", SOPInstanceUID=made.uid(f"{index}")), Path(f"{index}.dcm"))
+    assert run_main(nifti_to_numpy.main, ["-i", "0.dcm", "1.dcm", "-o", "0.npz", "1.npz"]) == 0
+
+
 # patients
 
 

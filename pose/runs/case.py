@@ -22,6 +22,7 @@ from pose.prompts.prompt import Prompt, PromptRules, check_prompts, prompts_from
 from pose.prompts.prompt_file import read_prompts
 from pose.prompts.reach import is_pointing, within
 from pose.runs.digests import hashed_name
+from pose.scans.dicom import check_volumes
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
 from pose.scans.masks import read_mask
 from pose.scans.segments import Segment, labels_of_names
@@ -180,8 +181,8 @@ def plan_jobs(
         anonymous: results are called by a hash of the image, where ``names`` does not say how.
 
     Raises:
-        UserError: as many masks, names or files of prompts as images were not given (of prompts, one may serve all), a
-            name is none, or two images would write to the same folder.
+        UserError: images are slices of one DICOM series; as many masks, names or files of prompts as images were not
+            given (of prompts, one may serve all), a name is none, or two images would write to the same folder.
     """
     if masks and len(masks) != len(images):
         raise UserError(f"--masks_file_path: {len(masks)} files for {len(images)} images of --image_file_path")
@@ -191,6 +192,7 @@ def plan_jobs(
         given = f"--prompt_file_path: {len(prompts)} files for {len(images)} images of --image_file_path"
         raise UserError(f"{given}; give one for all, or one for each")
     jobs: dict[Path, Job] = {}
+    check_volumes(images)
     called = (
         names or [hashed_name(image) for image in images] if anonymous else names or names_of(images, results_folder)
     )

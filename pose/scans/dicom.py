@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pose.cli import UserError
-from pose.scans.dicom_files import PREAMBLE, SUFFIXES, WORD, Found, archive_of, damage, files_in, opened
+from pose.scans.dicom_files import PREAMBLE, SUFFIXES, WORD, Found, archive_of, damage, files_in, is_dicom, opened
 from pose.scans.series import Frame, Series
 
 if TYPE_CHECKING:
@@ -108,6 +108,22 @@ def series_in(paths: Path | Sequence[Path]) -> list[Series]:
         raise UserError(f"{given[0]}: {where} no DICOM file")
     listed = [one for uid, of_uid in found.items() for one in _series_of(uid, of_uid, files[0].archive)]
     return sorted(listed, key=lambda one: (one.date, one.number or 0, one.uid))
+
+
+def check_volumes(paths: Sequence[Path]) -> None:
+    """Refuse files that are each meant as a volume, and are slices of one series: their folder is the volume.
+
+    Raises:
+        UserError: two of them are, or a file is damaged.
+    """
+    files = [path for path in paths if path.is_file() and path.suffix.lower() != ".zip" and is_dicom(path)]
+    if len(files) < 2:
+        return
+    for one in series_in(files):
+        placed = dict.fromkeys(frame.file for frame in one.frames if frame.position is not None)
+        if len(placed) > 1:
+            first, second = list(placed)[:2]
+            raise UserError(f"{first}: is a slice of the same series as {second}; give the folder that holds them")
 
 
 def choose_series(path: Path, listed: Sequence[Series], wanted: str | None = None) -> Series:

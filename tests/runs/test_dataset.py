@@ -74,6 +74,20 @@ def test_every_setting_of_the_example_that_is_commented_out_is_one() -> None:
     ]
 
 
+def test_of_dicom_the_script_that_reads_the_scans_is_told_the_series() -> None:
+    config = {"images": "dicom/{name}/CT", "series": 3, "suv": True, "model": "lite_medsam"}
+    settings = read_settings(config)
+    assert settings.dicom_arguments() == ["--series", "3", "--suv"]
+    assert settings.process_arguments() == ["--model", "lite_medsam"]
+    of_scans = read_settings({**config, "convert": False})
+    assert of_scans.process_arguments() == ["--series", "3", "--suv", "--model", "lite_medsam"]
+    touch("dicom/anna/CT/1.dcm", "dicom/bert/CT/1.dcm")
+    assert [(one.name, one.image) for one in find_volumes(settings)] == [
+        ("anna", "dicom/anna/CT"),
+        ("bert", "dicom/bert/CT"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [

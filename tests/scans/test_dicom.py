@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import logging
 import random
 import zipfile
@@ -143,7 +144,10 @@ def test_jpeg_lossless_as_scanners_write_it(tmp_path: Path) -> None:
         writer.KeepOriginalImageUIDOn()
         writer.UseCompressionOn()
         writer.SetCompressor("JPEG")
+        before = locale.setlocale(locale.LC_ALL)
         writer.Execute(SimpleITK.ReadImage(str(path)))
+        # which ITK sets for the whole process when it writes DICOM
+        locale.setlocale(locale.LC_ALL, before)
     volume = read_volume(tmp_path, None, None)
     assert {frame.syntax for frame in volume.series.frames} == {"1.2.840.10008.1.2.4.70"}
     np.testing.assert_array_equal(volume.voxels, np.stack(LARGE, axis=2))

@@ -18,6 +18,7 @@ from PIL import Image
 from pose.scans.masks import write_mask
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
+from tests.scans import made_dicom
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,3 +125,17 @@ def test_help_shows_the_ways_to_call_it(checkout: Checkout) -> None:
     result = checkout.run("--help")
     assert result.returncode == 0
     assert result.stdout.count("scripts/quickstart.sh") == 4 and "set -e" not in result.stdout
+
+
+def test_a_folder_of_dicom_with_several_series(checkout: Checkout) -> None:
+    for number, name in ((3, "thorax"), (4, "other")):
+        made_dicom.write(checkout.user / "ct 1.2.3" / name, made_dicom.series(6, series=name, SeriesNumber=number))
+    result = checkout.run("ct 1.2.3")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (2, "== convert")
+    assert "holds 2 series; choose by --series NUMBER or UID: 3 'Thorax 2.5'" in result.stderr
+    command = ["ct 1.2.3", "--series", "4", "--slice", "2", "--box", "1", "1", "3", "4", "--method", "region_growing"]
+    result = checkout.run(*command)
+    assert result.returncode == 0, result.stderr
+    masks = after_steps(result.stdout)[1].removeprefix("masks:   ").partition(" (")[0]
+    assert masks.startswith("quickstart/results_video/ct 1.2.3/masks_")
+    assert nibabel.load(checkout.root / masks).shape == (6, 5, 6)

@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import pytest
 
 from tests import kill_workflow
+from tests.scans import made_dicom
 from tests.scripts.test_dataset_scripts import Checkout
 from tests.workflow_runs import (
     GROWING,
@@ -81,6 +83,25 @@ def test_from_scans_to_the_report_and_again(tmp_path: Path, plain: Path) -> None
 
     run_workflow(tmp_path, settings, "--report", "workflow.html")
     assert "report.html" in (tmp_path / "workflow.html").read_text()
+
+
+@pytest.mark.parametrize("convert", [True, False])
+def test_folders_of_dicom_are_volumes(tmp_path: Path, convert: bool) -> None:
+    for name in ("anna", "bert"):
+        for number, of_scan in ((3, 6), (4, 5)):
+            slices = made_dicom.series(of_scan, series=f"{name} {number}", SeriesNumber=number)
+            made_dicom.write(tmp_path / "data" / name / str(number), slices)
+    box = {"row_min": 1, "column_min": 1, "row_max": 3, "column_max": 4}
+    prompts = {"prompts": [{"slice": 2, "box": box}]}
+    (tmp_path / "prompts").mkdir()
+    for name in ("anna", "bert"):
+        (tmp_path / "prompts" / f"{name}.json").write_text(json.dumps(prompts))
+    settings = {"images": "data/{name}", "prompts": "prompts/{name}.json", "series": 4, "method": "region_growing"}
+    said = run_workflow(tmp_path, {**settings, "swap_axes": True, "convert": convert, "output_folder": "out"})
+    assert "2 of 2 volumes segmented" in said
+    for name in ("anna", "bert"):
+        (mask,) = (tmp_path / "out" / "results" / name).glob("masks_*.nii.gz")
+        assert nibabel.load(mask).shape == (6, 5, 5)
 
 
 def test_volumes_that_come_and_go_leave_other_batches_alone(tmp_path: Path) -> None:
