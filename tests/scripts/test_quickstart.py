@@ -124,7 +124,7 @@ def test_a_mistake_is_one_line(checkout: Checkout, arguments: list[str], message
 def test_help_shows_the_ways_to_call_it(checkout: Checkout) -> None:
     result = checkout.run("--help")
     assert result.returncode == 0
-    assert result.stdout.count("scripts/quickstart.sh") == 4 and "set -e" not in result.stdout
+    assert result.stdout.count("scripts/quickstart.sh") == 5 and "set -e" not in result.stdout
 
 
 def test_a_folder_of_dicom_with_several_series(checkout: Checkout) -> None:
