@@ -71,7 +71,7 @@ def test_the_volume_of_each_object_is_a_row_after_the_others(tmp_path: Path) -> 
     assert run("-i", scan, "-m", mask, "--objects", "per_label", "-r", tmp_path / "r") == 0
     [path] = (tmp_path / "r" / "case").glob("results_*.csv")
     table = pd.read_csv(path)
-    assert table["metric"].tolist()[-3:] == ["warnings", "ml_object_1", "ml_object_2"]
+    assert table["metric"].tolist()[-3:] == ["next_slice", "ml_object_1", "ml_object_2"]
     # 10 x 14 x 4 and 14 x 16 x 4 voxels of 9 mm^3
     assert table["avg"].tolist()[-2:] == pytest.approx([5.04, 8.064])
     assert table["n"].tolist()[-2:] == [1, 1]
