@@ -40,6 +40,7 @@ class Segmentation:
         findings: what was learnt of each object beside its masks; there once all slices are.
         labels: (rows, columns, slices), 0 for background, and the number of the object elsewhere.
         estimates: what the model says of each object, by slice.
+        areas: pixels of each object, by slice.
     """
 
     scan: Volume
@@ -51,6 +52,7 @@ class Segmentation:
     findings: Mapping[int, Finding] = field(default_factory=dict)
     labels: np.ndarray = field(init=False)
     estimates: dict[int, dict[int, Estimate]] = field(default_factory=dict)
+    areas: dict[int, dict[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows, columns, slices = self.grey.shape
@@ -60,7 +62,10 @@ class Segmentation:
         """Take up the objects of one slice."""
         if max(found.objects, default=0) > np.iinfo(self.labels.dtype).max:
             self.labels = self.labels.astype(np.uint16)
-        self.labels[:, :, found.slice] = label_map(found.objects, self.labels.shape[:2])
+        here = label_map(found.objects, self.labels.shape[:2])
+        self.labels[:, :, found.slice] = here
+        counts = np.bincount(here.ravel(), minlength=max(found.objects, default=0) + 1).tolist()
+        self.areas[found.slice] = {object_id: counts[object_id] for object_id in found.objects}
         self.estimates[found.slice] = {
             object_id: Estimate(bool(one.mask.any()), one.score, one.object_score)
             for object_id, one in found.objects.items()
@@ -71,6 +76,11 @@ class Segmentation:
         """The numbers of the objects that were looked for."""
         return sorted({object_id for objects in self.estimates.values() for object_id in objects})
 
+    def areas_of(self, object_id: int) -> np.ndarray:
+        """Return (slices,) how many pixels an object has on each slice."""
+        counts = [self.areas.get(index, {}).get(object_id, 0) for index in range(self.labels.shape[2])]
+        return np.array(counts, dtype=np.int64)
+
     def signs(self, object_id: int) -> Signs | None:
         """Return what speaks for an object as a whole; None where nothing was found or learnt of it."""
         finding = self.findings.get(object_id)
@@ -78,7 +88,7 @@ class Segmentation:
         scores = [one.score for one in of_object.values() if one.found and one.score is not None]
         if finding is None or not scores:
             return None
-        areas = np.count_nonzero(self.labels == object_id, axis=(0, 1))
+        areas = self.areas_of(object_id)
         prompted = max((int(areas[one.slice]) for one in self.prompts if one.object_id == object_id), default=0)
         growth = float(areas.max() / max(prompted, 1))
         region_grown = finding.method == "region_growing"
@@ -97,7 +107,7 @@ class Segmentation:
         """The Dice that all objects together are likely to have, each counting by its voxels; None where it cannot be
         told of each that was found.
         """
-        numbers = {object_id: int(np.count_nonzero(self.labels == object_id)) for object_id in self.object_ids}
+        numbers = {object_id: int(self.areas_of(object_id).sum()) for object_id in self.object_ids}
         found = {object_id: number for object_id, number in numbers.items() if number}
         if not found or not found.keys() <= self.likely_dice.keys():
             return None
@@ -117,7 +127,7 @@ class Segmentation:
     def next_slice(self) -> int | None:
         """The slice to look at next, and to prompt where it is wrong, see :func:`pose.scores.review.next_slice`."""
         prompted = {prompt.slice for prompt in self.prompts}
-        areas = {index: int(np.count_nonzero(self.labels[:, :, index])) for index in self.reviews}
+        areas = {index: sum(self.areas[index].values()) for index in self.reviews}
         return next_slice({index: one.score for index, one in self.reviews.items()}, areas, prompted)
 
     @property

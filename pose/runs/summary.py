@@ -115,9 +115,7 @@ def summarise(case: Case, segmentation: Segmentation, per_label: bool, intensity
 
 def _found_object(case: Case, segmentation: Segmentation, object_id: int, per_label: bool, alone: bool) -> FoundObject:
     labels, spacing = segmentation.labels, case.volume.spacing_mm
-    areas = np.array(
-        [np.count_nonzero(labels[:, :, slice_index] == object_id) for slice_index in range(labels.shape[2])]
-    )
+    areas = segmentation.areas_of(object_id)
     held = np.flatnonzero(areas)
     dice = None
     if case.truth is not None and (per_label or alone):
