@@ -248,5 +248,6 @@ def _bytes(content: bytes) -> Response:
 
 
 def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    if not isinstance(error, HTTPException):
+        raise error
     return JSONResponse({"error": error.detail}, error.status_code)
