@@ -5,9 +5,7 @@ The volume is the synthetic chest of large_volume.py; each conversion is a proce
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,17 +16,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from comparison.benchmarks.conversion import measure
-from comparison.benchmarks.large_volume import STRETCH, make_large_chest
-from pose.cli import EXIT_OK, UserError, run_main
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--slices", type=int, default=1000, metavar="N", help="at least 24 (default: %(default)s)")
-    parser.add_argument("--side", type=int, default=512, metavar="N", help="rows and columns (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="keep all files here (default: a temporary folder)")
-    return parser
+from comparison.benchmarks.large_volume import chest_parser, large_chest
+from pose.cli import EXIT_OK, run_main
 
 
 def write_dicom(scan: Path, folder: Path) -> None:
@@ -64,13 +53,8 @@ def write_dicom(scan: Path, folder: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure every conversion once and print a table; return the exit code."""
-    arguments = build_parser().parse_args(argv)
-    if arguments.slices < 3 * STRETCH:
-        raise UserError(f"--slices {arguments.slices}: at least {3 * STRETCH}")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        scan, _ = make_large_chest(folder, arguments.side, arguments.slices)
+    arguments = chest_parser(__doc__).parse_args(argv)
+    with large_chest(arguments) as (folder, scan, _):
         write_dicom(scan, folder / "dicom")
         with zipfile.ZipFile(folder / "dicom.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for path in sorted((folder / "dicom").iterdir()):

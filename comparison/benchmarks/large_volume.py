@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,33 @@ NOISE_HU = 15.0
 LARGEST_PEAK_MB = 2000.0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def chest_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the size of the chest, and where it lies; see :func:`large_chest`."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--slices", type=int, default=1000, metavar="N", help="at least 24 (default: %(default)s)")
     parser.add_argument("--side", type=int, default=512, metavar="N", help="rows and columns (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="keep all files here (default: a temporary folder)")
+    return parser
+
+
+@contextmanager
+def large_chest(arguments: argparse.Namespace) -> Iterator[tuple[Path, Path, Path]]:
+    """Make the chest that a command line asks for; yield the folder of all files, the scan and the mask.
+
+    Raises:
+        UserError: there are too few slices.
+    """
+    if arguments.slices < 3 * STRETCH:
+        raise UserError(f"--slices {arguments.slices}: at least {3 * STRETCH}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder, *make_large_chest(folder, arguments.side, arguments.slices)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = chest_parser(__doc__)
     parser.add_argument(
         "--largest_peak_mb",
         type=float,
@@ -106,12 +128,7 @@ def stages(folder: Path, scan: Path, mask: Path) -> Iterator[tuple[str, list[str
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure every stage once, print a table; exit code 1 where one takes more memory than it may."""
     arguments = build_parser().parse_args(argv)
-    if arguments.slices < 3 * STRETCH:
-        raise UserError(f"--slices {arguments.slices}: at least {3 * STRETCH}")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        scan, mask = make_large_chest(folder, arguments.side, arguments.slices)
+    with large_chest(arguments) as (folder, scan, mask):
         print(f"{arguments.side} x {arguments.side} x {arguments.slices}, one run of each\n", flush=True)
         print("| stage | seconds | peak memory, MB |\n|---|---|---|", flush=True)
         most = 0.0
