@@ -13,11 +13,10 @@ from pose.cli import UserError
 from pose.prompts.markups import Mark
 from pose.prompts.prompt import Box, Point, Prompt, check_prompts, shape_text
 from pose.scans.contours import ROUNDING, inside_of
+from pose.scans.geometry import LPS_SIGNS
 from pose.scans.volume import Volume
 
 LOGGER = logging.getLogger(__name__)
-
-_SWITCHED = np.array([-1.0, -1.0, 1.0])
 
 
 @dataclass
@@ -133,7 +132,7 @@ class _OnScan:
             slices = self.shape[2]
             beyond = max(-place[2], place[2] - (slices - 1))
             other = ""
-            if self._is_within(self.places(point_mm[None] * _SWITCHED)[0]):
+            if self._is_within(self.places(point_mm[None] * LPS_SIGNS)[0]):
                 other = "; with x and y of the other sign it would lie within: is it LPS or RAS?"
             if beyond > 0.5 + ROUNDING:
                 off = f"lies {beyond * self.step_mm:.6g} mm off the slices of {self.name}, half a slice is"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pose.cli import UserError
-from pose.scans.geometry import LARGEST_MM
+from pose.scans.geometry import LARGEST_MM, LPS_SIGNS
 
 # More are a mesh or a surface, and no prompt that a person has given.
 MOST_POINTS = 10_000
@@ -35,7 +35,7 @@ _FCSV_COLUMNS: tuple[str, ...] = (
     "desc",
     "associatedNodeID",
 )
-_TO_RAS = {"LPS": np.array([-1.0, -1.0, 1.0]), "RAS": np.ones(3)}
+_TO_RAS = {"LPS": LPS_SIGNS, "RAS": np.ones(3)}
 # of a point of .fcsv since version 5.2; it is 0 where the point was never placed, 1 while it follows the pointer
 _DEFINED = "2"
 

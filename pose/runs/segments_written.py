@@ -14,7 +14,8 @@ import numpy as np
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
 from pose.runs.case import Case
-from pose.scans.dicom_frames import headers_of, without_warnings
+from pose.scans.dicom_files import without_warnings
+from pose.scans.dicom_frames import headers_of
 from pose.scans.segments import Segment
 
 if TYPE_CHECKING:

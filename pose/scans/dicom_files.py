@@ -121,20 +121,33 @@ def damage(path: Path) -> Iterator[None]:
 
     These are of values that are not as the standard has them, and tell the values: a patient's name may be among them.
     """
+    try:
+        with without_warnings(logging.CRITICAL + 1):
+            yield
+    except damage_errors() as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as DICOM: {reason:.200}; the file is damaged or cut") from error
+
+
+def damage_errors() -> tuple[type[Exception], ...]:
+    """Return what pydicom, and what reads the values of a file that lacks some, raise on a file that is damaged."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
+    return (*DAMAGE, BytesLengthException, InvalidDicomError, AttributeError, IndexError, struct.error)
+
+
+@contextmanager
+def without_warnings(level: int = logging.ERROR) -> Iterator[None]:
+    """Keep pydicom quiet, below a level of its log, about values that are not as the standard has them."""
     log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
+    before = log.level
+    log.setLevel(level)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (*DAMAGE, BytesLengthException, InvalidDicomError, AttributeError, IndexError, struct.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as DICOM: {reason:.200}; the file is damaged or cut") from error
     finally:
-        log.setLevel(level)
+        log.setLevel(before)
 
 
 def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pose.scans.dicom_files import without_warnings
+from pose.scans.geometry import LPS_TO_RAS
 from pose.scans.segments import placement
 
 if TYPE_CHECKING:
@@ -19,24 +18,9 @@ if TYPE_CHECKING:
 
     from pose.scans.volume import Volume
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # of series that are made from others; scanners number theirs from 1
 SERIES_NUMBER = 900
 LONGEST_TEXT = 64
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Keep pydicom quiet about values of a source that are not as the standard has them, and are copied as they are."""
-    log = logging.getLogger("pydicom")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def short_text(text: str) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose.cli import UserError
-from pose.scans.dicom_frames import SERIES_NUMBER, labels_on_frames, plane_affine, short_text, uids_of, without_warnings
+from pose.scans.dicom_files import without_warnings
+from pose.scans.dicom_frames import SERIES_NUMBER, labels_on_frames, plane_affine, short_text, uids_of
 from pose.scans.geometry import is_geometry
 from pose.scans.segments import Block, Placement, Segment, Segmented, placement
 

@@ -14,6 +14,7 @@ import numpy as np
 from pose.cli import UserError
 from pose.scans.dicom import headers, in_order
 from pose.scans.dicom_files import archive_of, damage, opened
+from pose.scans.geometry import LPS_TO_RAS
 from pose.scans.hounsfield import LOWEST_HU
 from pose.scans.series import Frame, Series
 from pose.scans.suv import suv_factor
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # How far a slice may lie from its place in an even row, in steps: positions are written in a few digits.
 UNEVEN = 0.05
 # cosines that are written in a few digits

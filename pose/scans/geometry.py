@@ -20,6 +20,9 @@ THICK_SLICES = 1.5
 LEAST_VOLUME = 1e-6
 # Larger numbers are of no patient, and their products soon beyond single precision.
 LARGEST_MM = 1e9
+# RAS, of NIfTI, and LPS, of DICOM and ITK, differ in the direction of two axes: the same signs lead there and back.
+LPS_SIGNS = np.array([-1.0, -1.0, 1.0])
+LPS_TO_RAS = np.diag([*LPS_SIGNS, 1.0])
 
 
 class Reading(NamedTuple):

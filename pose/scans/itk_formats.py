@@ -15,23 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pose.cli import UserError, existing_file
+from pose.scans import nrrd
+from pose.scans.geometry import LPS_TO_RAS
 from pose.scans.nifti import LARGEST_DEFLATE_RATIO
 
 NRRD_SUFFIXES, META_SUFFIXES = (".nrrd", ".nhdr"), (".mha", ".mhd")
-# 3D Slicer writes kilobytes for each segment of a label map
-LONGEST_HEADER = 4 << 20
-NRRD_TYPES = {
-    "i1": ("signed char", "int8", "int8_t"),
-    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
-    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
-    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
-    "i4": ("int", "signed int", "int32", "int32_t"),
-    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
-    "i8": ("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"),
-    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
-    "f4": ("float",),
-    "f8": ("double",),
-}
 META_TYPES = {
     "MET_CHAR": "i1",
     "MET_UCHAR": "u1",
@@ -46,13 +34,6 @@ META_TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-# the signs that bring the axes of a space to RAS
-NRRD_SPACES = {
-    **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
-    **dict.fromkeys(("right-anterior-superior", "ras"), (1, 1, 1)),
-    **dict.fromkeys(("left-anterior-superior", "las"), (-1, 1, 1)),
-}
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class Stored(NamedTuple):
@@ -76,9 +57,9 @@ def read_nrrd(path: Path) -> Stored:
         ValueError, EOFError, zlib.error: it is damaged, cut, or of a kind that is not read.
         UserError: the file of its voxels is missing, or lies in another folder.
     """
-    fields, length = _nrrd_header(path)
+    fields, _, length = nrrd.read_header(path)
     sizes = _whole(fields, "sizes")
-    kind = next((code for code, names in NRRD_TYPES.items() if fields.get("type", "").lower() in names), None)
+    kind = nrrd.TYPES.get(fields.get("type", "").lower())
     if kind is None:
         raise ValueError(f"its type is {fields.get('type')!r:.40}")
     encoding = fields.get("encoding", "").lower()
@@ -141,33 +122,15 @@ def named_data_file(path: Path) -> Path | None:
         UserError: the file of its voxels is missing, or lies in another folder.
     """
     if path.suffix.lower() == ".nhdr":
-        fields = _nrrd_header(path)[0]
+        fields = nrrd.read_header(path).fields
         name = fields.get("data file", fields.get("datafile"))
     else:
         name = _meta_header(path)[0]["ElementDataFile"]
     return None if name is None or name.upper() == "LOCAL" else _beside(path, name)
 
 
-def _nrrd_header(path: Path) -> tuple[dict[str, str], int]:
-    """Return the fields of a header, and where the voxels begin."""
-    with path.open("rb") as file:
-        head = file.read(LONGEST_HEADER)
-    if not head.startswith(b"NRRD000"):
-        raise ValueError("it does not begin with NRRD")
-    end = re.search(rb"\r?\n\r?\n", head)
-    if end is None and path.suffix.lower() != ".nhdr":
-        raise EOFError("its header has no end")
-    length = len(head) if end is None else end.end()
-    fields = {}
-    for line in head[:length].decode("utf-8", errors="replace").splitlines()[1:]:
-        name, colon, value = line.partition(":")
-        if colon and not line.startswith("#") and not value.startswith("="):
-            fields[name.strip().lower()] = value.strip()
-    return fields, length
-
-
 def _nrrd_geometry(fields: Mapping[str, str], axes: int) -> tuple[np.ndarray | None, tuple[float, ...] | None]:
-    signs = NRRD_SPACES.get(fields.get("space", "").lower())
+    signs = nrrd.SPACES.get(fields.get("space", "").lower())
     if "space directions" not in fields or signs is None:
         if "spacings" not in fields:
             return None, None
@@ -194,7 +157,7 @@ def _meta_header(path: Path) -> tuple[dict[str, str], int]:
     """Return the fields of a header, and where the voxels begin: after the line that says where they are."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
-        while file.tell() < LONGEST_HEADER and (line := file.readline(1 << 16)):
+        while file.tell() < nrrd.LONGEST_HEADER and (line := file.readline(1 << 16)):
             name, equals, value = line.decode("latin-1").partition("=")
             if not equals:
                 raise ValueError(f"its header has the line {line[:40]!r}")

@@ -13,15 +13,9 @@ import numpy as np
 from pose.cli import UserError
 from pose.scans.contours import contours_of as traced
 from pose.scans.contours import inside_of
-from pose.scans.dicom_frames import (
-    SERIES_NUMBER,
-    frame_affines,
-    labels_on_frames,
-    short_text,
-    uids_of,
-    without_warnings,
-)
-from pose.scans.geometry import LARGEST_MM
+from pose.scans.dicom_files import without_warnings
+from pose.scans.dicom_frames import SERIES_NUMBER, frame_affines, labels_on_frames, short_text, uids_of
+from pose.scans.geometry import LARGEST_MM, LPS_SIGNS
 from pose.scans.segments import Block, Segment, Segmented
 
 if TYPE_CHECKING:
@@ -31,7 +25,6 @@ if TYPE_CHECKING:
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 # Of the distance of slices: contours are written with few decimals, and a patient who was moved is further off.
 MOST_OFF_SLICE = 0.25
-RAS = np.array([-1.0, -1.0, 1.0])
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 # patient and study, and what the image of a structure set shares with those that it is about
@@ -105,7 +98,7 @@ def _on_slice(
     points = numbers.reshape(-1, 3)
     if not (np.abs(points) < LARGEST_MM).all():
         raise UserError(f"{what} has a point at ({', '.join(f'{one:g}' for one in _first_wrong(points))}) mm")
-    places = (points * RAS) @ inverse[:3, :3].T + inverse[:3, 3]
+    places = (points * LPS_SIGNS) @ inverse[:3, :3].T + inverse[:3, 3]
     slice_index = int(np.rint(np.median(places[:, 2])))
     off = np.abs(places[:, 2] - slice_index).max()
     at = f"({', '.join(f'{one:.6g}' for one in points[0])}) mm"
@@ -215,7 +208,7 @@ def _contour(header: Dataset, frame: int | None, affine: np.ndarray, points: np.
     """Return a closed line of (points, 2) rows and columns of a frame."""
     from pydicom.dataset import Dataset
 
-    places = (points @ affine[:3, :2].T + affine[:3, 3]) * RAS
+    places = (points @ affine[:3, :2].T + affine[:3, 3]) * LPS_SIGNS
     contour = Dataset()
     contour.ContourImageSequence = [_reference(header, frame)]
     contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)

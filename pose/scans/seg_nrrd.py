@@ -6,77 +6,35 @@ import gzip
 import re
 import zlib
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from pose.cli import UserError
-from pose.scans.geometry import is_geometry
+from pose.scans import nrrd
+from pose.scans.geometry import LPS_SIGNS, is_geometry
+from pose.scans.nifti import LARGEST_DEFLATE_RATIO
+from pose.scans.nrrd import Header
 from pose.scans.segments import Block, Segment, Segmented, placement
 
-MAGIC = b"NRRD000"
-# 3D Slicer writes a few kilobytes for each segment
-LONGEST_HEADER = 4 << 20
-# No deflate stream grows by more than this.
-LARGEST_DEFLATE_RATIO = 1032
 GZIP_LEVEL = 6
-_TYPES = {
-    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
-    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
-    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), "i2"),
-    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
-    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
-    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
-}
-_TO_RAS = {
-    **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
-    **dict.fromkeys(("right-anterior-superior", "ras"), (1, 1, 1)),
-    **dict.fromkeys(("left-anterior-superior", "las"), (-1, 1, 1)),
-}
+# labels are whole numbers of up to four bytes
+_TYPES = {name: code for name, code in nrrd.TYPES.items() if code[0] in "iu" and int(code[1:]) <= 4}
 _VECTOR = re.compile(r"\(([^()]*)\)")
 
 
-@dataclass(frozen=True)
-class Header:
-    """The text that a NRRD file begins with.
-
-    Attributes:
-        fields: of the format, such as sizes.
-        pairs: what programs add, such as the names of segments.
-        length: bytes until the voxels begin.
-    """
-
-    fields: dict[str, str]
-    pairs: dict[str, str]
-    length: int
-
-
-def read_header(path: Path) -> Header | None:
-    """Return the header of a NRRD file; None where the file is none.
+def read_header(path: Path) -> Header:
+    """Return the header of a NRRD file.
 
     Raises:
         UserError: it has no end.
+        ValueError: the file is no NRRD.
     """
-    with path.open("rb") as file:
-        head = file.read(LONGEST_HEADER)
-    if not head.startswith(MAGIC):
-        return None
-    ends = [match.end() for match in [re.search(rb"\r?\n\r?\n", head)] if match]
-    if not ends:
-        raise UserError(
-            f"{path}: cannot be read as NRRD: its header has no end; the file is damaged or cut, get it again"
-        )
-    fields, pairs = {}, {}
-    for line in head[: ends[0]].decode("utf-8", errors="replace").splitlines()[1:]:
-        name, is_pair, value = line.partition(":=")
-        if is_pair:
-            pairs[name] = value.replace("\\n", "\n").replace("\\\\", "\\")
-        elif not line.startswith("#"):
-            name, _, value = line.partition(":")
-            fields[name.strip().lower()] = value.strip()
-    return Header(fields, pairs, ends[0])
+    try:
+        return nrrd.read_header(path)
+    except EOFError as error:
+        raise UserError(f"{path}: cannot be read as NRRD: {error}; the file is damaged or cut, get it again") from None
 
 
 def is_segmentation(header: Header) -> bool:
@@ -153,7 +111,7 @@ def _voxels(path: Path, header: Header) -> tuple[np.ndarray, np.ndarray]:
         dtype = np.dtype(_TYPES[fields["type"].lower()])
         if dtype.itemsize > 1:
             dtype = np.dtype({"little": "<", "big": ">"}[fields["endian"].lower()] + dtype.str[1:])
-        signs = np.array(_TO_RAS[fields["space"].lower()], dtype=np.float64)
+        signs = np.array(nrrd.SPACES[fields["space"].lower()], dtype=np.float64)
         directions = [_vector(text) for text in re.findall(r"none|\([^()]*\)", fields["space directions"])]
         origin = _vector(fields["space origin"])
         encoding = fields["encoding"].lower()
@@ -231,7 +189,7 @@ def write_seg_nrrd(file: BinaryIO, labels: np.ndarray, affine: np.ndarray, segme
         affine: (4, 4) from its indices to millimetres, RAS.
         segments: the labels, with names and colours.
     """
-    lps = affine[:3] * np.array([-1.0, -1.0, 1.0])[:, None]
+    lps = affine[:3] * LPS_SIGNS[:, None]
 
     def vector(numbers: np.ndarray) -> str:
         return "(" + ",".join(f"{number:.17g}" for number in numbers) + ")"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.scans import seg_nrrd
-from pose.scans.dicom_frames import without_warnings
+from pose.scans.dicom_files import damage_errors, without_warnings
+from pose.scans.nrrd import MAGIC
 from pose.scans.segments import Segment, Segmented, labels_of_names, names_text, painted
 
 if TYPE_CHECKING:
@@ -26,22 +26,6 @@ META_BYTES = 1 << 16
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 # binary and fractional, and labelmap
 SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-# What pydicom, and what reads the values of a file that lacks some, raise on a file that is damaged.
-DAMAGE = (
-    OSError,
-    EOFError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
 
 
 def kind_of(path: Path) -> str | None:
@@ -51,9 +35,8 @@ def kind_of(path: Path) -> str | None:
             head = file.read(META_BYTES)
     except (OSError, ValueError):  # a folder, no file, or no name of one: whoever reads it says so
         return None
-    if head.startswith(seg_nrrd.MAGIC):
-        header = seg_nrrd.read_header(path)
-        return "seg.nrrd" if header is not None and seg_nrrd.is_segmentation(header) else None
+    if head.startswith(MAGIC):
+        return "seg.nrrd" if seg_nrrd.is_segmentation(seg_nrrd.read_header(path)) else None
     if head[128:132] != b"DICM":
         return None
     from pydicom.filereader import read_partial
@@ -99,10 +82,7 @@ def read_segments(
 def _open(path: Path, kind: str, scan: Volume, affine: np.ndarray) -> Segmented:
     where: tuple[Any, ...] = affine, scan.voxels.shape, scan.grid.name
     if kind == "seg.nrrd":
-        header = seg_nrrd.read_header(path)
-        if header is None:
-            raise ValueError(f"{path} is no NRRD")
-        return seg_nrrd.open_seg_nrrd(path, header, *where)
+        return seg_nrrd.open_seg_nrrd(path, seg_nrrd.read_header(path), *where)
     import pydicom
 
     from pose.scans.dicom_seg import open_seg
@@ -131,11 +111,9 @@ def _check_series(path: Path, kind: str, content: Dataset, scan: Volume) -> None
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
     try:
         with without_warnings():
             yield
-    except (*DAMAGE, BytesLengthException, InvalidDicomError) as error:
+    except damage_errors() as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read: {reason:.300}; the file is damaged, cut or not complete") from error
