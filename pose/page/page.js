@@ -60,10 +60,10 @@ async function perform(action, given) {
   try {
     const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(given) };
     const answer = await (await ask(`do/${action}`, options)).json();
+    say("");
     take(answer);
     const idle = action === "point" && !scan.takes_points && here().some((one) => one.box && one.points.length);
     if (idle) say(`${scan.model} takes boxes alone: points beside a box do nothing`, true);
-    else if (!answer.message) say("");
     if (answer.task) refresh();
   } catch (error) {
     if (error.said) say(error.message, true);
@@ -92,6 +92,8 @@ async function bytes(path, kind) {
 function take(fresh) {
   const first = !state;
   const before = state;
+  // an answer that was overtaken by a later one
+  if (before && fresh.changes < before.changes) return;
   state = fresh;
   if (failures) {
     failures = 0;
@@ -101,10 +103,11 @@ function take(fresh) {
   if (first) begin();
   if (!state.objects.some((one) => one.id === object)) object = state.objects[0].id;
   if (state.message) say(state.message, !state.message.startsWith("cancelled"));
-  if (before && before.task && !state.task && following && cameFrom !== null) slice = cameFrom;
-  if (before && before.task && !state.task && !state.message) {
-    if (before.task.kind === "save") say("saved");
-    else say(`carried through ${scan.slices} slices in ${state.seconds_carried.toFixed(1)} s`);
+  // a short task may begin and end between two answers
+  if (before && before.ended.length < state.ended.length) {
+    if (following && cameFrom !== null) slice = cameFrom;
+    if (!state.message && state.ended.at(-1) === "save") say("saved");
+    else if (!state.message) say(`carried through ${scan.slices} slices in ${state.seconds_carried.toFixed(1)} s`);
   }
   if (first || before.changes !== state.changes) {
     labels.clear();

@@ -85,6 +85,7 @@ class Session:
         names: what objects are called, by number.
         carried: the masks carried last; None before.
         running: those that are being carried; None while none are.
+        ended: the kinds of the tasks that have ended, in their order.
     """
 
     def __init__(self, work: OnePrompt, job: Job, command: Sequence[str], prompts_path: Path | None = None):
@@ -112,6 +113,7 @@ class Session:
         self.carried: CarriedMasks | None = None
         self.running: CarriedMasks | None = None
         self.task: Task | None = None
+        self.ended: list[str] = []
         self.message = ""
         self.saved: dict[str, Any] | None = None
         self.changes = 0
@@ -313,6 +315,7 @@ class Session:
                 if task.cancelled.is_set() and not self.message:
                     self.message = "cancelled: the masks are those of before"
                 self.task = self.running = None
+                self.ended.append(task.kind)
                 self._overlaps.clear()
                 self.changes += 1
 

@@ -47,6 +47,8 @@ def about_scan(session: Session) -> dict[str, Any]:
 
 def state_of(session: Session) -> dict[str, Any]:
     """Return what changes: objects, prompts, masks and what is under way."""
+    # what has ended first: what it left behind is then there below
+    ended = list(session.ended)
     task, carried, slices = session.task, session.carried, session.clicks.shape[2]
     seen = session.running or carried
     looks = looks_of(list(session.names))
@@ -74,6 +76,7 @@ def state_of(session: Session) -> dict[str, Any]:
         "held": held,
         "review": review,
         "task": None if task is None else _task(task, slices),
+        "ended": ended,
         "message": session.message,
         "dice": dice,
         "saved": None if saved is None else {key: saved[key] for key in saved if key != "contact_sheet"},

@@ -190,6 +190,28 @@ def test_carry_shows_slices_as_they_come_and_can_be_cancelled(session, address, 
     assert page.get_by_role("slider", name="Slice").get_attribute("aria-valuetext") == "slice 4 of 0 to 6, to review"
 
 
+def test_a_task_that_ends_before_the_page_hears_of_it_is_told(session, address, open_page):
+    page = open_page(address)
+    click(page, BLOCK)
+    begin = session.carry
+
+    def carry_to_the_end():
+        begin()
+        session.wait()
+
+    session.carry = carry_to_the_end
+    assert press(page, "Carry", "carry")["task"] is None
+    until(lambda: page.locator("#message").inner_text().startswith("carried through 7 slices in "))
+
+
+def test_an_answer_that_was_overtaken_changes_nothing(session, address, open_page):
+    page = open_page(address)
+    old = page.evaluate("JSON.parse(JSON.stringify(state))")
+    click(page, BLOCK)
+    page.evaluate("(old) => take(old)", old)
+    assert page.evaluate("state.prompts.length") == 1
+
+
 def test_correct_carry_again_and_save(session, address, open_page, tmp_path):
     page = open_page(address)
     click(page, BLOCK)
