@@ -128,6 +128,7 @@ def test_labels_are_asked_for_by_number_or_by_name() -> None:
     assert labels_of_names(["RING", 4], SEGMENTS, "x") == (1, 4)
     assert labels_of_names([7, "ring", 1], SEGMENTS, "x") == (1, 7)
     assert labels_of_names(["2"], [Segment(5, "2")], "x") == (5,)
+    assert labels_of_names([" left  LUNG "], [Segment(5, "Left lung "), Segment(6, "left")], "x") == (5,)
     with pytest.raises(
         UserError, match=r"^x: holds no 'lung' \(--labels\); it holds ring \(1\), without a name \(4\)$"
     ):
