@@ -63,7 +63,9 @@ def unread(command, together=False):
     reading, writing = os.pipe()
     os.close(reading)
     error = writing if together else subprocess.PIPE
-    done = subprocess.run(command, stdout=writing, stderr=error, text=True, cwd=REPOSITORY_FOLDER)
+    # argparse says nothing of what it could not write, so that it must be kept to be written at the end
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=writing, stderr=error, text=True, cwd=REPOSITORY_FOLDER, env=environment)
     os.close(writing)
     return done.returncode, done.stderr
 
