@@ -111,10 +111,11 @@ def series_in(paths: Path | Sequence[Path]) -> list[Series]:
             for file in here:
                 with opened(file.path, archive) as stream:
                     header = _header(file, stream, must_be=file.path in given)
+                    uid = "" if header is None else str(header.get("SeriesInstanceUID", ""))
                 if header is None:
                     others.append(file.path)
                 else:
-                    found[str(header.get("SeriesInstanceUID", ""))].append((file.path, header))
+                    found[uid].append((file.path, header))
     if others:
         LOGGER.info("%s: left out as no DICOM: %d, such as %s", given[0], len(others), others[0].name)
     if not found:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.scans.dicom import headers, in_order
-from pose.scans.dicom_files import archive_of, damage, opened
+from pose.scans.dicom_files import archive_of, damage, opened, without_warnings
 from pose.scans.geometry import LPS_TO_RAS
 from pose.scans.hounsfield import LOWEST_HU
 from pose.scans.series import Frame, Series
@@ -203,12 +203,14 @@ def _check_decoder(file: Path, syntax: str) -> None:
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
-    try:
-        decodable = get_decoder(UID(syntax)).is_available
-    except NotImplementedError:
-        decodable = not UID(syntax).is_compressed if UID(syntax).is_transfer_syntax else False
+    with without_warnings():
+        uid = UID(syntax)
+        try:
+            decodable = get_decoder(uid).is_available
+        except NotImplementedError:
+            decodable = uid.is_transfer_syntax and not uid.is_compressed
     if not decodable:
-        name = UID(syntax).name if syntax else "none"
+        name = uid.name if syntax else "none"
         raise UserError(f"{file}: its transfer syntax ({name}) has no decoder here; decompress it, e.g. by gdcmconv")
 
 

@@ -547,6 +547,17 @@ def test_a_syntax_without_decoder_is_said_before_pixels(tmp_path: Path) -> None:
     assert message in {f"{path}{says}" for path in tmp_path.iterdir()}
 
 
+@pytest.mark.parametrize("damaged", [b"1.2.826.0.1", b"1.2.840.10008.1.2.1"], ids=["series", "syntax"])
+def test_values_that_are_none_are_told_in_no_warning(tmp_path: Path, damaged: bytes) -> None:
+    content = made.bytes_of(made.image(0), ExplicitVRLittleEndian)
+    (tmp_path / "a.dcm").write_bytes(content.replace(damaged, b"?" + damaged[1:]))
+    # a warning fails the test
+    if damaged.startswith(b"1.2.840"):
+        assert "transfer syntax" in error_of(tmp_path / "a.dcm")
+    else:
+        assert read_volume(tmp_path / "a.dcm", None, None).series.uid.startswith("?.2.826")
+
+
 def test_a_file_that_is_called_dicom_and_is_none(tmp_path: Path) -> None:
     folder = made.write(tmp_path, made.series())
     (folder / "notes.dcm").write_text("no scan")
