@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -17,7 +16,6 @@ import numpy as np
 from pose.cli import UserError, existing_file
 from pose.scans import nrrd
 from pose.scans.geometry import LPS_TO_RAS
-from pose.scans.nifti import LARGEST_DEFLATE_RATIO
 
 NRRD_SUFFIXES, META_SUFFIXES = (".nrrd", ".nhdr"), (".mha", ".mhd")
 META_TYPES = {
@@ -194,26 +192,7 @@ def _beside(path: Path, name: str) -> Path:
 
 def _numbers(path: Path, at: int, dtype: np.dtype, sizes: tuple[int, ...], packed: bool) -> np.ndarray:
     """Return an array whose first axis runs fastest."""
-    size, there = math.prod(sizes) * dtype.itemsize, path.stat().st_size - at
-    if size > there * (LARGEST_DEFLATE_RATIO if packed else 1):
-        raise EOFError(f"its header promises {size} bytes of voxels, {path.name} is shorter")
-    if not packed:
-        return np.fromfile(path, dtype, math.prod(sizes), offset=at).reshape(sizes, order="F")
-    with path.open("rb") as file:
-        file.seek(at)
-        # of either kind, gzip or zlib
-        inflate = zlib.decompressobj(wbits=47)
-        content = np.empty(size, np.uint8)
-        filled = 0
-        # to its end, where its checksum is
-        while not inflate.eof and (chunk := inflate.unconsumed_tail or file.read(1 << 20)):
-            piece = np.frombuffer(inflate.decompress(chunk, max(size - filled, 1)), np.uint8)
-            if piece.size > size - filled:
-                raise ValueError(f"it holds more than the {size} bytes of voxels that its header promises")
-            content[filled : filled + piece.size] = piece
-            filled += piece.size
-    if not inflate.eof or filled < size:
-        raise EOFError(f"its header promises {size} bytes of voxels, it holds {filled}")
+    content = nrrd.read_content(path, at, math.prod(sizes) * dtype.itemsize, packed)
     return content.view(dtype).reshape(sizes, order="F")
 
 

@@ -386,9 +386,15 @@ def test_layers_overlap_and_labels_that_come_twice_are_numbered(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sizes": "9 9 900000000"}, "its header promises 72900000000 bytes of voxels, the file is shorter"),
+        (
+            {"sizes": "9 9 900000000"},
+            "cannot be read as NRRD: its header promises 72900000000 bytes of voxels, bad.seg.nrrd",
+        ),
         ({"encoding": "bzip2"}, "encoding 'bzip2'; a segmentation is read from gzip and raw"),
-        ({"encoding": "raw"}, "its header promises 3640 bytes of voxels, the file is shorter; get it again"),
+        (
+            {"encoding": "raw"},
+            "cannot be read as NRRD: its header promises 3640 bytes of voxels, bad.seg.nrrd is shorter",
+        ),
         (
             {"space": "scanner-xyz"},
             "cannot be read as a segmentation: its header lacks or has an unknown 'scanner-xyz'",
@@ -437,7 +443,7 @@ def test_a_segmentation_that_is_cut_is_refused(tmp_path: Path) -> None:
     scan, path = made.scan(), tmp_path / "cut.seg.nrrd"
     content = nrrd(np.full((made.COLUMNS, made.ROWS, made.SLICES), 3), scan.affine, ONE)
     path.write_bytes(content[:-5])
-    assert "or is cut; get it again" in refused(path, scan)
+    assert "; the file is damaged or cut, get it again" in refused(path, scan)
     path.write_bytes(content[:-8] + bytes(8))
     assert "incorrect data check" in refused(path, scan)
     path.write_bytes(content[:100])
