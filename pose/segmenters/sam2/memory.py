@@ -30,37 +30,21 @@ from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.models import ModelSpec
 from pose.segmenters.protocols import Prediction, SlicePredictions
 from pose.segmenters.sam2.image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
-from pose.segmenters.sam2.memory_attention import Memory, MemoryAttention
+from pose.segmenters.sam2.memory_attention import Memory
 from pose.segmenters.sam2.memory_bank import MemoryBank, halves, objects_together
 from pose.segmenters.sam2.seed_memory import SeedMemory
 from pose.segmenters.sam2.side_by_side import side_by_side
 from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
+from pose.segmenters.sam2.steps import Half, Outcome, Remember, Steps, Track
 from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
 
 LOGGER = logging.getLogger(__name__)
 
 
+# slices of a GPU's batch of the encoder: it is not busy with one
+SLICES_AT_ONCE = 4
 # a logit of certain absence, as sam2 has it for objects that are not there
 NO_OBJECT = 1024.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the network says of the objects of a batch on one slice; tensors have one entry an object.
-
-    Attributes:
-        logits: (objects, 1, size / 4, size / 4) of the mask.
-        large_logits: the same, (objects, 1, size, size).
-        scores: (objects,) estimates of the IoU; None where a mask was given.
-        object_scores: (objects, 1) logits of the object being there.
-        pointers: (objects, hidden channels).
-    """
-
-    logits: torch.Tensor
-    large_logits: torch.Tensor
-    scores: torch.Tensor | None
-    object_scores: torch.Tensor
-    pointers: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -87,6 +71,7 @@ class Sam2Memory:
         max_memories: int | None = None,
         stop_after: int | None = None,
         embeddings: EmbeddingsCache | None = None,
+        in_step: bool | None = None,
     ):
         """Load the weights in ``checkpoint``.
 
@@ -99,6 +84,8 @@ class Sam2Memory:
                 one on which an object was there; the rest of the half is left empty. It does not end before prompted
                 slices that lie ahead. None never ends one.
             embeddings: slices that it holds are not encoded again.
+            in_step: encode slices in batches, and take both halves through the network as one batch; by default where
+                the device is a GPU with CUDA. On a CPU that gains nothing: there the halves are worked side by side.
 
         Raises:
             pose.cli.UserError: the checkpoint is damaged, of another model, or holds no memory weights.
@@ -119,12 +106,13 @@ class Sam2Memory:
         self._max_memories = max_memories
         self._stop_after = stop_after
         self._embeddings = embeddings
+        self._in_step = device.type == "cuda" if in_step is None else in_step
         if embeddings is not None:
             what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device
             embeddings.model_key = model_key(*what, "frame", spec.config, *spec.overrides)
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
-            self._attention = MemoryAttention(network, precision)
+            self._steps = Steps(network, self._encoder, precision)
         if device.type == "cpu" and precision == "bf16":
             # two thirds of the memory encoder's time, and memories are rounded to bfloat16 in any case
             compute_linear_layers_in_bfloat16(network.memory_encoder)
@@ -136,7 +124,8 @@ class Sam2Memory:
         seeds = []
         for slice_index in sorted({prompt.slice for prompt in prompts}):
             here = [prompt for prompt in prompts if prompt.slice == slice_index]
-            features = [level.float() for level in self._encoder.encode(self._encoder.frame(grey[slice_index]))]
+            square = self._encoder.square(grey[slice_index])
+            features = [level.float() for level in self._encoder.encode(square[None])]
             united = self._united(features, here, grey.shape[:2])
             found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in united}
             seeds.append(SeedMemory({object_id: one.memory for object_id, one in found.items()}))
@@ -165,7 +154,8 @@ class Sam2Memory:
         steering = Steering(prompts, len(grey))
         prompts = pointing(prompts)
         with ThreadPoolExecutor(1) as worker:
-            volume = EncodedSlices(self._encoder, grey, worker, self._embeddings)
+            at_once = SLICES_AT_ONCE if self._in_step and not self.less_memory else 1
+            volume = EncodedSlices(self._encoder, grey, worker, self._embeddings, at_once)
             prompted: dict[tuple[int, int], Prompted] = {}
             object_ids = {prompt.object_id for prompt in prompts}.union(*(seed.objects for seed in seeds))
             for slice_index in sorted({prompt.slice for prompt in prompts}):
@@ -186,10 +176,18 @@ class Sam2Memory:
                 self._segment_half(volume, slices, memory_only, prompted, seeds, object_ids, steering)
                 for slices, memory_only in parts
             ]
+            if self._in_step and not self.less_memory:
+                yield from self._steps.in_step(works)
+                return
+            one_by_one = [self._by_itself(work) for work in works]
             if len(works) == 2 and self.device.type == "cpu":
-                yield from side_by_side(works, min(len(slices) - memory_only for slices, memory_only in parts))
-            for work in works:
+                yield from side_by_side(one_by_one, min(len(slices) - memory_only for slices, memory_only in parts))
+            for work in one_by_one:
                 yield from work
+
+    @torch.inference_mode()
+    def _by_itself(self, half: Half) -> Iterator[SlicePredictions]:
+        yield from self._steps.in_step([half])
 
     @torch.inference_mode()
     def _segment_half(
@@ -201,7 +199,7 @@ class Sam2Memory:
         seeds: Sequence[SeedMemory],
         object_ids: set[int],
         steering: Steering,
-    ) -> Iterator[SlicePredictions]:
+    ) -> Half:
         frames = len(seeds) + len(slices)
         frame_of = {slice_index: len(seeds) + position for position, slice_index in enumerate(slices)}
         known_on = {
@@ -235,22 +233,33 @@ class Sam2Memory:
                 for rest in slices[position:]:
                     yield SlicePredictions(rest, _nothing(object_ids, volume.shape))
                 return
-            ahead = slices[position + 1 : min(position + 2, last_wanted + 1)]
-            if ahead and any(frame + 1 not in known for known, _, _ in batches):
-                volume.prepare(ahead[0])
+            ahead = slices[position + 1 : last_wanted + 1]
+            upcoming = [one for one in ahead if any(frame_of[one] not in known for known, _, _ in batches)]
+            volume.prepare(upcoming)
             objects: dict[int, Prediction] = {}
-            features = volume.features_of(slice_index) if any(frame not in known for known, _, _ in batches) else []
-            encoded = perf_counter()
+            features: list[torch.Tensor] = []
+            if any(frame not in known for known, _, _ in batches):
+                features = volume.features_of(slice_index, upcoming=upcoming)
+            seconds = 0.0
             for known, members, bank in batches:
                 if frame in known:
                     objects.update((object_id, prompted[object_id, slice_index].predicted) for object_id in members)
                     continue
-                outcome = self._steered(
-                    self._track(features, bank, frame), members, slice_index, volume.shape, steering
-                )
+                track = Track(features, bank.attended(frame))
+                yield track
+                if self.less_memory:
+                    bank.forget_keys()
+                start = perf_counter()
+                outcome = self._steered(track.answer, members, slice_index, volume.shape, steering)
+                seconds += track.seconds + perf_counter() - start
                 if ahead:
-                    bank.add(frame, self._memory_of(features, outcome, prompted=False))
+                    remember = Remember(features, outcome)
+                    yield remember
+                    bank.add(frame, remember.answer)
+                    seconds += remember.seconds
+                start = perf_counter()
                 objects.update(zip(members, self._predictions(outcome, volume.shape)))
+                seconds += perf_counter() - start
             scores = [one.object_score for one in objects.values() if one.object_score is not None]
             if any(score > 0 for score in scores) or any(max(known) > frame for known, _, _ in batches):
                 absent = 0
@@ -261,7 +270,7 @@ class Sam2Memory:
             prompting = sum(
                 one.seconds for (_, prompted_slice), one in prompted.items() if prompted_slice == slice_index
             )
-            times = volume.encode_time_of(slice_index), perf_counter() - encoded + prompting
+            times = volume.encode_time_of(slice_index), seconds + prompting
             yield SlicePredictions(slice_index, dict(sorted(objects.items())), *times)
             if self._stop_after is not None and absent == self._stop_after and ahead:
                 LOGGER.info("absent on %d slices in a row: no work from slice %d on", absent, ahead[0])
@@ -292,8 +301,8 @@ class Sam2Memory:
         # a mask is taken as it is: there is no estimate of its IoU
         scores = None if prompt.mask is not None else heads[2].float().amax(dim=1)
         outcome = Outcome(heads[3].float(), large, scores, heads[6].float(), heads[5].float())
-        predicted, memory = self._predictions(outcome, shape)[0], self._memory_of(features, outcome, prompted=True)
-        return Prompted(predicted, memory, perf_counter() - start)
+        (memory,) = self._steps.remember([Remember(features, outcome, prompted=True)])
+        return Prompted(self._predictions(outcome, shape)[0], memory, perf_counter() - start)
 
     def _united(
         self, features: list[torch.Tensor], prompts: Sequence[Prompt], shape: tuple[int, int]
@@ -333,22 +342,6 @@ class Sam2Memory:
             num_frames=1,
         )
 
-    def _track(self, features: list[torch.Tensor], bank: MemoryBank, frame: int) -> Outcome:
-        """Segment the objects of a batch on a slice from their memories."""
-        network = self._network
-        fine, top = features[:-1], features[-1]
-        remembered = self._attention(top, self._encoder.position_of(top), *bank.attended(frame))
-        if self.less_memory:
-            bank.forget_keys()
-        count = remembered.shape[0]
-        heads = network._forward_sam_heads(
-            backbone_features=remembered,
-            high_res_features=[level.expand(count, -1, -1, -1) for level in fine],
-            multimask_output=network._use_multimask(False, None),
-        )
-        scores = heads[2].float().amax(dim=1)
-        return Outcome(heads[3].float(), heads[4].float(), scores, heads[6].float(), heads[5].float())
-
     def _steered(
         self, outcome: Outcome, members: Sequence[int], slice_index: int, shape: tuple[int, int], steering: Steering
     ) -> Outcome:
@@ -369,17 +362,6 @@ class Sam2Memory:
                 there = F.interpolate(removed.to(one.device, torch.float32), one.shape[-2:], mode="bilinear") > 0
                 one[number][there[0]] = -NO_OBJECT
         return replace(outcome, logits=logits, large_logits=large_logits, object_scores=object_scores)
-
-    def _memory_of(self, features: list[torch.Tensor], outcome: Outcome, prompted: bool) -> Memory:
-        top = features[-1]
-        remembered, _ = self._network._encode_new_memory(
-            current_vision_feats=[top.flatten(2).permute(2, 0, 1).expand(-1, len(outcome.pointers), -1)],
-            feat_sizes=[tuple(top.shape[2:])],
-            pred_masks_high_res=outcome.large_logits,
-            object_score_logits=outcome.object_scores,
-            is_mask_from_pts=prompted,
-        )
-        return Memory(remembered.to(torch.bfloat16), outcome.pointers)
 
     def _predictions(self, outcome: Outcome, shape: tuple[int, int]) -> list[Prediction]:
         logits = F.interpolate(outcome.logits, shape, mode="bilinear", align_corners=False)[:, 0].cpu().numpy()
