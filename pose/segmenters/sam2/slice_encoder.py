@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from pose.scans.intensity import GreyStack
 from pose.segmenters.embeddings import EmbeddingsCache
 from pose.segmenters.models import Network
 from pose.segmenters.sam2 import hiera
-from pose.segmenters.sam_inputs import autocast, cast_weights_once, wait_for
+from pose.segmenters.sam_inputs import Share, Stopwatch, autocast, cast_weights_once, wait_for
 
 # mean and standard deviation of the pictures that SAM 2 was trained on, over red, green and blue
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -106,7 +105,7 @@ class EncodedSlices:
         self._last_put: Future[None] | None = None
         self._kept: dict[int, list[torch.Tensor]] = {}
         self._encoded: dict[int, list[torch.Tensor]] = {}
-        self._times: dict[int, float] = {}
+        self._times: dict[int, Share] = {}
 
     def prepare(self, upcoming: Sequence[int]) -> None:
         """Let the slices that will be asked for next be made ready for the encoder meanwhile."""
@@ -135,7 +134,7 @@ class EncodedSlices:
 
     def _encode(self, slices: Sequence[int]) -> None:
         """Encode slices in one batch, but for those that are encoded already."""
-        start = perf_counter()
+        watch = Stopwatch(self._encoder.device)
         slices = [index for index in slices if index not in self._kept and index not in self._encoded]
         for slice_index in slices:
             self.prepare([slice_index])
@@ -151,9 +150,11 @@ class EncodedSlices:
                     self._put(self._embeddings, ready[slice_index].grey, levels)
         for slice_index, levels in levels_of.items():
             self._encoded[slice_index] = [level.to(self._encoder.device, torch.float32) for level in levels]
-        wait_for(self._encoder.device)
+        if self._encoder.device.type != "cuda":
+            wait_for(self._encoder.device)
+        watch.stop()
         for slice_index in slices:
-            self._times[slice_index] = (perf_counter() - start) / len(slices)
+            self._times[slice_index] = Share(watch, 1 / len(slices))
 
     def _put(self, embeddings: EmbeddingsCache, grey: np.ndarray, levels: list[torch.Tensor]) -> None:
         if self._last_put is not None:
@@ -162,7 +163,7 @@ class EncodedSlices:
 
     def encode_time_of(self, slice_index: int) -> float:
         """Return the seconds that encoding a slice took, once; 0 where it was asked before."""
-        return self._times.pop(slice_index, 0.0)
+        return self._times.pop(slice_index).seconds if slice_index in self._times else 0.0
 
     def _ready(self, slice_index: int) -> _Ready:
         grey = self._grey[slice_index]

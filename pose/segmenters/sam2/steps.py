@@ -13,11 +13,13 @@ from time import perf_counter
 from typing import Generic, TypeAlias, TypeVar
 
 import torch
+from torch.nn import functional as F
 
 from pose.segmenters.models import Network
-from pose.segmenters.protocols import SlicePredictions
+from pose.segmenters.protocols import Prediction, SlicePredictions
 from pose.segmenters.sam2.memory_attention import Attended, Memory, MemoryAttention, for_each_object
 from pose.segmenters.sam2.slice_encoder import SliceEncoder
+from pose.segmenters.sam_inputs import Share, Stopwatch
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,55 @@ class Outcome:
     pointers: torch.Tensor
 
 
+class Fetched:
+    """The masks of an outcome on their way to the CPU.
+
+    Attributes:
+        seconds: what it took to send and to unpack them, but for the time that nobody waited.
+    """
+
+    def __init__(self, outcome: Outcome, shape: tuple[int, int]):
+        """Let them be sent as (rows, columns) of ``shape``, without waiting for it."""
+        start = perf_counter()
+        logits = F.interpolate(outcome.logits, shape, mode="bilinear", align_corners=False)[:, 0]
+        scores = [] if outcome.scores is None else [outcome.scores]
+        self._parts = [logits, outcome.object_scores[:, 0], *scores]
+        self._sent: torch.cuda.Event | None = None
+        if logits.device.type == "cuda":
+            self._parts = [
+                torch.empty(part.shape, dtype=part.dtype, pin_memory=True).copy_(part, non_blocking=True)
+                for part in self._parts
+            ]
+            self._sent = torch.cuda.Event()
+            self._sent.record()
+        self.seconds = perf_counter() - start
+
+    def predictions(self) -> list[Prediction]:
+        """Return one an object, once they are there."""
+        if self._sent is not None:
+            self._sent.synchronize()
+        start = perf_counter()
+        logits, object_scores, *scores = self._parts
+        # what is sent is sent through the same few pages of memory
+        masks = logits.cpu().numpy() if self._sent is None else logits.numpy().copy()
+        estimates = scores[0].tolist() if scores else [None] * len(masks)
+        found = [
+            Prediction(one > 0, score, object_score, one)
+            for one, score, object_score in zip(masks, estimates, object_scores.tolist(), strict=True)
+        ]
+        self.seconds += perf_counter() - start
+        return found
+
+
 Found = TypeVar("Found", Outcome, Memory)
 
 
 class Question(Generic[Found]):
-    """What a half yields, and finds answered when it goes on.
-
-    Attributes:
-        seconds: what the answer took, its share where it was given together with others.
-    """
+    """What a half yields, and finds answered when it goes on."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
         self._found: Found | None = None
+        self._time: Share | None = None
 
     @property
     def answer(self) -> Found:
@@ -64,9 +102,20 @@ class Question(Generic[Found]):
             raise RuntimeError("asked for what was not answered")
         return self._found
 
-    def settle(self, found: Found, seconds: float) -> None:
+    @property
+    def time(self) -> Share:
+        """What the answer took; its share where it was given together with others.
+
+        Raises:
+            RuntimeError: there is none yet.
+        """
+        if self._time is None:
+            raise RuntimeError("asked for the time of what was not answered")
+        return self._time
+
+    def settle(self, found: Found, time: Share) -> None:
         """Give the answer."""
-        self._found, self.seconds = found, seconds
+        self._found, self._time = found, time
 
 
 class Track(Question[Outcome]):
@@ -146,16 +195,17 @@ class Steps:
             running = [half for half, _ in waiting]
 
     def _answer(self, asked: Sequence[Track | Remember]) -> None:
-        start = perf_counter()
+        watch = Stopwatch(self._encoder.device)
         tracks = [one for one in asked if isinstance(one, Track)]
         memories = [one for one in asked if isinstance(one, Remember)]
         outcomes = self.track(tracks) if tracks else []
         kept = self.remember(memories) if memories else []
-        share = (perf_counter() - start) / len(asked)
+        watch.stop()
+        time = Share(watch, 1 / len(asked))
         for track, outcome in zip(tracks, outcomes, strict=True):
-            track.settle(outcome, share)
+            track.settle(outcome, time)
         for remember, memory in zip(memories, kept, strict=True):
-            remember.settle(memory, share)
+            remember.settle(memory, time)
 
     def _kind(self, question: Track | Remember) -> tuple[object, ...]:
         """Return what questions have in common that can be answered in one batch."""
