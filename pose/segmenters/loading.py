@@ -157,8 +157,15 @@ def load_volume_segmenter(choice: MethodChoice, on_cpu: bool = False) -> Loaded[
     from pose.segmenters.sam2.memory import Sam2Memory
 
     def build(spec: models.ModelSpec, checkpoint: Path, device: Any, precision: str, embeddings: Any) -> Sam2Memory:
-        limits = {"max_memories": choice.max_memories, "stop_after": choice.stop_after}
-        return Sam2Memory(spec, checkpoint, device, precision, **limits, embeddings=embeddings)
+        return Sam2Memory(
+            spec,
+            checkpoint,
+            device,
+            precision,
+            max_memories=choice.max_memories,
+            stop_after=choice.stop_after,
+            embeddings=embeddings,
+        )
 
     loaded = _loaded(choice.model, on_cpu, build)
     return replace(loaded, about={"method": choice.name, **loaded.about})

@@ -42,6 +42,27 @@ class Memory:
         self.features, self.keys = self.features.new_empty((*self.features.shape[:2], 0, 0)), []
 
 
+@dataclass(frozen=True)
+class Attended:
+    """What the objects of a batch attend to on one slice.
+
+    Attributes:
+        memories: with how old they are as sam2 counts: 0 for a prompted slice, else from 1, the newest has the
+            largest number.
+        pointers: (objects, hidden channels) with how many slices ago they were made.
+        longest: the distance at which pointers are too old.
+    """
+
+    memories: Sequence[tuple[int, Memory]]
+    pointers: Sequence[tuple[int, torch.Tensor]]
+    longest: int
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are."""
+        return self.memories[0][1].features.shape[0]
+
+
 class MemoryAttention:
     """sam2's ``memory_attention`` with what leads to it (``_prepare_memory_conditioned_features``).
 
@@ -62,54 +83,52 @@ class MemoryAttention:
         self._ages: dict[tuple[int, int], list[list[torch.Tensor]]] = {}
         self._positions: dict[tuple[int, int], torch.Tensor] = {}
 
-    def __call__(
-        self,
-        features: torch.Tensor,
-        position: torch.Tensor,
-        memories: Sequence[tuple[int, Memory]],
-        pointers: Sequence[tuple[int, torch.Tensor]],
-        longest: int,
-    ) -> torch.Tensor:
-        """Return the features of a slice as its memories make them.
+    def __call__(self, features: torch.Tensor, position: torch.Tensor, attended: Sequence[Attended]) -> torch.Tensor:
+        """Return the features of slices as their memories make them.
 
         Args:
-            features: (1, hidden channels, height, width), from the image encoder.
-            position: the same shape: the encoder's encoding of positions.
-            memories: with how old they are as sam2 counts: 0 for a prompted slice, else from 1, the newest has the
-                largest number.
-            pointers: (objects, hidden channels) with how many slices ago they were made.
-            longest: the distance at which pointers are too old.
+            features: (slices, hidden channels, height, width), from the image encoder.
+            position: (1, hidden channels, height, width): the encoder's encoding of positions.
+            attended: for each slice, of as many memories and as many pointers.
 
         Returns:
-            (objects, hidden channels, height, width) float32.
+            (objects of all slices, hidden channels, height, width) float32.
         """
         height, width = features.shape[2:]
         turns = self._turns_of(height, width, features.device)
         ages = self._ages_of(height, width, features.device)
-        objects = memories[0][1].features.shape[0]
-        for _, memory in memories:
-            if not memory.keys:
-                memory.keys = self._keys_of(memory, turns)
-        mixable = [memory.features.flatten(2).transpose(1, 2).to(self._type) for _, memory in memories]
-        placed = None
-        if pointers:
-            tokens, encodings = self._pointer_tokens(pointers, longest)
-            mixable.append(tokens.to(self._type))
-            placed = tokens + encodings
-        values = Values(torch.cat(mixable, dim=1))
+        counts = [one.objects for one in attended]
+        mixable, placed = [], []
+        for one in attended:
+            for _, memory in one.memories:
+                if not memory.keys:
+                    memory.keys = self._keys_of(memory, turns)
+            tokens = [memory.features.flatten(2).transpose(1, 2).to(self._type) for _, memory in one.memories]
+            if one.pointers:
+                cut, encodings = self._pointer_tokens(one.pointers, one.longest)
+                tokens.append(cut.to(self._type))
+                placed.append(cut + encodings)
+            mixable.append(torch.cat(tokens, dim=1))
+        values = Values(torch.cat(mixable) if len(mixable) > 1 else mixable[0])
+        pointed = torch.cat(placed) if placed else None
 
         x = features.flatten(2).transpose(1, 2).float()
         if self._adds_position:
             x = x + 0.1 * position.flatten(2).transpose(1, 2)
-        keys = values.plain.new_empty(objects, values.plain.shape[1], memories[0][1].keys[0].shape[2])
+        keys = values.plain.new_empty(*values.plain.shape[:2], attended[0].memories[0][1].keys[0].shape[2])
         for number, layer in enumerate(self._layers):
             x = x + layer.look_at_itself(x, turns)
-            for (age, memory), part in zip(memories, keys.split(height * width, dim=1)):
-                torch.add(memory.keys[number], ages[age][number], out=part)
-            if placed is not None:
+            if number == 0:
+                # until here all objects on a slice share it
+                x = for_each_object(x, counts)
+            for one, own in zip(attended, keys.split(counts), strict=True):
+                # pointers, which come last, are not among the memories
+                for (age, memory), part in zip(one.memories, own.split(height * width, dim=1), strict=False):
+                    torch.add(memory.keys[number], ages[age][number], out=part)
+            if pointed is not None:
                 # pointers have no place in the slice and are not turned
-                keys[:, len(memories) * height * width :] = layer.project_keys(placed)
-            x = x + layer.look_at_memories(x.expand(objects, -1, -1), turns, keys, values)
+                keys[:, -pointed.shape[1] :] = layer.project_keys(pointed)
+            x = x + layer.look_at_memories(x, turns, keys, values)
             x = x + layer.feed_forward(x)
         return self._norm(x).transpose(1, 2).unflatten(2, (height, width))
 
@@ -209,6 +228,12 @@ class _Layer:
 
     def project_keys(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x.to(self._type), *self._key)
+
+
+def for_each_object(slices: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Repeat (slices, ...) for the objects on each; returns (sum of counts, ...)."""
+    parts = [part.expand(count, *part.shape[1:]) for part, count in zip(slices.split(1), counts, strict=True)]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def turned(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
