@@ -31,6 +31,7 @@ from pose.segmenters.protocols import SlicePredictions
 from pose.segmenters.sam2.half import HalfOfVolume, HalfSettings, Known, Prompted
 from pose.segmenters.sam2.image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
 from pose.segmenters.sam2.memory_bank import halves
+from pose.segmenters.sam2.recorded import Recorded
 from pose.segmenters.sam2.seed_memory import SeedMemory
 from pose.segmenters.sam2.side_by_side import side_by_side
 from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
@@ -61,6 +62,7 @@ class Sam2Memory:
         stop_after: int | None = None,
         embeddings: EmbeddingsCache | None = None,
         in_step: bool | None = None,
+        recorded: Recorded | None = None,
     ):
         """Load the weights in ``checkpoint``.
 
@@ -76,6 +78,8 @@ class Sam2Memory:
             in_step: encode slices in batches, take both halves through the network as one batch, and fetch results a
                 slice behind; by default where the device is a GPU with CUDA. On a CPU that gains nothing: there the
                 halves are worked side by side.
+            recorded: replays what a slice asks of the network once it is always the same, where the halves are worked
+                in step.
 
         Raises:
             pose.cli.UserError: the checkpoint is damaged, of another model, or holds no memory weights.
@@ -102,7 +106,7 @@ class Sam2Memory:
             embeddings.model_key = model_key(*what, "frame", spec.config, *spec.overrides)
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
-            self._steps = Steps(network, self._encoder, precision)
+            self._steps = Steps(network, self._encoder, precision, recorded if self._in_step else None)
         if device.type == "cpu" and precision == "bf16":
             # two thirds of the memory encoder's time, and memories are rounded to bfloat16 in any case
             compute_linear_layers_in_bfloat16(network.memory_encoder)

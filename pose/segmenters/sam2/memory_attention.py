@@ -13,7 +13,7 @@ The same layers and weights as sam2's, in another order:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -63,6 +63,42 @@ class Attended:
         return self.memories[0][1].features.shape[0]
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Memories and pointers of one slice as the layers take them: tensors alone, and how old they are.
+
+    Attributes:
+        ages: of the memories.
+        features: of each memory, (objects, channels, height, width) bfloat16.
+        keys: of each memory, for each layer.
+        pointers: none; or (objects, tokens, channels), and what encodes their age, (objects or 1, tokens, channels).
+    """
+
+    ages: tuple[int, ...]
+    features: list[torch.Tensor]
+    keys: list[list[torch.Tensor]]
+    pointers: list[torch.Tensor]
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are."""
+        return self.features[0].shape[0]
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors, in one order."""
+        return [*self.features, *(key for keys in self.keys for key in keys), *self.pointers]
+
+    def of(self, tensors: Iterator[torch.Tensor]) -> Tokens:
+        """Return the same with the next of ``tensors`` instead."""
+        return Tokens(
+            self.ages,
+            [next(tensors) for _ in self.features],
+            [[next(tensors) for _ in keys] for keys in self.keys],
+            [next(tensors) for _ in self.pointers],
+        )
+
+
 class MemoryAttention:
     """sam2's ``memory_attention`` with what leads to it (``_prepare_memory_conditioned_features``).
 
@@ -83,7 +119,21 @@ class MemoryAttention:
         self._ages: dict[tuple[int, int], list[list[torch.Tensor]]] = {}
         self._positions: dict[tuple[int, int], torch.Tensor] = {}
 
-    def __call__(self, features: torch.Tensor, position: torch.Tensor, attended: Sequence[Attended]) -> torch.Tensor:
+    def tokens(self, attended: Attended, height: int, width: int) -> Tokens:
+        """Lay out what a slice of (height, width) positions attends to; keys of memories are made once."""
+        turns = self._turns_of(height, width, attended.memories[0][1].features.device)
+        for _, memory in attended.memories:
+            if not memory.keys:
+                memory.keys = self._keys_of(memory, turns)
+        memories = [memory for _, memory in attended.memories]
+        return Tokens(
+            tuple(age for age, _ in attended.memories),
+            [memory.features for memory in memories],
+            [memory.keys for memory in memories],
+            [*self._pointer_tokens(attended.pointers, attended.longest)] if attended.pointers else [],
+        )
+
+    def __call__(self, features: torch.Tensor, position: torch.Tensor, attended: Sequence[Tokens]) -> torch.Tensor:
         """Return the features of slices as their memories make them.
 
         Args:
@@ -100,12 +150,9 @@ class MemoryAttention:
         counts = [one.objects for one in attended]
         mixable, placed = [], []
         for one in attended:
-            for _, memory in one.memories:
-                if not memory.keys:
-                    memory.keys = self._keys_of(memory, turns)
-            tokens = [memory.features.flatten(2).transpose(1, 2).to(self._type) for _, memory in one.memories]
+            tokens = [memory.flatten(2).transpose(1, 2).to(self._type) for memory in one.features]
             if one.pointers:
-                cut, encodings = self._pointer_tokens(one.pointers, one.longest)
+                cut, encodings = one.pointers
                 tokens.append(cut.to(self._type))
                 placed.append(cut + encodings)
             mixable.append(torch.cat(tokens, dim=1))
@@ -115,7 +162,7 @@ class MemoryAttention:
         x = features.flatten(2).transpose(1, 2).float()
         if self._adds_position:
             x = x + 0.1 * position.flatten(2).transpose(1, 2)
-        keys = values.plain.new_empty(*values.plain.shape[:2], attended[0].memories[0][1].keys[0].shape[2])
+        keys = values.plain.new_empty(*values.plain.shape[:2], attended[0].keys[0][0].shape[2])
         for number, layer in enumerate(self._layers):
             x = x + layer.look_at_itself(x, turns)
             if number == 0:
@@ -123,8 +170,9 @@ class MemoryAttention:
                 x = for_each_object(x, counts)
             for one, own in zip(attended, keys.split(counts), strict=True):
                 # pointers, which come last, are not among the memories
-                for (age, memory), part in zip(one.memories, own.split(height * width, dim=1), strict=False):
-                    torch.add(memory.keys[number], ages[age][number], out=part)
+                parts = own.split(height * width, dim=1)
+                for age, known, part in zip(one.ages, one.keys, parts, strict=False):
+                    torch.add(known[number], ages[age][number], out=part)
             if pointed is not None:
                 # pointers have no place in the slice and are not turned
                 keys[:, -pointed.shape[1] :] = layer.project_keys(pointed)

@@ -6,8 +6,8 @@ A GPU is done with one slice sooner than Python has asked for the next: two halv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from time import perf_counter
 from typing import Generic, TypeAlias, TypeVar
@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from pose.segmenters.models import Network
 from pose.segmenters.protocols import Prediction, SlicePredictions
-from pose.segmenters.sam2.memory_attention import Attended, Memory, MemoryAttention, for_each_object
+from pose.segmenters.sam2.memory_attention import Attended, Memory, MemoryAttention, Tokens, for_each_object
+from pose.segmenters.sam2.recorded import Function, Recorded
 from pose.segmenters.sam2.slice_encoder import SliceEncoder
 from pose.segmenters.sam_inputs import Share, Stopwatch
 
@@ -142,40 +143,70 @@ Half: TypeAlias = Iterator[Track | Remember | SlicePredictions]
 class Steps:
     """Answers questions with a SAM 2 network."""
 
-    def __init__(self, network: Network, encoder: SliceEncoder, precision: str):
-        """Take ``network``, a SAM 2 in evaluation mode with its memory; ``precision`` is that of the attention."""
+    def __init__(self, network: Network, encoder: SliceEncoder, precision: str, recorded: Recorded | None = None):
+        """Take ``network``, a SAM 2 in evaluation mode with its memory.
+
+        Args:
+            precision: of the attention.
+            recorded: what is asked again and again is recorded by it.
+        """
         self._network = network
         self._encoder = encoder
         self._attention = MemoryAttention(network, precision)
+        self._recorded = recorded
+
+    def _call(self, kind: Hashable, function: Function, inputs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        return function(inputs) if self._recorded is None else self._recorded(kind, function, inputs)
 
     def track(self, asked: Sequence[Track]) -> list[Outcome]:
         """Answer several questions at once; their memories are of one number and shape (:func:`_kind`)."""
-        network = self._network
-        counts = [one.attended.objects for one in asked]
-        *fine, top = (torch.cat(level) for level in zip(*(one.features for one in asked), strict=True))
-        remembered = self._attention(top, self._encoder.position_of(top[:1]), [one.attended for one in asked])
+        height, width = asked[0].features[-1].shape[2:]
+        tokens = [self._attention.tokens(one.attended, height, width) for one in asked]
+        levels = len(asked[0].features)
+
+        def heads(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+            rest = iter(inputs)
+            slices = [[next(rest) for _ in range(levels)] for _ in tokens]
+            return self._heads(slices, [one.of(rest) for one in tokens])
+
+        inputs = [level for one in asked for level in one.features] + [part for one in tokens for part in one.tensors]
+        found = self._call(("track", tuple(one.ages for one in tokens)), heads, inputs)
+        counts = [one.objects for one in tokens]
+        return [Outcome(*parts) for parts in zip(*(one.split(counts) for one in found), strict=True)]
+
+    def _heads(self, slices: Sequence[Sequence[torch.Tensor]], tokens: Sequence[Tokens]) -> list[torch.Tensor]:
+        """Return what makes an outcome, of the objects of all slices."""
+        network, counts = self._network, [one.objects for one in tokens]
+        *fine, top = (torch.cat(level) for level in zip(*slices, strict=True))
         heads = network._forward_sam_heads(
-            backbone_features=remembered,
+            backbone_features=self._attention(top, self._encoder.position_of(top[:1]), tokens),
             high_res_features=[for_each_object(level, counts) for level in fine],
             multimask_output=network._use_multimask(False, None),
         )
-        scores = heads[2].float().amax(dim=1)
-        found = Outcome(heads[3].float(), heads[4].float(), scores, heads[6].float(), heads[5].float())
-        parts = zip(*(getattr(found, one.name).split(counts) for one in fields(found)), strict=True)
-        return [Outcome(*part) for part in parts]
+        return [heads[3].float(), heads[4].float(), heads[2].float().amax(dim=1), heads[6].float(), heads[5].float()]
 
     def remember(self, asked: Sequence[Remember]) -> list[Memory]:
         """Answer several questions at once; they are all of prompted slices, or none is."""
         counts = [len(one.outcome.pointers) for one in asked]
-        top = for_each_object(torch.cat([one.features[-1] for one in asked]), counts)
-        features, _ = self._network._encode_new_memory(
-            current_vision_feats=[top.flatten(2).permute(2, 0, 1)],
-            feat_sizes=[tuple(top.shape[2:])],
-            pred_masks_high_res=torch.cat([one.outcome.large_logits for one in asked]),
-            object_score_logits=torch.cat([one.outcome.object_scores for one in asked]),
-            is_mask_from_pts=asked[0].prompted,
-        )
-        parts = features.to(torch.bfloat16).split(counts)
+        prompted = asked[0].prompted
+
+        def memories(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+            *tops, masks, scores = inputs
+            top = for_each_object(torch.cat(tops), counts)
+            features, _ = self._network._encode_new_memory(
+                current_vision_feats=[top.flatten(2).permute(2, 0, 1)],
+                feat_sizes=[tuple(top.shape[2:])],
+                pred_masks_high_res=masks,
+                object_score_logits=scores,
+                is_mask_from_pts=prompted,
+            )
+            return [features.to(torch.bfloat16)]
+
+        masks = torch.cat([one.outcome.large_logits for one in asked])
+        scores = torch.cat([one.outcome.object_scores for one in asked])
+        tops = [one.features[-1] for one in asked]
+        (features,) = self._call(("remember", tuple(counts), prompted), memories, [*tops, masks, scores])
+        parts = features.split(counts)
         return [Memory(part, one.outcome.pointers) for part, one in zip(parts, asked, strict=True)]
 
     def in_step(self, halves: Sequence[Half]) -> Iterator[SlicePredictions]:
