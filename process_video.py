@@ -63,6 +63,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="K",
         help="end a half of the volume once every object is absent, by its object score, on K slices in a row",
     )
+    group = parser.add_argument_group("GPU")
+    group.add_argument(
+        "--cuda_graph",
+        action="store_true",
+        help="replay what SAM 2's memory does on a slice as a CUDA graph, without Python (not yet tried on a GPU)",
+    )
     chain_settings.add_arguments(parser)
     region_growing.add_arguments(parser)
     cli.add_prompt_arguments(parser)

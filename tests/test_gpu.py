@@ -103,10 +103,11 @@ def manifest_in(folder: Path) -> dict:
 
 
 @like_sam2
+@pytest.mark.parametrize("in_step", [True, False], ids=["halves in step", "one after the other"])
 @pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS.keys())
-def test_logits_equal_those_of_sam2s_predictor_on_the_cpu(tiny, prompts, monkeypatch):
+def test_logits_equal_those_of_sam2s_predictor_on_the_cpu(tiny, prompts, in_step, monkeypatch):
     expected = published_way(with_float_memories(random_network(video=True)), random_slices(), prompts, monkeypatch)
-    found = logits_of(Sam2Memory(TINY, tiny, CUDA).segment(random_slices(), prompts))
+    found = logits_of(Sam2Memory(TINY, tiny, CUDA, in_step=in_step).segment(random_slices(), prompts))
     difference = largest_difference(found, expected)
     print(f"largest difference of logits: {difference:.1e}")
     assert difference <= TOLERANCE

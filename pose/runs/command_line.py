@@ -132,6 +132,8 @@ def _refuse_memory_flags(flags: Flags, what: str) -> None:
         raise UserError(
             f"--start_slice {flags['start_slice']}: {what} finds the slice by itself; it is for sam2_memory"
         )
+    if flags["cuda_graph"]:
+        raise UserError(f"--cuda_graph: {what} has no such memory; it is for sam2_memory")
     for flag in ("max_memories", "stop_after"):
         if flags[flag] is not None:
             raise UserError(f"--{flag} {flags[flag]}: {what} has no such memory; it is for sam2_memory")

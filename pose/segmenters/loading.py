@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pose import segmenters
+from pose.cli import UserError
 from pose.segmenters import SliceSegmenter, VolumeSegmenter, models
 from pose.segmenters.auto import Auto
 from pose.segmenters.chain import Chain
@@ -53,6 +54,7 @@ class MethodChoice:
         model: None for region growing, which has no network.
         chain, growing: how these two decide.
         max_memories, stop_after: what SAM 2's memory does without, see :class:`pose.segmenters.sam2.memory.Sam2Memory`.
+        cuda_graph: replay what SAM 2's memory does on a slice, see :mod:`pose.segmenters.sam2.recorded`.
     """
 
     name: str
@@ -61,6 +63,7 @@ class MethodChoice:
     growing: RegionGrowingSettings = RegionGrowingSettings()
     max_memories: int | None = None
     stop_after: int | None = None
+    cuda_graph: bool = False
 
     @property
     def prompt_kinds(self) -> frozenset[str]:
@@ -155,10 +158,21 @@ def load_volume_segmenter(choice: MethodChoice, on_cpu: bool = False) -> Loaded[
         return Loaded(carrier, {"method": choice.name, **slices.about}, slices.embeddings)
 
     from pose.segmenters.sam2.memory import Sam2Memory
+    from pose.segmenters.sam2.recorded import Recorded
 
     def build(spec: models.ModelSpec, checkpoint: Path, device: Any, precision: str, embeddings: Any) -> Sam2Memory:
-        limits = {"max_memories": choice.max_memories, "stop_after": choice.stop_after}
-        return Sam2Memory(spec, checkpoint, device, precision, **limits, embeddings=embeddings)
+        if choice.cuda_graph and device.type != "cuda" and not on_cpu:
+            raise UserError(f"--cuda_graph: the device is {device}; it needs a GPU with CUDA, so leave it out")
+        return Sam2Memory(
+            spec,
+            checkpoint,
+            device,
+            precision,
+            max_memories=choice.max_memories,
+            stop_after=choice.stop_after,
+            embeddings=embeddings,
+            recorded=Recorded() if choice.cuda_graph else None,
+        )
 
     loaded = _loaded(choice.model, on_cpu, build)
     return replace(loaded, about={"method": choice.name, **loaded.about})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,6 +116,49 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bf16":
         return torch.autocast(device_type=device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+class Stopwatch:
+    """The seconds between its making and :meth:`stop`, on a device; nobody waits for them until they are asked for."""
+
+    def __init__(self, device: torch.device):
+        """Start."""
+        self._device = device
+        self._start, self._end = self._now(), self._now()
+
+    def _now(self) -> Any:
+        import torch
+
+        if self._device.type != "cuda":
+            return perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def stop(self) -> None:
+        """Take the time; on Apple's GPU what it was given may still be under way."""
+        self._end = self._now()
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; waits for a GPU with CUDA."""
+        if self._device.type != "cuda":
+            return float(self._end - self._start)
+        self._end.synchronize()
+        return float(self._start.elapsed_time(self._end)) / 1000
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of what a stopwatch took."""
+
+    watch: Stopwatch
+    share: float
+
+    @property
+    def seconds(self) -> float:
+        """The seconds; waits for a GPU with CUDA."""
+        return self.watch.seconds * self.share
 
 
 def wait_for(device: torch.device) -> None:

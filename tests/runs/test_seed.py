@@ -324,6 +324,8 @@ MASKS = ["--seed_masks_file_path", "A_MASK"]
             "--point: not together with seeds, the prompt of a data set is its seed's alone",
         ),
         (["--method", "chain", "--stop_after", "3"], "--stop_after 3: chain with tiny_random has no such memory"),
+        (["--method", "chain", "--cuda_graph"], "--cuda_graph: chain with tiny_random has no such memory"),
+        (["--device", "cpu", "--cuda_graph"], "--cuda_graph: the device is cpu; it needs a GPU with CUDA"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_2(patients, model, capsys, arguments, message):

@@ -120,7 +120,7 @@ class Sam2Image:
 
     def _encode(self, grey: np.ndarray) -> dict[str, torch.Tensor]:
         frame = self._predictor._transforms(np.repeat(grey[..., None], 3, axis=2))
-        return dict(zip(LEVELS, self._encoder.encode(frame)))
+        return dict(zip(LEVELS, self._encoder.encode_frames(frame[None])))
 
     @torch.inference_mode()
     def predict(self, prompt: Prompt, multimask_output: bool = False) -> Prediction:

@@ -12,9 +12,8 @@ network together, and what the attention cannot reach any more is dropped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -24,52 +23,27 @@ from torch.nn import functional as F
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
-from pose.prompts.reach import corrections, pointing, stretches, without_parts
+from pose.prompts.reach import pointing
 from pose.scans.intensity import GreyStack
 from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.models import ModelSpec
-from pose.segmenters.protocols import Prediction, SlicePredictions
+from pose.segmenters.protocols import SlicePredictions
+from pose.segmenters.sam2.half import HalfOfVolume, HalfSettings, Known, Prompted
 from pose.segmenters.sam2.image import MEMORY_WEIGHTS, OBJECT_SCORE_WEIGHTS, build_network
-from pose.segmenters.sam2.memory_attention import Memory, MemoryAttention
-from pose.segmenters.sam2.memory_bank import MemoryBank, halves, objects_together
+from pose.segmenters.sam2.memory_bank import halves
+from pose.segmenters.sam2.recorded import Recorded
 from pose.segmenters.sam2.seed_memory import SeedMemory
 from pose.segmenters.sam2.side_by_side import side_by_side
 from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
+from pose.segmenters.sam2.steering import Steering
+from pose.segmenters.sam2.steps import Fetched, Half, Outcome, Remember, Steps
 from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
 
 LOGGER = logging.getLogger(__name__)
 
 
-# a logit of certain absence, as sam2 has it for objects that are not there
-NO_OBJECT = 1024.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the network says of the objects of a batch on one slice; tensors have one entry an object.
-
-    Attributes:
-        logits: (objects, 1, size / 4, size / 4) of the mask.
-        large_logits: the same, (objects, 1, size, size).
-        scores: (objects,) estimates of the IoU; None where a mask was given.
-        object_scores: (objects, 1) logits of the object being there.
-        pointers: (objects, hidden channels).
-    """
-
-    logits: torch.Tensor
-    large_logits: torch.Tensor
-    scores: torch.Tensor | None
-    object_scores: torch.Tensor
-    pointers: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Prompted:
-    """An object on the slice it was prompted on: what is there, and the memory of it."""
-
-    predicted: Prediction
-    memory: Memory
-    seconds: float
+# slices of a GPU's batch of the encoder: it is not busy with one
+SLICES_AT_ONCE = 4
 
 
 class Sam2Memory:
@@ -87,6 +61,8 @@ class Sam2Memory:
         max_memories: int | None = None,
         stop_after: int | None = None,
         embeddings: EmbeddingsCache | None = None,
+        in_step: bool | None = None,
+        recorded: Recorded | None = None,
     ):
         """Load the weights in ``checkpoint``.
 
@@ -99,6 +75,11 @@ class Sam2Memory:
                 one on which an object was there; the rest of the half is left empty. It does not end before prompted
                 slices that lie ahead. None never ends one.
             embeddings: slices that it holds are not encoded again.
+            in_step: encode slices in batches, take both halves through the network as one batch, and fetch results a
+                slice behind; by default where the device is a GPU with CUDA. On a CPU that gains nothing: there the
+                halves are worked side by side.
+            recorded: replays what a slice asks of the network once it is always the same, where the halves are worked
+                in step.
 
         Raises:
             pose.cli.UserError: the checkpoint is damaged, of another model, or holds no memory weights.
@@ -119,12 +100,13 @@ class Sam2Memory:
         self._max_memories = max_memories
         self._stop_after = stop_after
         self._embeddings = embeddings
+        self._in_step = device.type == "cuda" if in_step is None else in_step
         if embeddings is not None:
             what = spec.name, self.checkpoint_sha256, spec.image_size, precision, device
             embeddings.model_key = model_key(*what, "frame", spec.config, *spec.overrides)
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
-            self._attention = MemoryAttention(network, precision)
+            self._steps = Steps(network, self._encoder, precision, recorded if self._in_step else None)
         if device.type == "cpu" and precision == "bf16":
             # two thirds of the memory encoder's time, and memories are rounded to bfloat16 in any case
             compute_linear_layers_in_bfloat16(network.memory_encoder)
@@ -136,7 +118,8 @@ class Sam2Memory:
         seeds = []
         for slice_index in sorted({prompt.slice for prompt in prompts}):
             here = [prompt for prompt in prompts if prompt.slice == slice_index]
-            features = [level.float() for level in self._encoder.encode(self._encoder.frame(grey[slice_index]))]
+            square = self._encoder.square(grey[slice_index])
+            features = [level.float() for level in self._encoder.encode(square[None])]
             united = self._united(features, here, grey.shape[:2])
             found = {prompt.object_id: self._prompt(features, prompt, grey.shape[:2]) for prompt in united}
             seeds.append(SeedMemory({object_id: one.memory for object_id, one in found.items()}))
@@ -165,7 +148,9 @@ class Sam2Memory:
         steering = Steering(prompts, len(grey))
         prompts = pointing(prompts)
         with ThreadPoolExecutor(1) as worker:
-            volume = EncodedSlices(self._encoder, grey, worker, self._embeddings)
+            in_step = self._in_step and not self.less_memory
+            at_once = SLICES_AT_ONCE if in_step else 1
+            volume = EncodedSlices(self._encoder, grey, worker, self._embeddings, at_once)
             prompted: dict[tuple[int, int], Prompted] = {}
             object_ids = {prompt.object_id for prompt in prompts}.union(*(seed.objects for seed in seeds))
             for slice_index in sorted({prompt.slice for prompt in prompts}):
@@ -182,92 +167,24 @@ class Sam2Memory:
                 parts = halves([start], len(grey))
                 volume.features_of(start, keep=True)
             parts = [(slices, memory_only) for slices, memory_only in parts if len(slices) > memory_only]
+            known = Known(prompted, seeds, object_ids, steering)
+            settings = HalfSettings(self._max_memories, self._stop_after, self.less_memory, results_behind=in_step)
             works = [
-                self._segment_half(volume, slices, memory_only, prompted, seeds, object_ids, steering)
+                HalfOfVolume(self._network, volume, slices, memory_only, known, settings).run()
                 for slices, memory_only in parts
             ]
+            if in_step:
+                yield from self._steps.in_step(works)
+                return
+            one_by_one = [self._by_itself(work) for work in works]
             if len(works) == 2 and self.device.type == "cpu":
-                yield from side_by_side(works, min(len(slices) - memory_only for slices, memory_only in parts))
-            for work in works:
+                yield from side_by_side(one_by_one, min(len(slices) - memory_only for slices, memory_only in parts))
+            for work in one_by_one:
                 yield from work
 
     @torch.inference_mode()
-    def _segment_half(
-        self,
-        volume: EncodedSlices,
-        slices: list[int],
-        memory_only: int,
-        prompted: dict[tuple[int, int], Prompted],
-        seeds: Sequence[SeedMemory],
-        object_ids: set[int],
-        steering: Steering,
-    ) -> Iterator[SlicePredictions]:
-        frames = len(seeds) + len(slices)
-        frame_of = {slice_index: len(seeds) + position for position, slice_index in enumerate(slices)}
-        known_on = {
-            object_id: [n for n, seed in enumerate(seeds) if object_id in seed.objects] for object_id in object_ids
-        }
-        for object_id, slice_index in prompted:
-            known_on[object_id].append(frame_of[slice_index])
-        batches: list[tuple[tuple[int, ...], list[int], MemoryBank]] = []
-        for known, members in objects_together(known_on, one_by_one=self.less_memory):
-            memories = {}
-            for frame in known:
-                parts = [
-                    seeds[frame].objects[object_id]
-                    if frame < len(seeds)
-                    else prompted[object_id, slices[frame - len(seeds)]].memory
-                    for object_id in members
-                ]
-                memories[frame] = Memory(
-                    torch.cat([part.features for part in parts]), torch.cat([part.pointers for part in parts])
-                )
-            batches.append((known, members, MemoryBank(self._network, memories, frames, self._max_memories)))
-
-        last_wanted = max(
-            (position for position, slice_index in enumerate(slices) if steering.is_wanted(slice_index, object_ids)),
-            default=-1,
-        )
-        absent: int | None = None  # slices in a row, once an object has been there
-        for position, slice_index in enumerate(slices):
-            frame = frame_of[slice_index]
-            if position > max(last_wanted, memory_only - 1):
-                for rest in slices[position:]:
-                    yield SlicePredictions(rest, _nothing(object_ids, volume.shape))
-                return
-            ahead = slices[position + 1 : min(position + 2, last_wanted + 1)]
-            if ahead and any(frame + 1 not in known for known, _, _ in batches):
-                volume.prepare(ahead[0])
-            objects: dict[int, Prediction] = {}
-            features = volume.features_of(slice_index) if any(frame not in known for known, _, _ in batches) else []
-            encoded = perf_counter()
-            for known, members, bank in batches:
-                if frame in known:
-                    objects.update((object_id, prompted[object_id, slice_index].predicted) for object_id in members)
-                    continue
-                outcome = self._steered(
-                    self._track(features, bank, frame), members, slice_index, volume.shape, steering
-                )
-                if ahead:
-                    bank.add(frame, self._memory_of(features, outcome, prompted=False))
-                objects.update(zip(members, self._predictions(outcome, volume.shape)))
-            scores = [one.object_score for one in objects.values() if one.object_score is not None]
-            if any(score > 0 for score in scores) or any(max(known) > frame for known, _, _ in batches):
-                absent = 0
-            elif absent is not None and position >= memory_only:
-                absent += 1
-            if position < memory_only:
-                continue
-            prompting = sum(
-                one.seconds for (_, prompted_slice), one in prompted.items() if prompted_slice == slice_index
-            )
-            times = volume.encode_time_of(slice_index), perf_counter() - encoded + prompting
-            yield SlicePredictions(slice_index, dict(sorted(objects.items())), *times)
-            if self._stop_after is not None and absent == self._stop_after and ahead:
-                LOGGER.info("absent on %d slices in a row: no work from slice %d on", absent, ahead[0])
-                for rest in slices[position + 1 :]:
-                    yield SlicePredictions(rest, _nothing(object_ids, volume.shape))
-                return
+    def _by_itself(self, half: Half) -> Iterator[SlicePredictions]:
+        yield from self._steps.in_step([half])
 
     def _prompt(self, features: list[torch.Tensor], prompt: Prompt, shape: tuple[int, int]) -> Prompted:
         """Segment one object on a slice from its prompt, as sam2 does on a frame that no memory has reached yet."""
@@ -292,8 +209,8 @@ class Sam2Memory:
         # a mask is taken as it is: there is no estimate of its IoU
         scores = None if prompt.mask is not None else heads[2].float().amax(dim=1)
         outcome = Outcome(heads[3].float(), large, scores, heads[6].float(), heads[5].float())
-        predicted, memory = self._predictions(outcome, shape)[0], self._memory_of(features, outcome, prompted=True)
-        return Prompted(predicted, memory, perf_counter() - start)
+        (memory,) = self._steps.remember([Remember(features, outcome, prompted=True)])
+        return Prompted(Fetched(outcome, shape).predictions()[0], memory, perf_counter() - start)
 
     def _united(
         self, features: list[torch.Tensor], prompts: Sequence[Prompt], shape: tuple[int, int]
@@ -333,90 +250,6 @@ class Sam2Memory:
             num_frames=1,
         )
 
-    def _track(self, features: list[torch.Tensor], bank: MemoryBank, frame: int) -> Outcome:
-        """Segment the objects of a batch on a slice from their memories."""
-        network = self._network
-        fine, top = features[:-1], features[-1]
-        remembered = self._attention(top, self._encoder.position_of(top), *bank.attended(frame))
-        if self.less_memory:
-            bank.forget_keys()
-        count = remembered.shape[0]
-        heads = network._forward_sam_heads(
-            backbone_features=remembered,
-            high_res_features=[level.expand(count, -1, -1, -1) for level in fine],
-            multimask_output=network._use_multimask(False, None),
-        )
-        scores = heads[2].float().amax(dim=1)
-        return Outcome(heads[3].float(), heads[4].float(), scores, heads[6].float(), heads[5].float())
-
-    def _steered(
-        self, outcome: Outcome, members: Sequence[int], slice_index: int, shape: tuple[int, int], steering: Steering
-    ) -> Outcome:
-        """Take away what a person says is not the object, so that it is not remembered either."""
-        if not steering.is_steered(members, slice_index):
-            return outcome
-        logits, large_logits, object_scores = (
-            one.clone() for one in (outcome.logits, outcome.large_logits, outcome.object_scores)
-        )
-        for number, (object_id, found) in enumerate(zip(members, self._predictions(outcome, shape), strict=True)):
-            kept = steering.kept(object_id, slice_index, found.mask)
-            if kept is None:
-                object_scores[number] = -NO_OBJECT
-            elif kept is found.mask:
-                continue
-            removed = torch.from_numpy(np.ones(shape, bool) if kept is None else found.mask & ~kept)[None, None]
-            for one in (logits, large_logits):
-                there = F.interpolate(removed.to(one.device, torch.float32), one.shape[-2:], mode="bilinear") > 0
-                one[number][there[0]] = -NO_OBJECT
-        return replace(outcome, logits=logits, large_logits=large_logits, object_scores=object_scores)
-
-    def _memory_of(self, features: list[torch.Tensor], outcome: Outcome, prompted: bool) -> Memory:
-        top = features[-1]
-        remembered, _ = self._network._encode_new_memory(
-            current_vision_feats=[top.flatten(2).permute(2, 0, 1).expand(-1, len(outcome.pointers), -1)],
-            feat_sizes=[tuple(top.shape[2:])],
-            pred_masks_high_res=outcome.large_logits,
-            object_score_logits=outcome.object_scores,
-            is_mask_from_pts=prompted,
-        )
-        return Memory(remembered.to(torch.bfloat16), outcome.pointers)
-
-    def _predictions(self, outcome: Outcome, shape: tuple[int, int]) -> list[Prediction]:
-        logits = F.interpolate(outcome.logits, shape, mode="bilinear", align_corners=False)[:, 0].cpu().numpy()
-        scores = [None] * len(logits) if outcome.scores is None else outcome.scores.tolist()
-        return [
-            Prediction(one > 0, score, object_score, one)
-            for one, score, object_score in zip(logits, scores, outcome.object_scores[:, 0].tolist())
-        ]
-
-
-class Steering:
-    """What a person says of where objects are not, see :mod:`pose.prompts.reach`."""
-
-    def __init__(self, prompts: Sequence[Prompt], slices: int):
-        self._stretches = stretches(prompts, slices)
-        self._corrections = corrections(prompts)
-
-    def is_wanted(self, slice_index: int, object_ids: Iterable[int]) -> bool:
-        """Tell whether one of the objects may be on a slice."""
-        return any(
-            object_id not in self._stretches or self._stretches[object_id][slice_index] > 0 for object_id in object_ids
-        )
-
-    def is_steered(self, object_ids: Iterable[int], slice_index: int) -> bool:
-        """Tell whether something is said of one of the objects on a slice."""
-        return any(
-            not self.is_wanted(slice_index, [object_id]) or (object_id, slice_index) in self._corrections
-            for object_id in object_ids
-        )
-
-    def kept(self, object_id: int, slice_index: int, mask: np.ndarray) -> np.ndarray | None:
-        """Return what is left of the (rows, columns) mask of an object; None where it is not on the slice at all."""
-        if not self.is_wanted(slice_index, [object_id]):
-            return None
-        points = self._corrections.get((object_id, slice_index))
-        return without_parts(mask, points) if points else mask
-
 
 def check_prompts_of_memory(prompts: Sequence[Prompt]) -> None:
     """Refuse what SAM 2's memory does not take.
@@ -430,7 +263,3 @@ def check_prompts_of_memory(prompts: Sequence[Prompt]) -> None:
                 f"prompt of object {prompt.object_id} on slice {prompt.slice}: SAM 2's memory takes a mask, or points "
                 "and a box, not both"
             )
-
-
-def _nothing(object_ids: set[int], shape: tuple[int, int]) -> dict[int, Prediction]:
-    return {object_id: Prediction(np.zeros(shape, dtype=bool)) for object_id in sorted(object_ids)}

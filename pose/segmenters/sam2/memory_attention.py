@@ -13,7 +13,7 @@ The same layers and weights as sam2's, in another order:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,6 +42,63 @@ class Memory:
         self.features, self.keys = self.features.new_empty((*self.features.shape[:2], 0, 0)), []
 
 
+@dataclass(frozen=True)
+class Attended:
+    """What the objects of a batch attend to on one slice.
+
+    Attributes:
+        memories: with how old they are as sam2 counts: 0 for a prompted slice, else from 1, the newest has the
+            largest number.
+        pointers: (objects, hidden channels) with how many slices ago they were made.
+        longest: the distance at which pointers are too old.
+    """
+
+    memories: Sequence[tuple[int, Memory]]
+    pointers: Sequence[tuple[int, torch.Tensor]]
+    longest: int
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are."""
+        return self.memories[0][1].features.shape[0]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Memories and pointers of one slice as the layers take them: tensors alone, and how old they are.
+
+    Attributes:
+        ages: of the memories.
+        features: of each memory, (objects, channels, height, width) bfloat16.
+        keys: of each memory, for each layer.
+        pointers: none; or (objects, tokens, channels), and what encodes their age, (objects or 1, tokens, channels).
+    """
+
+    ages: tuple[int, ...]
+    features: list[torch.Tensor]
+    keys: list[list[torch.Tensor]]
+    pointers: list[torch.Tensor]
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are."""
+        return self.features[0].shape[0]
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors, in one order."""
+        return [*self.features, *(key for keys in self.keys for key in keys), *self.pointers]
+
+    def of(self, tensors: Iterator[torch.Tensor]) -> Tokens:
+        """Return the same with the next of ``tensors`` instead."""
+        return Tokens(
+            self.ages,
+            [next(tensors) for _ in self.features],
+            [[next(tensors) for _ in keys] for keys in self.keys],
+            [next(tensors) for _ in self.pointers],
+        )
+
+
 class MemoryAttention:
     """sam2's ``memory_attention`` with what leads to it (``_prepare_memory_conditioned_features``).
 
@@ -62,54 +119,64 @@ class MemoryAttention:
         self._ages: dict[tuple[int, int], list[list[torch.Tensor]]] = {}
         self._positions: dict[tuple[int, int], torch.Tensor] = {}
 
-    def __call__(
-        self,
-        features: torch.Tensor,
-        position: torch.Tensor,
-        memories: Sequence[tuple[int, Memory]],
-        pointers: Sequence[tuple[int, torch.Tensor]],
-        longest: int,
-    ) -> torch.Tensor:
-        """Return the features of a slice as its memories make them.
+    def tokens(self, attended: Attended, height: int, width: int) -> Tokens:
+        """Lay out what a slice of (height, width) positions attends to; keys of memories are made once."""
+        turns = self._turns_of(height, width, attended.memories[0][1].features.device)
+        for _, memory in attended.memories:
+            if not memory.keys:
+                memory.keys = self._keys_of(memory, turns)
+        memories = [memory for _, memory in attended.memories]
+        return Tokens(
+            tuple(age for age, _ in attended.memories),
+            [memory.features for memory in memories],
+            [memory.keys for memory in memories],
+            [*self._pointer_tokens(attended.pointers, attended.longest)] if attended.pointers else [],
+        )
+
+    def __call__(self, features: torch.Tensor, position: torch.Tensor, attended: Sequence[Tokens]) -> torch.Tensor:
+        """Return the features of slices as their memories make them.
 
         Args:
-            features: (1, hidden channels, height, width), from the image encoder.
-            position: the same shape: the encoder's encoding of positions.
-            memories: with how old they are as sam2 counts: 0 for a prompted slice, else from 1, the newest has the
-                largest number.
-            pointers: (objects, hidden channels) with how many slices ago they were made.
-            longest: the distance at which pointers are too old.
+            features: (slices, hidden channels, height, width), from the image encoder.
+            position: (1, hidden channels, height, width): the encoder's encoding of positions.
+            attended: for each slice, of as many memories and as many pointers.
 
         Returns:
-            (objects, hidden channels, height, width) float32.
+            (objects of all slices, hidden channels, height, width) float32.
         """
         height, width = features.shape[2:]
         turns = self._turns_of(height, width, features.device)
         ages = self._ages_of(height, width, features.device)
-        objects = memories[0][1].features.shape[0]
-        for _, memory in memories:
-            if not memory.keys:
-                memory.keys = self._keys_of(memory, turns)
-        mixable = [memory.features.flatten(2).transpose(1, 2).to(self._type) for _, memory in memories]
-        placed = None
-        if pointers:
-            tokens, encodings = self._pointer_tokens(pointers, longest)
-            mixable.append(tokens.to(self._type))
-            placed = tokens + encodings
-        values = Values(torch.cat(mixable, dim=1))
+        counts = [one.objects for one in attended]
+        mixable, placed = [], []
+        for one in attended:
+            tokens = [memory.flatten(2).transpose(1, 2).to(self._type) for memory in one.features]
+            if one.pointers:
+                cut, encodings = one.pointers
+                tokens.append(cut.to(self._type))
+                placed.append(cut + encodings)
+            mixable.append(torch.cat(tokens, dim=1))
+        values = Values(torch.cat(mixable) if len(mixable) > 1 else mixable[0])
+        pointed = torch.cat(placed) if placed else None
 
         x = features.flatten(2).transpose(1, 2).float()
         if self._adds_position:
             x = x + 0.1 * position.flatten(2).transpose(1, 2)
-        keys = values.plain.new_empty(objects, values.plain.shape[1], memories[0][1].keys[0].shape[2])
+        keys = values.plain.new_empty(*values.plain.shape[:2], attended[0].keys[0][0].shape[2])
         for number, layer in enumerate(self._layers):
             x = x + layer.look_at_itself(x, turns)
-            for (age, memory), part in zip(memories, keys.split(height * width, dim=1)):
-                torch.add(memory.keys[number], ages[age][number], out=part)
-            if placed is not None:
+            if number == 0:
+                # until here all objects on a slice share it
+                x = for_each_object(x, counts)
+            for one, own in zip(attended, keys.split(counts), strict=True):
+                # pointers, which come last, are not among the memories
+                parts = own.split(height * width, dim=1)
+                for age, known, part in zip(one.ages, one.keys, parts, strict=False):
+                    torch.add(known[number], ages[age][number], out=part)
+            if pointed is not None:
                 # pointers have no place in the slice and are not turned
-                keys[:, len(memories) * height * width :] = layer.project_keys(placed)
-            x = x + layer.look_at_memories(x.expand(objects, -1, -1), turns, keys, values)
+                keys[:, -pointed.shape[1] :] = layer.project_keys(pointed)
+            x = x + layer.look_at_memories(x, turns, keys, values)
             x = x + layer.feed_forward(x)
         return self._norm(x).transpose(1, 2).unflatten(2, (height, width))
 
@@ -209,6 +276,12 @@ class _Layer:
 
     def project_keys(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x.to(self._type), *self._key)
+
+
+def for_each_object(slices: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Repeat (slices, ...) for the objects on each; returns (sum of counts, ...)."""
+    parts = [part.expand(count, *part.shape[1:]) for part, count in zip(slices.split(1), counts, strict=True)]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def turned(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:

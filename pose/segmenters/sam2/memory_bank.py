@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from pose.segmenters.models import Network
-from pose.segmenters.sam2.memory_attention import Memory
+from pose.segmenters.sam2.memory_attention import Attended, Memory
 
 
 def halves(prompted: Sequence[int], slices: int) -> list[tuple[list[int], int]]:
@@ -79,10 +77,8 @@ class MemoryBank:
         for memory in (*self._prompted.values(), *self._others.values()):
             memory.keys = []
 
-    def attended(self, frame: int) -> tuple[list[tuple[int, Memory]], list[tuple[int, torch.Tensor]], int]:
-        """Return what ``frame`` attends to, as :class:`pose.segmenters.sam2.memory_attention.MemoryAttention`
-        takes it.
-        """
+    def attended(self, frame: int) -> Attended:
+        """Return what ``frame`` attends to."""
         from sam2.modeling.sam2_utils import select_closest_cond_frames
 
         network = self._network
@@ -105,4 +101,4 @@ class MemoryBank:
                 memory = self._others.get(frame - distance) or passed_over.get(frame - distance)
                 if memory is not None:
                     pointers.append((distance, memory.pointers))
-        return memories, pointers, self._pointers - 1
+        return Attended(memories, pointers, self._pointers - 1)

@@ -15,7 +15,8 @@ from pose.segmenters.embeddings import EmbeddingsCache
 from pose.segmenters.sam2.image import MEMORY_WEIGHTS
 from pose.segmenters.sam2.memory import Sam2Memory
 from pose.segmenters.sam2.memory_bank import MemoryBank, halves
-from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder, frame_of
+from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder, normalised, square_of
+from pose.segmenters.sam2.steps import Steps
 from tests.networks import TINY, random_network, save_random_weights
 
 ROWS, COLUMNS, SLICES = 40, 60, 9
@@ -88,7 +89,7 @@ def upstream_logits(network, frames, shape, prompts, monkeypatch) -> dict[tuple[
         shape: (rows, columns) of the masks.
         prompts: by frame; their coordinates are those of the frame's own grey slice.
     """
-    images = torch.stack([frame_of(frame, network.image_size) for frame in frames])
+    images = normalised(torch.stack([square_of(frame, network.image_size) for frame in frames]))
     monkeypatch.setattr("sam2.sam2_video_predictor.load_video_frames", lambda **_: (images, *shape))
     logits = {}
     state = network.init_state("frames")
@@ -183,6 +184,60 @@ def test_logits_equal_those_of_sam2_run_half_by_half(segmenter, upstream, grey, 
     assert largest_difference(logits_of(segmenter.segment(grey, prompts)), expected) <= 1e-4
 
 
+@pytest.fixture(scope="module")
+def in_step(checkpoint) -> Sam2Memory:
+    """What a GPU does: slices encoded in batches, both halves as one batch."""
+    return Sam2Memory(TINY, checkpoint, torch.device("cpu"), in_step=True)
+
+
+@like_sam2
+@pytest.mark.parametrize("prompts", PROMPTS.values(), ids=PROMPTS.keys())
+def test_halves_in_step_equal_sam2_too(in_step, upstream, grey, prompts, monkeypatch):
+    expected = published_way(upstream, grey, prompts, monkeypatch)
+    assert largest_difference(logits_of(in_step.segment(grey, prompts)), expected) <= 1e-4
+
+
+def test_halves_in_step_are_asked_together_as_far_as_both_go(in_step, segmenter, monkeypatch):
+    grey = ArraySlices(np.random.default_rng(2).integers(0, 255, (ROWS, COLUMNS, 24), dtype=np.uint8))
+    prompts = [Prompt(5, 1, ((20, 30),)), Prompt(5, 2, (), (), (2, 2, 12, 20))]
+    expected = {part.slice: part for part in segmenter.segment(grey, prompts)}
+    batches, encoded = [], []
+    track, encode = Steps.track, SliceEncoder.encode
+
+    def watched_track(self, asked):
+        batches.append(len(asked))
+        return track(self, asked)
+
+    def watched_encode(self, squares):
+        encoded.append(len(squares))
+        return encode(self, squares)
+
+    monkeypatch.setattr(Steps, "track", watched_track)
+    monkeypatch.setattr(SliceEncoder, "encode", watched_encode)
+    found = {part.slice: part for part in in_step.segment(grey, prompts)}
+    # slices 6 and 4, 7 and 3 ... 10 and 0, then 11 to 23
+    assert batches == [2] * 5 + [1] * 13
+    # the prompted slice, then those of each half in batches of 4
+    assert sorted(encoded) == sorted([1, 4, 1, 4, 4, 4, 4, 2])
+    assert largest_difference(logits_of(found.values()), logits_of(expected.values())) <= 1e-4
+    for index, part in found.items():
+        assert part.objects.keys() == expected[index].objects.keys() == {1, 2}
+        for object_id, one in part.objects.items():
+            assert one.score == pytest.approx(expected[index].objects[object_id].score, abs=1e-4)
+        assert part.predict_image_time > 0 and part.set_image_time > 0
+
+
+def test_slices_of_a_batch_are_encoded_as_each_by_itself(checkpoint, grey, monkeypatch):
+    monkeypatch.setattr("pose.segmenters.sam2.hiera.fits", lambda network: False)
+    encoder = SliceEncoder(random_network(video=True), torch.device("cpu"), "fp32")
+    squares = [encoder.square(grey[index]) for index in range(3)]
+    with torch.inference_mode():
+        together = encoder.encode(torch.stack(squares))
+        for index, square in enumerate(squares):
+            for level, own in zip(together, encoder.encode(square[None]), strict=True):
+                assert (level[index] - own[0]).abs().max() <= 1e-4
+
+
 @like_sam2
 @pytest.mark.parametrize("start", [0, 4, SLICES - 1])
 @pytest.mark.parametrize("shape", [(ROWS, COLUMNS), (57, 33)], ids=["same shape", "other shape"])
@@ -263,19 +318,19 @@ def test_less_memory_keeps_no_keys_and_gives_the_same_masks(segmenter, grey, mon
     prompts = [Prompt(4, 1, ((20, 30),)), Prompt(4, 2, (), (), (2, 2, 12, 20)), Prompt(6, 3, mask=DISC)]
     expected = logits_of(segmenter.segment(grey, prompts))
     kept, batch_sizes = [], []
-    forget, track = MemoryBank.forget_keys, Sam2Memory._track
+    forget, track = MemoryBank.forget_keys, Steps.track
 
     def watched_forget(bank):
         forget(bank)
         kept.extend(memory.keys for memory in (*bank._prompted.values(), *bank._others.values()))
 
-    def watched_track(self, features, bank, frame):
-        outcome = track(self, features, bank, frame)
-        batch_sizes.append(len(outcome.pointers))
-        return outcome
+    def watched_track(self, asked):
+        outcomes = track(self, asked)
+        batch_sizes.extend(len(outcome.pointers) for outcome in outcomes)
+        return outcomes
 
     monkeypatch.setattr(MemoryBank, "forget_keys", watched_forget)
-    monkeypatch.setattr(Sam2Memory, "_track", watched_track)
+    monkeypatch.setattr(Steps, "track", watched_track)
     monkeypatch.setattr(segmenter, "less_memory", True)
     assert largest_difference(logits_of(segmenter.segment(grey, prompts)), expected) <= 1e-5
     assert kept and not any(kept) and set(batch_sizes) == {1}
@@ -342,15 +397,26 @@ def test_fewer_memories_change_the_result_and_enough_do_not(checkpoint, segmente
 
 def absent_everywhere(monkeypatch, but: int | None = None) -> list[int]:
     """Let objects be absent on every frame that is tracked, but one; returns the frames as they are tracked."""
-    tracked = []
-    original = Sam2Memory._track
+    tracked: list[int] = []
+    frames: list[tuple[object, int]] = []
+    attended, original = MemoryBank.attended, Steps.track
 
-    def track(self, features, bank, frame):
+    def watch(self, frame):
         tracked.append(frame)
-        outcome = original(self, features, bank, frame)
-        return replace(outcome, object_scores=torch.full_like(outcome.object_scores, 1.0 if frame == but else -1.0))
+        found = attended(self, frame)
+        frames.append((found, frame))
+        return found
 
-    monkeypatch.setattr(Sam2Memory, "_track", track)
+    def track(self, asked):
+        found = []
+        for one, outcome in zip(asked, original(self, asked), strict=True):
+            (frame,) = (frame for known, frame in list(frames) if known is one.attended)
+            score = 1.0 if frame == but else -1.0
+            found.append(replace(outcome, object_scores=torch.full_like(outcome.object_scores, score)))
+        return found
+
+    monkeypatch.setattr(MemoryBank, "attended", watch)
+    monkeypatch.setattr(Steps, "track", track)
     return tracked
 
 
@@ -362,6 +428,23 @@ def test_a_half_ends_where_all_objects_are_absent(checkpoint, grey, monkeypatch)
     assert sorted(tracked) == [1, 1, 2, 3, 4]  # frame 1 of both halves
     assert [parts[index].objects[1].score is None for index in range(SLICES)] == [False] * 6 + [True] * 3
     assert not any(parts[index].objects[1].mask.any() for index in (6, 7, 8))
+
+
+def test_a_half_in_step_ends_on_the_same_slice_though_the_next_is_under_way(checkpoint, grey, monkeypatch):
+    prompts = [Prompt(3, 1, ((20, 30),)), Prompt(3, 2, mask=DISC), Prompt(8, 2, absent=True)]
+    absent_everywhere(monkeypatch, but=2)
+    for stop_after in (1, 2, 3):
+        found = []
+        for in_step in (False, True):
+            segmenter = Sam2Memory(TINY, checkpoint, torch.device("cpu"), stop_after=stop_after, in_step=in_step)
+            found.append({part.slice: part.objects for part in segmenter.segment(grey, prompts)})
+        apart, together = found
+        assert sorted(together) == list(range(SLICES))
+        for index, objects in apart.items():
+            for object_id, one in objects.items():
+                other = together[index][object_id]
+                assert (one.logits is None) == (other.logits is None)
+                assert one.logits is None or np.abs(one.logits - other.logits).max() <= 1e-4
 
 
 def test_both_halves_end_after_the_prompted_slice(checkpoint, grey, monkeypatch):
