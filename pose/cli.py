@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
+import select
 import signal
 import sys
 import threading
@@ -15,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -46,8 +48,33 @@ def run_main(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | 
 
     Letters that the terminal cannot show, such as bytes in file names that are no text, are escaped. Anything else that
     is raised is a bug and keeps its traceback. Ctrl-C gives 130, and a request to end, such as a
-    cluster's, 143, as shells expect; both leave nothing half-written.
+    cluster's, 143, as shells expect; both leave nothing half-written. Where whoever read what is printed has gone, as
+    ``head`` does, the program ends without a word, with 141.
     """
+    try:
+        try:
+            return _run(main, argv)
+        finally:
+            # not at the exit of Python, which would complain of a reader that has gone; None where it was closed
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        unread = [stream for stream in (sys.stdout, sys.stderr) if stream is not None and _is_unread(stream)]
+        if not unread:
+            raise
+        for stream in unread:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Tell whether a stream is a pipe whose other end was closed."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _raise_terminated)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":

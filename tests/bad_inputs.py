@@ -481,6 +481,16 @@ SCAN_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
         one_more(8, ImagePositionPatient=[-30, 12.5, -83]),
         ("slices are not evenly spaced (gaps of 2.5 to 4.5 mm)",),
     ),
+    "DICOM: a series in time": (
+        "dicom",
+        dicom(lambda: [*made_series(), *made_series(SOPInstanceUID="1.2.3")]),
+        ("12 slices at 6 places may be a series in time: give the files of one time alone",),
+    ),
+    "DICOM: a slope on some slices": (
+        "dicom",
+        one_more(6, RescaleSlope=None, RescaleIntercept=None),
+        ("slices with and without RescaleSlope or RescaleIntercept",),
+    ),
     "DICOM: two orientations": (
         "dicom",
         one_more(6, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]),
@@ -510,6 +520,24 @@ SCAN_FAULTS: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = 
         "bad.nhdr",
         text(NRRD + "data file: ../../secret.raw\n\n"),
         ("its voxels are said to lie in '../../secret.raw'; a single file beside it is read",),
+    ),
+    "NRRD: layers": (
+        "bad.nrrd",
+        text(NRRD.replace("4 5 6", "2 10 6 1") + "kinds: list domain domain domain\n\n" + "0" * 240),
+        ("its sizes are 2 10 6 1, and axis 0 is none of space; save one volume",),
+    ),
+    "NRRD: no byte order": (
+        "bad.nrrd",
+        text(NRRD.replace("endian: little\n", "") + "\n" + "0" * 240),
+        ("it has no endian: in which order its bytes are",),
+    ),
+    "MetaImage: numbers as text": (
+        "bad.mhd",
+        lambda path: (
+            text("BinaryData = False\n" + MHD + "bad.raw\n")(path),
+            (path.parent / "bad.raw").write_text("7 " * 120),
+        ),
+        ("its BinaryData is False: numbers as text are not read",),
     ),
     "MetaImage: no data": ("bad.mhd", text(MHD + "bad.raw\n"), ("bad.raw: no such file",)),
     "MetaImage: no header": ("bad.mha", text("no image"), ("cannot be read as MetaImage",)),

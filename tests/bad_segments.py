@@ -99,7 +99,7 @@ PROMPTS: dict[str, Fault] = {
 }
 MASKS: dict[str, Fault] = {
     "a segmentation of another scan": ("m.seg.nrrd", segmentation(shape=(40, 30, 8)), ("40 x 30 x 8", "scan.nii.gz")),
-    "a segmentation that is cut": ("m.seg.nrrd", segmentation()[:-9], ("or is cut; get it again",)),
+    "a segmentation that is cut": ("m.seg.nrrd", segmentation()[:-9], ("the file is damaged or cut, get it again",)),
     "a segmentation of other bytes": (
         "m.seg.nrrd",
         segmentation(encoding="bzip2"),
@@ -108,7 +108,7 @@ MASKS: dict[str, Fault] = {
     "a segmentation that promises much": (
         "m.seg.nrrd",
         segmentation(sizes="40000 30000 70000"),
-        ("promises 84000000000000 bytes", "the file is shorter"),
+        ("promises 84000000000000 bytes", "m.seg.nrrd is shorter"),
     ),
     "a DICOM file of one half": ("m.dcm", bytes(128) + b"DICM" + b"\x02\0\0\0UL\4\0", ("m.dcm",)),
 }

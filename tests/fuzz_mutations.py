@@ -550,6 +550,7 @@ def _dicom_files() -> tuple[bytes, ...]:
 
     slices = [*made_dicom.series(3), *made_dicom.compressed(made_dicom.series(1)), made_dicom.multi_frame()]
     slices += [made_dicom.xray(made_dicom.stored(0)), *made_dicom.pet(1)]
+    slices.append(made_dicom.with_table(made_dicom.image(0), list(range(50))))
     slices.append(made_dicom.image(1, SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4"))
     files = []
     for one in slices:
@@ -595,7 +596,18 @@ def dicom_case(rng: random.Random) -> Files:
     """A DICOM file, or some in a zip, one of them or the zip edited."""
     if rng.random() < 0.6:
         content = rng.choice(_dicom_files())
-        return {"case.dcm": _edited_dicom(content, rng) if rng.random() < 0.9 else content}
+        content = _edited_dicom(content, rng) if rng.random() < 0.9 else content
+        meta = 132 + 12 + int.from_bytes(content[140:144], "little")
+        if (how := rng.random()) < 0.1:  # without preamble, as old files are, and without what says how it is written
+            content = content[rng.choice((132, min(meta, len(content)))) :]
+        elif how < 0.2 and meta < len(content):
+            deflate = zlib.compressobj(wbits=-15)
+            head = content[:meta].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+            head = head[:140] + (len(head) - 144).to_bytes(4, "little") + head[144:]
+            head = head.replace(b"UI\x14\x001.2.840.10008.1.2.1.99", b"UI\x16\x001.2.840.10008.1.2.1.99")
+            packed = deflate.compress(content[meta:]) + deflate.flush()
+            content = head + (edited_bytes(packed, rng) if rng.random() < 0.3 else packed)
+        return {"case.dcm": content}
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for number, content in enumerate(_dicom_files()[:3]):

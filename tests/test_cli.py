@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,35 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_gives_130(capsys):
         cli.run_main(bug)
     assert cli.run_main(interrupted) == 130
     assert cli.run_main(lambda argv: 1, ["x"]) == 1
+
+
+SCRIPTS = ("nifti_to_numpy", "process_image", "process_video", "join_results", "scripts/look", "scripts/make_phantom")
+SCRIPTS += ("scripts/download", "scripts/montgomery_to_numpy", "scripts/prompt_in_browser", "scripts/run_batch")
+
+
+def unread(command, together=False):
+    """Run a command whose output nobody reads, with its errors or without: the pipe is closed before it begins."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    error = writing if together else subprocess.PIPE
+    done = subprocess.run(command, stdout=writing, stderr=error, text=True, cwd=REPOSITORY_FOLDER)
+    os.close(writing)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_script_complains_of_a_reader_that_has_gone(script):
+    assert unread([sys.executable, f"{script}.py", "--help"])[1] == ""
+
+
+def test_a_reader_that_has_gone_ends_a_script_as_it_ends_shell_tools_and_another_broken_pipe_is_a_fault():
+    call = "from pose import cli; import sys; sys.exit(cli.run_main(main))"
+    endless = f"def main(argv):\n    while True: print('x' * 100)\n{call}"
+    assert unread([sys.executable, "-c", endless]) == (141, "")
+    assert unread([sys.executable, "join_results.py", "-r", "nowhere"], together=True) == (141, None)
+    broken = f"def main(argv):\n    raise BrokenPipeError(32, 'of a server')\n{call}"
+    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
+    assert done.returncode == 1 and done.stderr.endswith("BrokenPipeError: [Errno 32] of a server\n")
 
 
 @pytest.mark.parametrize("text", ["0", "0.82", "1"])

@@ -14,6 +14,7 @@ from pose.prompts.in_space import prompts_of_marks
 from pose.prompts.markups import read_fcsv, read_markups
 from pose.prompts.prompt import Prompt, check_prompts
 from pose.prompts.regions import LAST_OBJECT_ID
+from pose.scans.dicom_files import begins_as_dicom
 from pose.scans.masks import read_mask
 from pose.scans.volume import Volume
 
@@ -22,14 +23,13 @@ LOGGER = logging.getLogger(__name__)
 # what the files of volumes and of masks begin with: NIfTI compressed and as .npz, .npy, NRRD; others have it further on
 _VOLUME_STARTS = (b"\x1f\x8b", b"PK\x03\x04", b"\x93NUMPY", b"NRRD")
 _NIFTI_SIZES = (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c", b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
-_DICOM_MARK = slice(128, 132)
 
 
 def kind_of(path: Path) -> str:
     """Return what a file of prompts is by its first bytes: "mask", "fcsv", or "json" for all else."""
     with path.open("rb") as file:
         head = file.read(512)
-    if head.startswith((*_VOLUME_STARTS, *_NIFTI_SIZES)) or head[_DICOM_MARK] == b"DICM":
+    if head.startswith((*_VOLUME_STARTS, *_NIFTI_SIZES)) or begins_as_dicom(head):
         return "mask"
     return "fcsv" if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"#") else "json"
 

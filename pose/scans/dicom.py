@@ -5,6 +5,7 @@ Headers alone are read here.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,22 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
 from pose.cli import UserError
-from pose.scans.dicom_files import PREAMBLE, SUFFIXES, WORD, Found, archive_of, damage, files_in, is_dicom, opened
-from pose.scans.series import Frame, Series
+from pose.scans.dicom_files import (
+    PREAMBLE,
+    SUFFIXES,
+    WORD,
+    Found,
+    archive_of,
+    damage,
+    damage_errors,
+    files_in,
+    is_dicom,
+    opened,
+)
+from pose.scans.series import Frame, Series, Table
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -97,10 +111,11 @@ def series_in(paths: Path | Sequence[Path]) -> list[Series]:
             for file in here:
                 with opened(file.path, archive) as stream:
                     header = _header(file, stream, must_be=file.path in given)
+                    uid = "" if header is None else str(header.get("SeriesInstanceUID", ""))
                 if header is None:
                     others.append(file.path)
                 else:
-                    found[str(header.get("SeriesInstanceUID", ""))].append((file.path, header))
+                    found[uid].append((file.path, header))
     if others:
         LOGGER.info("%s: left out as no DICOM: %d, such as %s", given[0], len(others), others[0].name)
     if not found:
@@ -169,7 +184,7 @@ def headers(series: Series) -> Iterator[Dataset]:
     with archive_of(series.archive) as archive:
         for file in series.files:
             with opened(file, archive) as stream:
-                header = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+                header = pydicom.dcmread(stream, stop_before_pixels=True)
             yield header
 
 
@@ -180,34 +195,41 @@ def _header(file: Found, stream: BinaryIO, must_be: bool) -> Dataset | None:
 
     begin = stream.read(PREAMBLE + 4)
     stream.seek(0)
-    without_word = begin[PREAMBLE:] != WORD
-    if without_word and not must_be and file.path.suffix.lower() not in SUFFIXES:
+    must_be = must_be or file.path.suffix.lower() in SUFFIXES
+    if begin[PREAMBLE:] != WORD:
+        if must_be:
+            raise UserError(f"{file.path}: is no DICOM file")
         return None
-    found = pydicom.dcmread(stream, stop_before_pixels=True, force=without_word, specific_tags=list(WANTED))
-    if without_word and "SOPClassUID" not in found:
-        raise UserError(f"{file.path}: is no DICOM file")
+    # by its first bytes alone, as those of old files without preamble are
+    guessed = isinstance(stream, io.BytesIO) and not must_be
+    try:
+        found = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=list(WANTED))
+    except damage_errors():
+        if not guessed:
+            raise
+        return None
+    if guessed and "SOPClassUID" not in found:
+        return None
     kind = UID(str(found.get("SOPClassUID") or found.file_meta.get("MediaStorageSOPClassUID") or ""))
     if kind == DIRECTORY:
         return None
     if "SeriesInstanceUID" not in found or (kind.name.endswith("Image Storage") and "Rows" not in found):
         raise UserError(f"{file.path}: its header has no SeriesInstanceUID or no Rows; the file is damaged or cut")
-    _check_size(file, found)
+    _check_size(file.path, stream.getbuffer().nbytes if isinstance(stream, io.BytesIO) else file.size, found)
     return found
 
 
-def _check_size(file: Found, header: Dataset) -> None:
+def _check_size(path: Path, size: int, header: Dataset) -> None:
     """Refuse a file that is smaller than its header promises, before anything is made as large."""
     frames = int(header.get("NumberOfFrames") or 1)
-    if frames > file.size:
-        raise UserError(f"{file.path}: its header promises {frames} frames in {file.size} bytes")
+    if frames > size:
+        raise UserError(f"{path}: its header promises {frames} frames in {size} bytes")
     syntax = str(header.file_meta.get("TransferSyntaxUID") or "")
     if "Rows" not in header or "BitsAllocated" not in header or syntax not in NATIVE:
         return
     pixels = frames * int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
-    if (promised := pixels * int(header.BitsAllocated) // 8) > file.size:
-        raise UserError(
-            f"{file.path}: its header promises {promised} bytes of pixels, the file has {file.size}; it is cut"
-        )
+    if (promised := pixels * int(header.BitsAllocated) // 8) > size:
+        raise UserError(f"{path}: its header promises {promised} bytes of pixels, the file has {size}; it is cut")
 
 
 def _series_of(uid: str, files: Sequence[tuple[Path, Dataset]], archive: Path | None) -> Iterator[Series]:
@@ -297,8 +319,6 @@ def _frame(file: Path, header: Dataset, described: Sequence[Dataset], number: in
                 return values
         return None
 
-    if header.get("ModalityLUTSequence"):
-        raise ValueError("its values stand in a ModalityLUTSequence, which is not read")
     slope, intercept, thickness = (numbers(name, 1) for name in ("RescaleSlope", "RescaleIntercept", "SliceThickness"))
     padding = None
     if header.get("PixelPaddingValue") is not None:
@@ -322,7 +342,31 @@ def _frame(file: Path, header: Dataset, described: Sequence[Dataset], number: in
         int(header.BitsAllocated),
         str(header.file_meta.get("TransferSyntaxUID") or ""),
         str(header.get("FrameOfReferenceUID") or ""),
+        slope is not None or intercept is not None,
+        _table(header),
     )
+
+
+def _table(header: Dataset) -> Table | None:
+    """Return what a header maps stored numbers to, instead of a slope and an intercept."""
+    if not header.get("ModalityLUTSequence"):
+        return None
+    table = header.ModalityLUTSequence[0]
+    count, first, bits = (int(one) for one in table.LUTDescriptor)
+    data = table["LUTData"]
+    count = count or 1 << 16
+    if bits not in (8, 16):
+        raise ValueError(f"its ModalityLUTSequence has {bits} bits")
+    if isinstance(data.value, bytes):
+        order = "<" if header.original_encoding[1] else ">"
+        # of 8 bits, some are packed into words
+        width = 1 if bits == 8 and len(data.value) < 2 * count else 2
+        values = np.frombuffer(data.value, f"{order}u{width}")[:count]
+    else:
+        values = np.array(_several(data.value), dtype=np.int64)
+    if len(values) != count:
+        raise ValueError(f"its ModalityLUTSequence holds {len(values)} values, it promises {count}")
+    return Table(first, values.astype(np.uint16).tobytes())
 
 
 def _several(value: Any) -> list[Any]:

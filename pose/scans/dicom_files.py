@@ -8,6 +8,7 @@ import os
 import struct
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,14 @@ from pose.scans.nifti import LARGEST_DEFLATE_RATIO
 SUFFIXES = (".dcm", ".dicom", ".ima")
 # DICOM files begin with so many bytes, and this word
 PREAMBLE, WORD = 128, b"DICM"
+# what stands before the data in which files are deflated, and where it says so
+HEAD = 1 << 12
+_DEFLATED, _NATIVE = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
+_IMPLICIT, _EXPLICIT, _BIG_ENDIAN = b"1.2.840.10008.1.2", _NATIVE, b"1.2.840.10008.1.2.2"
+# the first elements of old files, which have neither, and how explicit ones say what they are
+_FIRST_GROUPS, _LAST_FIRST_ELEMENT = (2, 8), 0x80
+_FIRST_VRS = (b"UL", b"CS", b"UI", b"DA", b"DT", b"TM", b"SH", b"LO", b"LT", b"OB")
+_LONGEST_FIRST = 256
 # A zip that holds more than a gigabyte, and a hundred times its size, is made to fill the memory.
 LARGEST_ZIP, LARGEST_RATIO = 1 << 30, 100
 
@@ -48,9 +57,31 @@ def is_dicom(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return file.read(PREAMBLE + 4)[PREAMBLE:] == WORD
+            return begins_as_dicom(file.read(PREAMBLE + 4))
     except OSError:
         return False
+
+
+def begins_as_dicom(head: bytes) -> bool:
+    """Tell whether the first 132 bytes of a file are those of DICOM, with or, as in old files, without a preamble."""
+    return head[PREAMBLE : PREAMBLE + 4] == WORD or _syntax_without_preamble(head) is not None
+
+
+def _syntax_without_preamble(head: bytes) -> bytes | None:
+    """Return how a file without preamble is written; empty where it says so itself, None where it is no DICOM."""
+    if len(head) < 8:
+        return None
+    for order in "<>":
+        group, element = struct.unpack(f"{order}HH", head[:4])
+        if group not in _FIRST_GROUPS or element > _LAST_FIRST_ELEMENT:
+            continue
+        explicit = head[4:6] in _FIRST_VRS
+        if group == 2:
+            return b"" if explicit and order == "<" else None
+        if explicit:
+            return _EXPLICIT if order == "<" else _BIG_ENDIAN
+        return _IMPLICIT if order == "<" and int.from_bytes(head[4:8], "little") <= _LONGEST_FIRST else None
+    return None
 
 
 def files_in(path: Path) -> list[Found]:
@@ -105,14 +136,53 @@ def archive_of(path: Path | None) -> Iterator[zipfile.ZipFile | None]:
 
 @contextmanager
 def opened(path: Path, archive: zipfile.ZipFile | None) -> Iterator[BinaryIO]:
-    """Open a file, also in a zip; what its damage makes the libraries raise meanwhile becomes one line."""
+    """Open a file, also in a zip; what its damage makes the libraries raise meanwhile becomes one line.
+
+    A file without preamble gets one, and one that is deflated as a whole is inflated.
+    """
     with damage(path):
         if archive is None:
             with _Within(path) as stream:
-                yield stream
+                yield _as_stored(path, cast(BinaryIO, stream))
         else:
             with archive.open(path.relative_to(str(archive.filename)).as_posix()) as member:
-                yield cast(BinaryIO, member)
+                yield _as_stored(path, cast(BinaryIO, member))
+
+
+def _as_stored(path: Path, stream: BinaryIO) -> BinaryIO:
+    head = stream.read(HEAD)
+    stream.seek(0)
+    if head[PREAMBLE : PREAMBLE + 4] == WORD:
+        return _inflated(path, stream) if _DEFLATED in head else stream
+    syntax = _syntax_without_preamble(head)
+    if syntax is None:
+        return stream
+    meta = b""
+    if syntax:
+        syntax += bytes(len(syntax) % 2)
+        meta = struct.pack("<HH2sH", 2, 0x10, b"UI", len(syntax)) + syntax
+        meta = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(meta)) + meta
+    return io.BytesIO(bytes(PREAMBLE) + WORD + meta + stream.read())
+
+
+def _inflated(path: Path, stream: BinaryIO) -> BinaryIO:
+    """Return a file that is deflated behind its first elements as one that is not."""
+    content = stream.read()
+    begin = PREAMBLE + 4
+    group, element, vr, _, length = struct.unpack("<HH2sHL", content[begin : begin + 12])
+    if (group, element, vr) != (2, 0, b"UL"):
+        raise ValueError("its first element is no FileMetaInformationGroupLength")
+    end = begin + 12 + length
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    largest = max(LARGEST_ZIP, LARGEST_RATIO * len(content))
+    body = inflate.decompress(content[end:], largest)
+    if inflate.unconsumed_tail:
+        raise UserError(
+            f"{path}: holds more than {largest} bytes in {len(content)}, as no scan does; inflate it yourself"
+        )
+    if not inflate.eof:
+        raise EOFError("its deflated part has no end")
+    return io.BytesIO(content[:end].replace(_DEFLATED, _NATIVE.ljust(len(_DEFLATED), b"\0")) + body)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.scans.dicom import headers, in_order
-from pose.scans.dicom_files import archive_of, damage, opened
+from pose.scans.dicom_files import archive_of, damage, opened, without_warnings
 from pose.scans.geometry import LPS_TO_RAS
 from pose.scans.hounsfield import LOWEST_HU
 from pose.scans.series import Frame, Series
@@ -151,6 +151,10 @@ def _check_alike(path: Path, series: Series) -> None:
             raise UserError(f"{path}: slices of different size, {sizes} (rows x columns): {both}")
         if frame.reference != first.reference:
             raise UserError(f"{path}: slices of different frames of reference: {both}")
+        if frame.is_rescaled != first.is_rescaled:
+            raise UserError(f"{path}: slices with and without RescaleSlope or RescaleIntercept: {both}")
+        if (frame.table is None) != (first.table is None):
+            raise UserError(f"{path}: slices with and without ModalityLUTSequence: {both}")
         for name, one, other, rounding in (
             ("orientation", frame.cosines, first.cosines, COSINE_ROUNDING),
             ("pixel spacing", frame.spacing_mm, first.spacing_mm, SPACING_ROUNDING),
@@ -170,7 +174,10 @@ def _check_even(path: Path, frames: Sequence[Frame], positions: np.ndarray, norm
         at = int(doubled[0])
         places = len(along) - doubled.size
         whole = f"; {len(along)} slices at {places} places may be a series in time: give the files of one time alone"
-        both = f"{_name(frames[at])} and {_name(frames[at + 1])}"
+        one, other = frames[at], frames[at + 1]
+        if one.sop_uid == other.sop_uid and one.file != other.file:
+            whole = f"; they are the same image, SOPInstanceUID {one.sop_uid}: give one of the files alone"
+        both = f"{_name(one)} and {_name(other)}"
         raise UserError(f"{path}: two slices at the same place, {both}{whole}")
     widest = int(gaps.argmax())
     steps = gaps[widest] / step
@@ -196,12 +203,14 @@ def _check_decoder(file: Path, syntax: str) -> None:
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
-    try:
-        decodable = get_decoder(UID(syntax)).is_available
-    except NotImplementedError:
-        decodable = not UID(syntax).is_compressed if UID(syntax).is_transfer_syntax else False
+    with without_warnings():
+        uid = UID(syntax)
+        try:
+            decodable = get_decoder(uid).is_available
+        except NotImplementedError:
+            decodable = uid.is_transfer_syntax and not uid.is_compressed
     if not decodable:
-        name = UID(syntax).name if syntax else "none"
+        name = uid.name if syntax else "none"
         raise UserError(f"{file}: its transfer syntax ({name}) has no decoder here; decompress it, e.g. by gdcmconv")
 
 
@@ -211,8 +220,9 @@ def _allocated(path: Path, series: Series, is_float: bool) -> np.ndarray:
     dtype: np.dtype = np.dtype(np.float32)
     if not is_float and all(slope.is_integer() and intercept.is_integer() for slope, intercept in scales):
         dtype = np.dtype(np.int16)
-        if scales == {(1.0, 0.0)} and not any(frame.signed for frame in series.frames):
-            small = all(frame.bits_allocated <= 8 for frame in series.frames)
+        tables = all(frame.table is not None for frame in series.frames)
+        if tables or (scales == {(1.0, 0.0)} and not any(frame.signed for frame in series.frames)):
+            small = not tables and all(frame.bits_allocated <= 8 for frame in series.frames)
             dtype = np.dtype(np.uint8 if small else np.uint16)
     shape = len(series.frames), *series.frames[0].shape
     try:
@@ -254,6 +264,10 @@ def _pixels(series: Series) -> Iterator[tuple[Frame, np.ndarray]]:
 
 def _values(frame: Frame, stored: np.ndarray, inverted: bool) -> np.ndarray:
     """Return what stored numbers stand for."""
+    if frame.table is not None:
+        table = np.frombuffer(frame.table.values, np.uint16)
+        values = table[np.clip(stored.astype(np.int64) - frame.table.first, 0, len(table) - 1)]
+        return table.max() - values if inverted else values
     if inverted:
         # the lowest number becomes the highest; the sum of both ends is -1 where numbers have a sign
         stored = np.int64(-1 if frame.signed else (1 << frame.bits) - 1) - stored

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -17,7 +16,6 @@ import numpy as np
 from pose.cli import UserError, existing_file
 from pose.scans import nrrd
 from pose.scans.geometry import LPS_TO_RAS
-from pose.scans.nifti import LARGEST_DEFLATE_RATIO
 
 NRRD_SUFFIXES, META_SUFFIXES = (".nrrd", ".nhdr"), (".mha", ".mhd")
 META_TYPES = {
@@ -62,6 +60,8 @@ def read_nrrd(path: Path) -> Stored:
     kind = nrrd.TYPES.get(fields.get("type", "").lower())
     if kind is None:
         raise ValueError(f"its type is {fields.get('type')!r:.40}")
+    if kind[1:] != "1" and "endian" not in fields:
+        raise ValueError("it has no endian: in which order its bytes are")
     encoding = fields.get("encoding", "").lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise ValueError(f"its encoding is {encoding!r:.40}; save it as raw or gzip")
@@ -73,7 +73,20 @@ def read_nrrd(path: Path) -> Stored:
         data, at = _beside(path, name), 0
     big = fields.get("endian", "little").lower() == "big"
     numbers = _numbers(data, at, np.dtype((">" if big else "<") + kind), sizes, encoding != "raw")
-    return Stored(numbers, *_nrrd_geometry(fields, len(sizes)))
+    layers = _no_space(fields, len(sizes))
+    if any(sizes[axis] != 1 for axis in layers):
+        raise ValueError(f"its sizes are {fields['sizes']:.60}, and axis {layers[0]} is none of space; save one volume")
+    numbers = numbers.reshape([size for axis, size in enumerate(sizes) if axis not in layers], order="F")
+    return Stored(numbers, *_nrrd_geometry(fields, numbers.ndim))
+
+
+def _no_space(fields: Mapping[str, str], axes: int) -> list[int]:
+    """Return the axes that are said to be colours, times, layers or parts of vectors."""
+    kinds = fields.get("kinds", "").split()
+    directions = re.findall(r"none|\([^()]*\)", fields.get("space directions", ""))
+    of_kind = [axis for axis, kind in enumerate(kinds) if kind.lower() not in ("domain", "space", "none", "???")]
+    of_direction = [axis for axis, one in enumerate(directions) if one == "none"]
+    return sorted({axis for axis in (*of_kind, *of_direction) if axis < axes})
 
 
 def read_metaimage(path: Path) -> Stored:
@@ -87,6 +100,8 @@ def read_metaimage(path: Path) -> Stored:
     sizes = _whole(fields, "DimSize")
     if int(fields.get("NDims", len(sizes))) != len(sizes):
         raise ValueError(f"NDims is {fields['NDims']:.20}, DimSize {fields['DimSize']:.60}")
+    if "BinaryData" in fields and not _yes(fields, "BinaryData"):
+        raise ValueError(f"its BinaryData is {fields['BinaryData']:.20}: numbers as text are not read")
     if int(fields.get("ElementNumberOfChannels", "1")) != 1:
         raise ValueError(f"it has {fields['ElementNumberOfChannels']:.20} channels; a scan has one number a voxel")
     kind = META_TYPES.get(fields.get("ElementType", "").upper())
@@ -177,26 +192,7 @@ def _beside(path: Path, name: str) -> Path:
 
 def _numbers(path: Path, at: int, dtype: np.dtype, sizes: tuple[int, ...], packed: bool) -> np.ndarray:
     """Return an array whose first axis runs fastest."""
-    size, there = math.prod(sizes) * dtype.itemsize, path.stat().st_size - at
-    if size > there * (LARGEST_DEFLATE_RATIO if packed else 1):
-        raise EOFError(f"its header promises {size} bytes of voxels, {path.name} is shorter")
-    if not packed:
-        return np.fromfile(path, dtype, math.prod(sizes), offset=at).reshape(sizes, order="F")
-    with path.open("rb") as file:
-        file.seek(at)
-        # of either kind, gzip or zlib
-        inflate = zlib.decompressobj(wbits=47)
-        content = np.empty(size, np.uint8)
-        filled = 0
-        # to its end, where its checksum is
-        while not inflate.eof and (chunk := inflate.unconsumed_tail or file.read(1 << 20)):
-            piece = np.frombuffer(inflate.decompress(chunk, max(size - filled, 1)), np.uint8)
-            if piece.size > size - filled:
-                raise ValueError(f"it holds more than the {size} bytes of voxels that its header promises")
-            content[filled : filled + piece.size] = piece
-            filled += piece.size
-    if not inflate.eof or filled < size:
-        raise EOFError(f"its header promises {size} bytes of voxels, it holds {filled}")
+    content = nrrd.read_content(path, at, math.prod(sizes) * dtype.itemsize, packed)
     return content.view(dtype).reshape(sizes, order="F")
 
 

@@ -1,10 +1,15 @@
-"""NRRD: the text that such a file begins with."""
+"""NRRD: the text that such a file begins with, and the bytes of voxels behind it, as MetaImage has them too."""
 
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+
+from pose.scans.nifti import LARGEST_DEFLATE_RATIO
 
 MAGIC = b"NRRD000"
 # 3D Slicer writes kilobytes for each segment of a label map
@@ -69,3 +74,36 @@ def read_header(path: Path) -> Header:
         else:
             fields[name.strip().lower()] = value.strip()
     return Header(fields, pairs, length)
+
+
+def read_content(path: Path, at: int, size: int, packed: bool) -> np.ndarray:
+    """Return so many bytes of voxels that a header promises, as uint8.
+
+    Args:
+        path: the file that holds them.
+        at: where they begin.
+        size: how many bytes they are, once they are inflated.
+        packed: they are deflated, as gzip or zlib has it; read to the end of the stream, where its checksum is.
+
+    Raises:
+        ValueError, EOFError, zlib.error: there are more, or fewer, or they are damaged.
+    """
+    if size > (path.stat().st_size - at) * (LARGEST_DEFLATE_RATIO if packed else 1):
+        raise EOFError(f"its header promises {size} bytes of voxels, {path.name} is shorter")
+    if not packed:
+        return np.fromfile(path, np.uint8, size, offset=at)
+    with path.open("rb") as file:
+        file.seek(at)
+        # of either kind, gzip or zlib
+        inflate = zlib.decompressobj(wbits=47)
+        content = np.empty(size, np.uint8)
+        filled = 0
+        while not inflate.eof and (chunk := inflate.unconsumed_tail or file.read(1 << 20)):
+            piece = np.frombuffer(inflate.decompress(chunk, max(size - filled, 1)), np.uint8)
+            if piece.size > size - filled:
+                raise ValueError(f"it holds more than the {size} bytes of voxels that its header promises")
+            content[filled : filled + piece.size] = piece
+            filled += piece.size
+    if not inflate.eof or filled < size:
+        raise EOFError(f"its header promises {size} bytes of voxels, it holds {filled}")
+    return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Container, Iterator, Sequence
@@ -14,7 +15,6 @@ import numpy as np
 from pose.cli import UserError
 from pose.scans import nrrd
 from pose.scans.geometry import LPS_SIGNS, is_geometry
-from pose.scans.nifti import LARGEST_DEFLATE_RATIO
 from pose.scans.nrrd import Header
 from pose.scans.segments import Block, Segment, Segmented, placement
 
@@ -133,9 +133,7 @@ def _voxels(path: Path, header: Header) -> tuple[np.ndarray, np.ndarray]:
     affine[:3] *= signs[:, None]
     if not is_geometry(affine):
         raise UserError(f"{path}: space directions {fields['space directions']} put no voxels in space")
-    flat = np.frombuffer(
-        _content(path, header.length, encoding, int(np.prod(sizes, dtype=object)) * dtype.itemsize), dtype
-    )
+    flat = _content(path, header.length, encoding, math.prod(sizes) * dtype.itemsize).view(dtype)
     voxels = flat.reshape(sizes, order="F").transpose([*in_layers, *axes])
     return (voxels if in_layers else voxels[None]), affine
 
@@ -150,34 +148,14 @@ def _vector(text: str) -> tuple[float, ...] | None:
     return numbers
 
 
-def _content(path: Path, start: int, encoding: str, size: int) -> bytes:
-    """Return so many bytes of voxels, to the end of the stream, where its checksum is."""
+def _content(path: Path, start: int, encoding: str, size: int) -> np.ndarray:
     packed = encoding in ("gzip", "gz")
     if not packed and encoding != "raw":
         raise UserError(f"{path}: encoding {encoding!r:.30}; a segmentation is read from gzip and raw")
-    if size > path.stat().st_size * (LARGEST_DEFLATE_RATIO if packed else 1):
-        raise UserError(f"{path}: its header promises {size} bytes of voxels, the file is shorter; get it again")
-    with path.open("rb") as file:
-        file.seek(start)
-        body = file.read()
-    if packed:
-        inflate = zlib.decompressobj(wbits=31)
-        try:
-            content = inflate.decompress(body, size + 1)
-            if len(content) <= size:
-                content += inflate.flush()
-        except zlib.error as error:
-            raise UserError(
-                f"{path}: cannot be read as NRRD: {error}; the file is damaged or cut, get it again"
-            ) from None
-        whole = inflate.eof
-    else:
-        content, whole = body, True
-    if len(content) != size or not whole:
-        raise UserError(
-            f"{path}: its header promises {size} bytes of voxels, it holds {len(content)} or is cut; get it again"
-        )
-    return content
+    try:
+        return nrrd.read_content(path, start, size, packed)
+    except (ValueError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read as NRRD: {error}; the file is damaged or cut, get it again") from None
 
 
 def write_seg_nrrd(file: BinaryIO, labels: np.ndarray, affine: np.ndarray, segments: Sequence[Segment]) -> None:

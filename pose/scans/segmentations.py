@@ -12,7 +12,7 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.scans import seg_nrrd
-from pose.scans.dicom_files import damage_errors, without_warnings
+from pose.scans.dicom_files import begins_as_dicom, damage_errors, opened, without_warnings
 from pose.scans.nrrd import MAGIC
 from pose.scans.segments import Segment, Segmented, labels_of_names, names_text, painted
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # the beginning of a DICOM file, which says what it holds, is far shorter
 META_BYTES = 1 << 16
+SOP_CLASS = 0x00080016
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 # binary and fractional, and labelmap
 SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -37,13 +38,13 @@ def kind_of(path: Path) -> str | None:
         return None
     if head.startswith(MAGIC):
         return "seg.nrrd" if seg_nrrd.is_segmentation(seg_nrrd.read_header(path)) else None
-    if head[128:132] != b"DICM":
+    if not begins_as_dicom(head):
         return None
     from pydicom.filereader import read_partial
 
-    with _damage(path):
-        meta = read_partial(io.BytesIO(head), stop_when=lambda *_: True).file_meta
-        uid = str(meta.get("MediaStorageSOPClassUID", ""))
+    with _damage(path), opened(path, None) as stream:
+        begin = read_partial(io.BytesIO(stream.read(META_BYTES)), stop_when=lambda tag, *_: tag > SOP_CLASS)
+        uid = str(begin.file_meta.get("MediaStorageSOPClassUID") or begin.get("SOPClassUID", ""))
     return "SEG" if uid in SEG else "RTSTRUCT" if uid == RTSTRUCT else None
 
 
@@ -89,7 +90,8 @@ def _open(path: Path, kind: str, scan: Volume, affine: np.ndarray) -> Segmented:
     from pose.scans.rtstruct import open_rtstruct
 
     # not from the file itself: of that, pydicom asks for as many bytes as a broken length says
-    content = pydicom.dcmread(io.BytesIO(path.read_bytes()))
+    with opened(path, None) as stream:
+        content = pydicom.dcmread(io.BytesIO(stream.read()))
     _check_series(path, kind, content, scan)
     return open_seg(path, content, *where) if kind == "SEG" else open_rtstruct(path, content, *where)
 

@@ -62,14 +62,16 @@ class Placement(NamedTuple):
 
 
 def labels_of_names(wanted: Sequence[int | str], segments: Sequence[Segment], path: Path | str) -> tuple[int, ...]:
-    """Return the labels that are asked for by number or by name (upper and lower case alike), in ascending order.
+    """Return the labels that are asked for by number or by name, in ascending order.
+
+    Of a name, upper and lower case are alike, and so are one space and several.
 
     Raises:
         UserError: a name that no segment has.
     """
     labels: set[int] = set()
     for one in wanted:
-        named = [segment.label for segment in segments if segment.name.casefold() == str(one).casefold()]
+        named = [segment.label for segment in segments if _spoken(segment.name) == _spoken(str(one))]
         if isinstance(one, int) and not named:
             labels.add(one)
         elif named:
@@ -78,6 +80,10 @@ def labels_of_names(wanted: Sequence[int | str], segments: Sequence[Segment], pa
             holds = names_text(segments) if any(segment.name for segment in segments) else "its labels have no names"
             raise UserError(f"{path}: holds no {one!r} (--labels); {holds}")
     return tuple(sorted(labels))
+
+
+def _spoken(name: str) -> str:
+    return " ".join(name.split()).casefold()
 
 
 def names_text(segments: Sequence[Segment]) -> str:

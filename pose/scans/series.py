@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Table(NamedTuple):
+    """A modality lookup table: what stored numbers stand for, where no slope and intercept say it.
+
+    Attributes:
+        first: the stored number that stands for the first value; those below it stand for that too.
+        values: uint16, one after another; stored numbers beyond them stand for the last.
+    """
+
+    first: int
+    values: bytes
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,8 @@ class Frame:
         signed, bits, bits_allocated: of stored numbers: their sign, and how many bits they use and take.
         syntax: UID of the transfer syntax.
         reference: FrameOfReferenceUID.
+        is_rescaled: the header says slope or intercept.
+        table: what stored numbers stand for, instead of slope and intercept.
     """
 
     file: Path
@@ -42,6 +57,8 @@ class Frame:
     bits_allocated: int = 16
     syntax: str = ""
     reference: str = ""
+    is_rescaled: bool = False
+    table: Table | None = None
 
 
 @dataclass(frozen=True)

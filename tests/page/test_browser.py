@@ -380,3 +380,21 @@ def test_it_fits_and_every_control_has_a_name(session, address, open_page, width
     assert dark == (scheme == "dark")
     assert page.evaluate(OUTSIDE_THE_PANEL) == []
     assert page.evaluate(NAMELESS) == []
+
+
+@pytest.mark.parametrize("width, height", [(1280, 800), (800, 600)])
+def test_what_is_going_on_is_in_sight(session, address, open_page, width, height):
+    page = open_page(address, width, height)
+    click(page, BLOCK)
+    gated = gate(session)
+    press(page, "Carry", "carry")
+    gated.let(3)
+    until(lambda: page.locator("#progress-words").inner_text() == "carrying: 3 of 7 slices")
+    for name in ("#cancel", "#progress"):
+        box = page.locator(name).bounding_box()
+        assert box["y"] > 0 and box["y"] + box["height"] < height, name
+    gated.let(4)
+    until(lambda: page.locator("#message").inner_text().startswith("carried through 7 slices in "))
+    for name in ("#carry", "#review", "#message"):
+        box = page.locator(name).bounding_box()
+        assert box["y"] > 0 and box["y"] + box["height"] < height, name

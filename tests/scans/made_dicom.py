@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
 from pydicom.valuerep import format_number_as_ds
@@ -142,6 +144,31 @@ def pet(count: int = 3, **fields: Any) -> list[FileDataset]:
         "RadiopharmaceuticalInformationSequence": [injected],
     }
     return [image(index, **{**of_pet, "RescaleSlope": 0.5 + index, **fields}) for index in range(count)]
+
+
+def with_table(
+    made: FileDataset, values: Sequence[int], first: int = 0, count: int | None = None, of_bytes: bool = False
+) -> FileDataset:
+    """The same image with a table of 16 bits instead of slope and intercept, as numbers or as bytes."""
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        made.pop(keyword, None)
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [len(values) if count is None else count, first, 16])
+    data = np.array(values, "<u2").tobytes() if of_bytes else list(values)
+    table.add_new("LUTData", "OW" if of_bytes else "US", data)
+    made.ModalityLUTSequence = [table]
+    return made
+
+
+def bytes_of(made: FileDataset, syntax: UID) -> bytes:
+    """A file in one of the syntaxes in which pixels are not compressed by themselves."""
+    made.file_meta.TransferSyntaxUID = syntax
+    if not syntax.is_little_endian:
+        made.PixelData = np.frombuffer(made.PixelData, "<u2").astype(">u2").tobytes()
+    file = io.BytesIO()
+    how = {} if syntax.is_little_endian else {"implicit_vr": False, "little_endian": False}
+    dcmwrite(file, made, enforce_file_format=True, **how)
+    return file.getvalue()
 
 
 def xray(pixels: np.ndarray, **fields: Any) -> FileDataset:

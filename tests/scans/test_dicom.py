@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.pixels import apply_modality_lut
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from pose.cli import UserError
 from pose.scans import dicom_files
@@ -113,6 +123,56 @@ def test_a_zip_a_file_and_a_list_of_files_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.voxels, HU[:, :, 2:3])
     # a slice alone has its own thickness
     np.testing.assert_array_equal(one.affine[:3, 2:].T, [[0, 0, 1.25], [30, -12.5, -95]])
+
+
+SYNTAXES = {
+    "implicit": ImplicitVRLittleEndian,
+    "explicit": ExplicitVRLittleEndian,
+    "big endian": ExplicitVRBigEndian,
+    "deflated": DeflatedExplicitVRLittleEndian,
+}
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_any_native_syntax_is_read_from_folder_and_zip(tmp_path: Path, syntax: str) -> None:
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        for index, one in enumerate(made.series()):
+            content = made.bytes_of(one, SYNTAXES[syntax])
+            (folder / f"IM{index}").write_bytes(content)
+            archive.writestr(f"IM{index}", content)
+    for path in (folder, tmp_path / "scan.zip"):
+        volume = read_volume(path, None, None)
+        np.testing.assert_array_equal(volume.voxels, HU)
+        np.testing.assert_array_equal(volume.affine, AXIAL_AFFINE)
+
+
+@pytest.mark.parametrize("name", ["IM{}", "{}.dcm"])
+@pytest.mark.parametrize("what", ["implicit", "explicit", "big endian", "with its meta"])
+def test_old_files_without_preamble_are_read(tmp_path: Path, what: str, name: str) -> None:
+    (tmp_path / "noise").write_bytes(b"\x08\0\x05\0CS\x0a\0 but then no DICOM at all")
+    (tmp_path / "text").write_text("no scan")
+    for index, one in enumerate(made.series()):
+        content = made.bytes_of(one, SYNTAXES.get(what, ExplicitVRLittleEndian))
+        meta = 132 + 12 + int.from_bytes(content[140:144], "little")
+        content = content[132 if what == "with its meta" else meta :]
+        (tmp_path / name.format(index)).write_bytes(content)
+    volume = read_volume(tmp_path, None, None)
+    np.testing.assert_array_equal(volume.voxels, HU)
+    np.testing.assert_array_equal(volume.affine, AXIAL_AFFINE)
+    assert [header.InstanceNumber for header in headers(volume.series)] == [1, 2, 3, 4]
+    assert read_volume(tmp_path / name.format(2), None, None).voxels.shape == (5, 6, 1)
+
+
+def test_a_deflated_file_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = made.bytes_of(made.image(0, np.zeros((300, 300))), DeflatedExplicitVRLittleEndian)
+    (tmp_path / "a.dcm").write_bytes(content)
+    assert read_volume(tmp_path / "a.dcm", None, None).voxels.shape == (300, 300, 1)
+    (tmp_path / "cut.dcm").write_bytes(content[:-20])
+    assert "its deflated part has no end" in error_of(tmp_path / "cut.dcm")
+    monkeypatch.setattr(dicom_files, "LARGEST_ZIP", 1000)
+    assert f"holds more than {100 * len(content)} bytes in {len(content)}" in error_of(tmp_path / "a.dcm")
 
 
 def test_files_without_suffix_are_known_by_their_first_bytes(tmp_path: Path) -> None:
@@ -298,6 +358,20 @@ def two_series(folder: Path) -> Path:
     return folder
 
 
+def test_a_table_says_what_stored_numbers_are(tmp_path: Path) -> None:
+    pixels = np.arange(30).reshape(5, 6)
+    table = [5000 - 100 * index for index in range(20)]
+    expected = np.array(table)[np.clip(pixels - 4, 0, 19)]
+    for name, of_bytes, film in (("a", False, False), ("b", True, False), ("c", False, True)):
+        photometric = "MONOCHROME1" if film else "MONOCHROME2"
+        one = made.with_table(made.xray(pixels, PhotometricInterpretation=photometric), table, 4, of_bytes=of_bytes)
+        volume = read_volume(made.save(one, tmp_path / f"{name}.dcm"), None, None)
+        np.testing.assert_array_equal(volume.voxels[:, :, 0], 5000 - expected if film else expected)
+        assert volume.voxels.dtype == np.uint16
+    by_pydicom = apply_modality_lut(pixels.astype(np.uint16), made.with_table(made.xray(pixels), table, 4))
+    np.testing.assert_array_equal(expected, by_pydicom)
+
+
 def test_several_series_are_listed_and_chosen_by_number_or_uid(tmp_path: Path) -> None:
     folder = two_series(tmp_path)
     assert error_of(folder) == (
@@ -398,9 +472,31 @@ FAULTS: dict[str, tuple[Callable[[], list], str]] = {
         lambda: [made.image(0, SamplesPerPixel=3, PhotometricInterpretation="RGB", BitsAllocated=8, BitsStored=8)],
         ": is a colour image; scans have one grey value a pixel",
     ),
-    "a table of values": (
+    "a table without values": (
         lambda: made.series(ModalityLUTSequence=[made.Dataset()]),
-        "its values stand in a ModalityLUTSequence, which is not read",
+        "'Dataset' object has no attribute 'LUTDescriptor'",
+    ),
+    "a table that is cut": (
+        lambda: [made.with_table(made.image(0), [1, 2, 3], count=4)],
+        "its ModalityLUTSequence holds 3 values, it promises 4",
+    ),
+    "a table on some slices": (
+        lambda: [*made.series(3), made.with_table(made.image(3), [1, 2, 3])],
+        ": slices with and without RescaleSlope or RescaleIntercept: ",
+    ),
+    "a slope on some slices": (
+        lambda: [*made.series(3), made.image(3, RescaleSlope=None, RescaleIntercept=None)],
+        ": slices with and without RescaleSlope or RescaleIntercept: ",
+    ),
+    "an image twice": (
+        lambda: [*made.series(), made.image(2)],
+        f"; they are the same image, SOPInstanceUID {made.uid('series 2')}: give one of the files alone",
+    ),
+    "a series in time": (
+        lambda: [
+            made.image(index, SOPInstanceUID=made.uid(f"{time} {index}")) for time in (0, 1) for index in range(4)
+        ],
+        "; 8 slices at 4 places may be a series in time: give the files of one time alone",
     ),
 }
 
@@ -449,6 +545,17 @@ def test_a_syntax_without_decoder_is_said_before_pixels(tmp_path: Path) -> None:
     name = "JPEG 2000 Part 2 Multi-component Image Compression (Lossless Only)"
     says = f": its transfer syntax ({name}) has no decoder here; decompress it, e.g. by gdcmconv"
     assert message in {f"{path}{says}" for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("damaged", [b"1.2.826.0.1", b"1.2.840.10008.1.2.1"], ids=["series", "syntax"])
+def test_values_that_are_none_are_told_in_no_warning(tmp_path: Path, damaged: bytes) -> None:
+    content = made.bytes_of(made.image(0), ExplicitVRLittleEndian)
+    (tmp_path / "a.dcm").write_bytes(content.replace(damaged, b"?" + damaged[1:]))
+    # a warning fails the test
+    if damaged.startswith(b"1.2.840"):
+        assert "transfer syntax" in error_of(tmp_path / "a.dcm")
+    else:
+        assert read_volume(tmp_path / "a.dcm", None, None).series.uid.startswith("?.2.826")
 
 
 def test_a_file_that_is_called_dicom_and_is_none(tmp_path: Path) -> None:
@@ -535,6 +642,8 @@ def test_real_slices_beside_a_segmentation(real_data: Path) -> None:
     scan = reader.Execute()
     np.testing.assert_array_equal(volume.voxels, SimpleITK.GetArrayFromImage(scan).transpose(1, 2, 0))
     np.testing.assert_allclose(volume.affine[:3, 3], np.multiply(scan.GetOrigin(), (-1, -1, 1)), atol=1e-6)
+    steps = np.reshape(scan.GetDirection(), (3, 3)) * scan.GetSpacing()
+    np.testing.assert_allclose(volume.affine[:3, :3], np.diag([-1, -1, 1]) @ steps, rtol=0, atol=1e-6)
 
 
 def test_a_thousand_slices_are_in_memory_once(tmp_path: Path) -> None:

@@ -86,6 +86,17 @@ def test_nrrd_in_any_space_and_byte_order(tmp_path: Path, space: str, signs: tup
     np.testing.assert_array_equal(volume.affine, expected)
 
 
+def test_a_nrrd_of_one_layer_is_the_volume_in_it(tmp_path: Path) -> None:
+    head = (
+        "NRRD0004\ntype: uchar\ndimension: 4\nspace: RAS\nsizes: 1 4 5 6\nkinds: list domain domain domain\n"
+        "space directions: none (2,0,0) (0,3,0) (0,0,4)\nencoding: raw\nspace origin: (1,2,3)\n\n"
+    )
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + VOXELS.astype("u1").tobytes("F"))
+    volume = read_volume(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(volume.voxels, VOXELS)
+    np.testing.assert_array_equal(volume.affine, [[2, 0, 0, 1], [0, 3, 0, 2], [0, 0, 4, 3], [0, 0, 0, 1]])
+
+
 def test_nrrd_without_a_space_is_upright_and_of_unknown_place(tmp_path: Path) -> None:
     head = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 4 5 6\nspacings: 0.5 0.75 2\nencoding: raw\n\n"
     (tmp_path / "a.nrrd").write_bytes(head + VOXELS.astype("u1").tobytes("F"))
@@ -118,6 +129,15 @@ META = "NDims = 3\nDimSize = {sizes}\nElementType = {type}\n{more}ElementDataFil
         ({"sizes": "4 5 -6"}, "its sizes are '4 5 -6'"),
         ({"sizes": "4 5 99999999999"}, "its header promises 1999999999980 bytes"),
         ({"encoding": "gzip"}, "Error -3 while decompressing data"),
+        ({"type": "short"}, "it has no endian: in which order its bytes are"),
+        (
+            {"sizes": "3 5 8 1", "more": "kinds: RGB-color domain domain domain\n"},
+            "its sizes are 3 5 8 1, and axis 0 is",
+        ),
+        (
+            {"sizes": "4 5 3 2", "more": "space: LPS\nspace directions: (1,0,0) (0,1,0) (0,0,1) none\n"},
+            "its sizes are 4 5 3 2, and axis 3 is none of space; save one volume",
+        ),
         ({"more": "byte skip: -1\n"}, "it skips lines or bytes of its data"),
         ({"more": "space: LPS\nspace directions: (1,0) (0,1,0) (0,0,1)\n"}, "'(1,0)' is no vector of three numbers"),
     ],
@@ -136,6 +156,7 @@ def test_nrrd_that_is_damaged_or_not_read(tmp_path: Path, fields: dict, says: st
         ({"sizes": "4 5 7"}, "its header promises 140 bytes of voxels, a.mha is shorter"),
         ({"more": "ElementNumberOfChannels = 3\n"}, "it has 3 channels; a scan has one number a voxel"),
         ({"more": "CompressedData = True\n"}, "Error -3"),
+        ({"more": "BinaryData = False\n"}, "its BinaryData is False: numbers as text are not read"),
         ({"more": "TransformMatrix = 1 0 0 1\n"}, "its TransformMatrix has 4 numbers, not 9"),
         ({"more": "Offset = a b c\n"}, "could not convert string to float"),
     ],
@@ -195,11 +216,16 @@ def test_png_that_is_none(tmp_path: Path) -> None:
     assert "it does not begin as a PNG does" in error_of(path)
 
 
-def test_a_real_nrrd_lies_where_itk_has_it(real_data: Path) -> None:
-    path = real_data / "slicer" / "CTChest4.nrrd"
-    volume, theirs = read_volume(path), SimpleITK.ReadImage(str(path))
-    np.testing.assert_array_equal(volume.voxels, SimpleITK.GetArrayFromImage(theirs).transpose(2, 1, 0))
-    made = np.eye(4)
-    made[:3, :3] = np.reshape(theirs.GetDirection(), (3, 3)) * theirs.GetSpacing()
-    made[:3, 3] = theirs.GetOrigin()
-    np.testing.assert_allclose(volume.affine, LPS_TO_RAS @ made, rtol=0, atol=1e-6)
+def test_real_scans_lie_where_itk_has_them(real_data: Path) -> None:
+    files = [path for path in sorted(real_data.rglob("*")) if path.name.endswith((".nii.gz", ".nrrd"))]
+    # the segmentations have names and layers, and tests of their own
+    scans = [path for path in files if "seg" not in path.name.lower()]
+    assert len(scans) >= 13
+    for path in scans:
+        volume = read_volume(path)
+        found = SimpleITK.ReadImage(str(path))
+        np.testing.assert_array_equal(volume.voxels.transpose(2, 1, 0), SimpleITK.GetArrayViewFromImage(found))
+        expected = np.eye(4)
+        expected[:3, :3] = np.reshape(found.GetDirection(), (3, 3)) * found.GetSpacing()
+        expected[:3, 3] = found.GetOrigin()
+        np.testing.assert_allclose(volume.affine, LPS_TO_RAS @ expected, rtol=0, atol=1e-6, err_msg=path.name)

@@ -128,6 +128,7 @@ def test_labels_are_asked_for_by_number_or_by_name() -> None:
     assert labels_of_names(["RING", 4], SEGMENTS, "x") == (1, 4)
     assert labels_of_names([7, "ring", 1], SEGMENTS, "x") == (1, 7)
     assert labels_of_names(["2"], [Segment(5, "2")], "x") == (5,)
+    assert labels_of_names([" left  LUNG "], [Segment(5, "Left lung "), Segment(6, "left")], "x") == (5,)
     with pytest.raises(
         UserError, match=r"^x: holds no 'lung' \(--labels\); it holds ring \(1\), without a name \(4\)$"
     ):
@@ -385,9 +386,15 @@ def test_layers_overlap_and_labels_that_come_twice_are_numbered(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sizes": "9 9 900000000"}, "its header promises 72900000000 bytes of voxels, the file is shorter"),
+        (
+            {"sizes": "9 9 900000000"},
+            "cannot be read as NRRD: its header promises 72900000000 bytes of voxels, bad.seg.nrrd",
+        ),
         ({"encoding": "bzip2"}, "encoding 'bzip2'; a segmentation is read from gzip and raw"),
-        ({"encoding": "raw"}, "its header promises 3640 bytes of voxels, the file is shorter; get it again"),
+        (
+            {"encoding": "raw"},
+            "cannot be read as NRRD: its header promises 3640 bytes of voxels, bad.seg.nrrd is shorter",
+        ),
         (
             {"space": "scanner-xyz"},
             "cannot be read as a segmentation: its header lacks or has an unknown 'scanner-xyz'",
@@ -436,7 +443,7 @@ def test_a_segmentation_that_is_cut_is_refused(tmp_path: Path) -> None:
     scan, path = made.scan(), tmp_path / "cut.seg.nrrd"
     content = nrrd(np.full((made.COLUMNS, made.ROWS, made.SLICES), 3), scan.affine, ONE)
     path.write_bytes(content[:-5])
-    assert "or is cut; get it again" in refused(path, scan)
+    assert "; the file is damaged or cut, get it again" in refused(path, scan)
     path.write_bytes(content[:-8] + bytes(8))
     assert "incorrect data check" in refused(path, scan)
     path.write_bytes(content[:100])
