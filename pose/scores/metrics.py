@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from pose.scores import surface
+from pose.scores.near import squared_near
 
 SURFACE_TOLERANCES_MM = (1, 2)
 
@@ -113,7 +114,9 @@ def surface_distances(
     truth, prediction = _as_masks(truth, prediction)
     box = _joint_bounding_box(truth, prediction)
     outer = [surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])]
-    with ThreadPoolExecutor(2 if truth.ndim == 3 else 1) as workers:
+    if truth.ndim == 2:  # a thread for each of many slices costs more than it brings
+        return SurfaceDistances(*map(distances_between, outer, outer[::-1], repeat(spacing)))
+    with ThreadPoolExecutor(2) as workers:
         return SurfaceDistances(*workers.map(distances_between, outer, outer[::-1], repeat(spacing)))
 
 
@@ -265,8 +268,15 @@ def _distances_between(source: np.ndarray, target: np.ndarray, spacing: np.ndarr
     """Return, for every voxel of ``source``, the distance to the nearest voxel of ``target``."""
     if not source.any() or not target.any():
         return np.full(np.count_nonzero(source), np.inf)
-    nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
-    squared = np.zeros(np.count_nonzero(source))
-    for axis, positions in enumerate(np.nonzero(source)):
-        squared += ((positions - nearest[axis][source]) * spacing[axis]) ** 2
+    places = np.flatnonzero(source)
+    squared = np.full(places.size, np.inf)
+    if source.ndim == 2:
+        squared = squared_near([places], [np.flatnonzero(target)], source.shape, spacing)
+    far = np.flatnonzero(np.isinf(squared))
+    if far.size:
+        nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
+        lowered = np.zeros(far.size)
+        for axis, positions in enumerate(np.unravel_index(places[far], source.shape)):
+            lowered += ((positions - nearest[axis].ravel()[places[far]]) * spacing[axis]) ** 2
+        squared[far] = lowered
     return np.sqrt(squared)

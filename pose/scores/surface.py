@@ -1,8 +1,8 @@
 """Surfaces of masks in three dimensions and the distances between them, a few slices in memory at a time.
 
-The nearest voxel of a surface is found in two steps: within each slice by the Euclidean distance transform, then from
-slice to slice, only where there is surface and only as far as a nearer voxel can lie. That is exact, several times
-as fast as the transform in three dimensions, and takes a few slices of memory instead of 12 bytes a voxel. A k-d tree
+What is near is found by :mod:`pose.scores.near`. For all else the nearest voxel of a surface is found in two steps:
+within each slice by the Euclidean distance transform, then from slice to slice, only where there is surface and only as
+far as a nearer voxel can lie. That is exact, several times as fast as the transform in three dimensions, and takes a few slices of memory instead of 12 bytes a voxel. A k-d tree
 takes minutes where surfaces lie far apart (everything predicted, against a lung).
 """
 
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
+
+from pose.scores.near import squared_near
 
 SLAB_VOXELS = 1 << 22  # how many voxels of a mask are looked at at once
 NEAR_SLICES = 4  # looked at for every voxel; slices farther off only for those that have found nothing nearer
@@ -33,6 +35,11 @@ class Surface:
     places: np.ndarray
     starts: np.ndarray
     shape: tuple[int, int]
+
+    @property
+    def by_slice(self) -> list[np.ndarray]:
+        """The places of each slice."""
+        return np.split(self.places, self.starts[1:-1])
 
     def only(self, chosen: np.ndarray) -> Surface:
         """Return the voxels of some ascending indices alone."""
@@ -105,10 +112,20 @@ def distances_to_surface(source: Surface, target: Surface, spacing_mm: np.ndarra
         (voxels of source,) float64 in millimetres, in the order of ``source.places``; infinite for an empty target.
     """
     squared = np.full(source.places.size, np.inf)
+    if not squared.size or not target.places.size:
+        return squared
+    squared = squared_near(source.by_slice, target.by_slice, source.shape, spacing_mm)
+    left = np.flatnonzero(np.isinf(squared))
+    if left.size:
+        squared[left] = _squared_by_transform(source.only(left), target, spacing_mm)
+    return np.sqrt(squared, out=squared)
+
+
+def _squared_by_transform(source: Surface, target: Surface, spacing_mm: np.ndarray) -> np.ndarray:
+    """Measure the squares of :func:`distances_to_surface`, near and far; neither surface is empty."""
+    squared = np.full(source.places.size, np.inf)
     slices = len(source.starts) - 1
     filled = np.flatnonzero(np.diff(target.starts))
-    if not squared.size or not filled.size:
-        return squared
     # each slice is for those near it, and for those between it and the next ones: no voxel is left without a bound
     befores, afters = np.append(-1, filled[:-1]), np.append(filled[1:], slices)
     for slice_index, before, after in zip(filled, befores, afters, strict=True):
@@ -123,7 +140,7 @@ def distances_to_surface(source: Surface, target: Surface, spacing_mm: np.ndarra
     far = np.flatnonzero(squared > ((NEAR_SLICES + 1) * spacing_mm[2]) ** 2)
     if far.size:
         squared[far] = _lowered_from_afar(squared[far], source.only(far), target, spacing_mm)
-    return np.sqrt(squared, out=squared)
+    return squared
 
 
 def distances_in_space(source: np.ndarray, target: np.ndarray, matrix_mm: np.ndarray) -> np.ndarray:
