@@ -47,8 +47,8 @@ def offsets_of(spacing_mm: tuple[float, ...]) -> Offsets:
     ties = [low for low, high in zip(levels, levels[1:]) if high - low <= NEAR_TIE * high]
     limit = min([limit * (1 - NEAR_TIE), *(low * (1 - NEAR_TIE) for low in ties)])
     kept = sorted((squared, steps) for squared, _, steps in found if squared < limit)
-    steps = tuple(steps for _, steps in kept)
-    return Offsets(steps, tuple(squared for squared, _ in kept), tuple(map(max, zip(*steps))))
+    farthest = tuple(max(column) for column in zip(*(steps for _, steps in kept)))
+    return Offsets(tuple(steps for _, steps in kept), tuple(squared for squared, _ in kept), farthest)
 
 
 def squared_near(

@@ -2,8 +2,9 @@
 
 What is near is found by :mod:`pose.scores.near`. For all else the nearest voxel of a surface is found in two steps:
 within each slice by the Euclidean distance transform, then from slice to slice, only where there is surface and only as
-far as a nearer voxel can lie. That is exact, several times as fast as the transform in three dimensions, and takes a few slices of memory instead of 12 bytes a voxel. A k-d tree
-takes minutes where surfaces lie far apart (everything predicted, against a lung).
+far as a nearer voxel can lie. That is exact, several times as fast as the transform in three dimensions, and takes a
+few slices of memory instead of 12 bytes a voxel. A k-d tree takes minutes where surfaces lie far apart (everything
+predicted, against a lung).
 """
 
 from __future__ import annotations
