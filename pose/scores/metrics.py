@@ -32,8 +32,7 @@ def jaccard(truth: np.ndarray, prediction: np.ndarray) -> float:
     Raises:
         ValueError: the shapes differ.
     """
-    truth, prediction = _as_masks(truth, prediction)
-    return _jaccard_of(np.count_nonzero(truth & prediction), np.count_nonzero(truth) + np.count_nonzero(prediction))
+    return overlap(truth, prediction)[0]
 
 
 def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -42,8 +41,19 @@ def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
     Raises:
         ValueError: the shapes differ.
     """
+    return overlap(truth, prediction)[1]
+
+
+def overlap(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
+    """Return :func:`jaccard` and :func:`dice`, counted once.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     truth, prediction = _as_masks(truth, prediction)
-    return _dice_of(np.count_nonzero(truth & prediction), np.count_nonzero(truth) + np.count_nonzero(prediction))
+    both = np.count_nonzero(truth) + np.count_nonzero(prediction)
+    common = np.count_nonzero(truth & prediction)
+    return _jaccard_of(common, both), _dice_of(common, both)
 
 
 @dataclass(frozen=True)
@@ -146,12 +156,13 @@ def slice_metrics(
             "hd95_mm": float("nan"),
         }
     ground_truth_voxels = int(np.count_nonzero(truth))
+    jaccard_of_slice, dice_of_slice = overlap(truth, prediction)
     hd95_mm = float("nan")
     if spacing_mm is not None:
         hd95_mm = surface_distances(truth, prediction, _in_plane(spacing_mm)).hausdorff_95_mm()
     return {
-        "jaccard": jaccard(truth, prediction),
-        "dice": dice(truth, prediction),
+        "jaccard": jaccard_of_slice,
+        "dice": dice_of_slice,
         "ground_truth_voxels": ground_truth_voxels,
         "predicted_voxels": predicted_voxels,
         "false_positive_voxels": 0 if ground_truth_voxels else predicted_voxels,
