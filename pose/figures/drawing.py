@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from matplotlib.markers import TICKDOWN, TICKLEFT
+from matplotlib.markers import TICKDOWN, TICKLEFT, MarkerStyle
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import Normal, withStroke
@@ -216,7 +216,7 @@ def _mark_places(axes: Axes, places: np.ndarray, at_left: bool, length: float, w
         edge if at_left else places,
         places if at_left else edge,
         linestyle="none",
-        marker=TICKLEFT if at_left else TICKDOWN,
+        marker=MarkerStyle(TICKLEFT if at_left else TICKDOWN),
         markersize=length,
         markeredgewidth=width,
         color=TICK,
