@@ -159,7 +159,7 @@ def slice_metrics(
     jaccard_of_slice, dice_of_slice = overlap(truth, prediction)
     hd95_mm = float("nan")
     if spacing_mm is not None:
-        hd95_mm = surface_distances(truth, prediction, _in_plane(spacing_mm)).hausdorff_95_mm()
+        hd95_mm = hausdorff_95_of_slice(truth, prediction, spacing_mm)
     return {
         "jaccard": jaccard_of_slice,
         "dice": dice_of_slice,
@@ -168,6 +168,11 @@ def slice_metrics(
         "false_positive_voxels": 0 if ground_truth_voxels else predicted_voxels,
         "hd95_mm": hd95_mm,
     }
+
+
+def hausdorff_95_of_slice(truth: np.ndarray, prediction: np.ndarray, spacing_mm: np.ndarray | Sequence[float]) -> float:
+    """Return the 95th percentile of the distances in a slice, see :func:`slice_metrics`, whose arguments these are."""
+    return surface_distances(truth, prediction, _in_plane(spacing_mm)).hausdorff_95_mm()
 
 
 def volume_metrics(
