@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from pose.scores import surface
-from pose.scores.near import squared_near
+from pose.scores.near import squared_near, squared_of_pairs
 
 SURFACE_TOLERANCES_MM = (1, 2)
 
@@ -285,14 +285,21 @@ def _distances_between(source: np.ndarray, target: np.ndarray, spacing: np.ndarr
     if not source.any() or not target.any():
         return np.full(np.count_nonzero(source), np.inf)
     places = np.flatnonzero(source)
-    squared = np.full(places.size, np.inf)
-    if source.ndim == 2:
-        squared = squared_near([places], [np.flatnonzero(target)], source.shape, spacing)
+    if source.ndim == 3:
+        return np.sqrt(_squared_by_transform(places, target, spacing))
+    there, width = np.flatnonzero(target), source.shape[1]
+    squared = squared_near([places], [there], source.shape, spacing)
     far = np.flatnonzero(np.isinf(squared))
     if far.size:
-        nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
-        lowered = np.zeros(far.size)
-        for axis, positions in enumerate(np.unravel_index(places[far], source.shape)):
-            lowered += ((positions - nearest[axis].ravel()[places[far]]) * spacing[axis]) ** 2
-        squared[far] = lowered
+        found = squared_of_pairs(places[far], there, width, spacing)
+        squared[far] = _squared_by_transform(places[far], target, spacing) if found is None else found
     return np.sqrt(squared)
+
+
+def _squared_by_transform(places: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Return the squared distances of voxels, by flat index, from the nearest of ``target``."""
+    nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
+    squared = np.zeros(places.size)
+    for axis, positions in enumerate(np.unravel_index(places, target.shape)):
+        squared += ((positions - nearest[axis].ravel()[places]) * spacing[axis]) ** 2
+    return squared

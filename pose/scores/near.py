@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 
 REACH = 3  # voxels, of the axis along which these are closest
+MOST_PAIRS = 1 << 18  # beyond it a distance transform of the slice is quicker
 NEAR_TIE = 1e-9  # distances that differ by less, relatively, differ by rounding alone
 
 
@@ -103,3 +104,24 @@ def squared_near(
             if not left.size:
                 break
     return np.concatenate([np.zeros(0), *found])
+
+
+def squared_of_pairs(source: np.ndarray, target: np.ndarray, width: int, spacing_mm: np.ndarray) -> np.ndarray | None:
+    """Measure how far a few voxels of a slice are from the nearest of others, by every pair.
+
+    Args:
+        source, target: flat indices of the voxels to measure from and to, at least one.
+        width: columns of a slice.
+        spacing_mm: (row, column) distance between voxels.
+
+    Returns:
+        (voxels of source,) float64 in mm², to the bit those of a distance transform; None where there are too many
+        pairs, or where it may have named another of two voxels that are equally near.
+    """
+    if source.size * target.size > MOST_PAIRS:
+        return None
+    squared = ((source[:, None] // width - target // width) * spacing_mm[0]) ** 2
+    squared += ((source[:, None] % width - target % width) * spacing_mm[1]) ** 2
+    nearest = squared.min(axis=1)
+    tied = (squared <= nearest[:, None] * (1 + NEAR_TIE)) & (squared != nearest[:, None])
+    return None if tied.any() else nearest

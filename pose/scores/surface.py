@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from pose.scores.near import squared_near
+from pose.scores.near import squared_near, squared_of_pairs
 
 SLAB_VOXELS = 1 << 22  # how many voxels of a mask are looked at at once
 NEAR_SLICES = 4  # looked at for every voxel; slices farther off only for those that have found nothing nearer
@@ -136,7 +136,7 @@ def _squared_by_transform(source: Surface, target: Surface, spacing_mm: np.ndarr
         )
         if source.starts[span[0]] < source.starts[span[1]]:
             gaps = ((np.arange(*span) - slice_index) * spacing_mm[2]) ** 2
-            _lower(squared, source, span, gaps, _in_plane(target, slice_index, slice_index + 1, spacing_mm))
+            _lower(squared, source, span, gaps, target, slice_index, spacing_mm)
     # a slice farther off can hold nothing nearer than its own distance
     far = np.flatnonzero(squared > ((NEAR_SLICES + 1) * spacing_mm[2]) ** 2)
     if far.size:
@@ -179,16 +179,28 @@ def _lowered_from_afar(squared: np.ndarray, source: Surface, target: Surface, sp
         part, lowered = source.only(reached), squared[reached]
         for slice_index in first + np.flatnonzero(np.diff(target.starts[first : stop + 1])):
             gaps = ((slices - slice_index) * spacing_mm[2]) ** 2
-            _lower(lowered, part, (0, len(slices)), gaps, _in_plane(target, slice_index, slice_index + 1, spacing_mm))
+            _lower(lowered, part, (0, len(slices)), gaps, target, slice_index, spacing_mm)
         squared[reached] = lowered
     return squared
 
 
-def _lower(squared: np.ndarray, source: Surface, span: tuple[int, int], gaps: np.ndarray, in_plane: np.ndarray) -> None:
+def _lower(
+    squared: np.ndarray,
+    source: Surface,
+    span: tuple[int, int],
+    gaps: np.ndarray,
+    target: Surface,
+    slice_index: int,
+    spacing_mm: np.ndarray,
+) -> None:
     """Lower the squared distances of the slices of ``span`` by a target slice, ``gaps`` (squared) away from each."""
     starts = source.starts[span[0] : span[1] + 1]
     part = slice(starts[0], starts[-1])
-    found = in_plane[source.places[part]]
+    places = source.places[part]
+    there = target.places[target.starts[slice_index] : target.starts[slice_index + 1]]
+    found = squared_of_pairs(places, there, target.shape[1], spacing_mm)
+    if found is None:
+        found = _in_plane(target, slice_index, slice_index + 1, spacing_mm)[places]
     found += np.repeat(gaps, np.diff(starts))
     np.minimum(squared[part], found, out=squared[part])
 

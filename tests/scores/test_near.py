@@ -63,3 +63,35 @@ def test_distances_have_the_bits_of_a_transform(shift):
     steps = [(at - nearest[axis][truth]) * spacing[axis] for axis, at in enumerate(np.nonzero(truth))]
     expected = np.sqrt(steps[0] ** 2 + steps[1] ** 2)
     assert metrics._distances_between(truth, other, spacing).tobytes() == expected.tobytes()
+
+
+def test_pairs_by_hand():
+    """On a slice of 5 columns: (0, 0) and (2, 4) to (1, 0) and (2, 1)."""
+    found = near.squared_of_pairs(np.array([0, 14]), np.array([5, 11]), 5, np.array([2.0, 1.0]))
+    np.testing.assert_array_equal(found, [4.0, 9.0])
+
+
+def test_pairs_that_a_transform_may_choose_between_are_left_to_it():
+    spacing = np.array([0.3, 0.1])
+    assert near.squared_of_pairs(np.array([0]), np.array([3, 10]), 10, spacing) is None
+    assert near.squared_of_pairs(np.array([0]), np.array([2, 10]), 10, spacing).tolist() == [(2 * 0.1) ** 2]
+
+
+def test_too_many_pairs_are_left_to_a_transform(monkeypatch):
+    monkeypatch.setattr(near, "MOST_PAIRS", 3)
+    assert near.squared_of_pairs(np.arange(2), np.arange(2), 10, np.ones(2)) is None
+    assert near.squared_of_pairs(np.arange(3), np.arange(1), 10, np.ones(2)).tolist() == [0.0, 1.0, 4.0]
+
+
+@pytest.mark.parametrize("most_pairs", [0, 1 << 18])
+@pytest.mark.parametrize("shift", [(1, 1, 0), (6, 5, 3)])
+def test_distances_of_volumes_do_not_depend_on_how_they_are_found(most_pairs, shift, monkeypatch):
+    monkeypatch.setattr(metrics, "MOST_VOXELS_AT_ONCE", 0)
+    smooth = ndimage.gaussian_filter(np.random.default_rng(6).standard_normal((40, 36, 20)), 2)
+    truth, prediction = smooth > 0, np.roll(smooth, shift, (0, 1, 2)) > 0.02
+    spacing = (0.742, 0.742, 1.3)
+    surfaces = [surface.surface_of(mask) for mask in (truth, prediction)]
+    expected = np.sqrt(surface._squared_by_transform(*surfaces, np.array(spacing)))
+    monkeypatch.setattr(near, "MOST_PAIRS", most_pairs)
+    found = metrics.surface_distances(truth, prediction, spacing)
+    assert found.truth_to_prediction.tobytes() == expected.tobytes()
