@@ -172,7 +172,7 @@ def _lowered_from_afar(squared: np.ndarray, source: Surface, target: Surface, sp
         reached = np.flatnonzero(bounds < squared)
         if not reached.size:
             continue
-        bounds = bounds[reached] + _in_plane(target, first, stop, spacing_mm)[source.places[reached]]
+        bounds = bounds[reached] + _in_plane(source.places[reached], target, first, stop, spacing_mm)
         reached = reached[bounds < squared[reached]]
         if not reached.size:
             continue
@@ -200,19 +200,19 @@ def _lower(
     there = target.places[target.starts[slice_index] : target.starts[slice_index + 1]]
     found = squared_of_pairs(places, there, target.shape[1], spacing_mm)
     if found is None:
-        found = _in_plane(target, slice_index, slice_index + 1, spacing_mm)[places]
+        found = _in_plane(places, target, slice_index, slice_index + 1, spacing_mm)
     found += np.repeat(gaps, np.diff(starts))
     np.minimum(squared[part], found, out=squared[part])
 
 
-def _in_plane(target: Surface, first: int, stop: int, spacing_mm: np.ndarray) -> np.ndarray:
-    """Return, flat, the squared distance of every pixel to the surface of some slices laid on each other."""
+def _in_plane(places: np.ndarray, target: Surface, first: int, stop: int, spacing_mm: np.ndarray) -> np.ndarray:
+    """Return the squared distances of places of a slice to the surface of some slices laid on each other."""
     background = np.ones(target.shape, dtype=bool)
     background.ravel()[target.places[target.starts[first] : target.starts[stop]]] = False
     nearest = ndimage.distance_transform_edt(
         background, sampling=spacing_mm[:2], return_distances=False, return_indices=True
     )
-    rows, columns = np.ogrid[: target.shape[0], : target.shape[1]]
-    squared = ((rows - nearest[0]) * spacing_mm[0]) ** 2
-    squared += ((columns - nearest[1]) * spacing_mm[1]) ** 2
-    return squared.ravel()
+    rows, columns = (of_axis.ravel()[places] for of_axis in nearest)
+    squared = ((places // target.shape[1] - rows) * spacing_mm[0]) ** 2
+    squared += ((places % target.shape[1] - columns) * spacing_mm[1]) ** 2
+    return squared
