@@ -18,7 +18,7 @@ SLICES = 3
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory) -> limit.Watch:
     weights = save_random_weights(tmp_path_factory.mktemp("weights") / TINY.checkpoint)
-    watch = limit.Watch(CPU, top=2)
+    watch = limit.Watch(CPU, turns=2, top=2)
     with torch.inference_mode():
         limit.measure_memory(watch, SLICES, CPU, "fp32", TINY, weights)
     return watch
@@ -26,9 +26,10 @@ def watch(tmp_path_factory) -> limit.Watch:
 
 def test_each_stage_is_counted_timed_and_profiled(watch):
     assert list(watch.stages) == [limit.ENCODER, limit.ATTENTION, limit.WHOLE]
-    assert [stage.calls for stage in watch.stages.values()] == [SLICES, SLICES - 1, 1]
-    parts = sum(watch.stages[name].seconds for name in (limit.ENCODER, limit.ATTENTION))
-    assert 0 < parts < watch.stages[limit.WHOLE].seconds
+    assert [stage.calls for stage in watch.stages.values()] == [[SLICES] * 2, [SLICES - 1] * 2, [1, 1]]
+    for turn in range(2):
+        parts = sum(watch.stages[name].turns[turn] for name in (limit.ENCODER, limit.ATTENTION))
+        assert 0 < parts < watch.stages[limit.WHOLE].turns[turn]
     for name in (limit.ENCODER, limit.ATTENTION):
         shares = [share for _, share in watch.stages[name].shares]
         assert len(shares) == 2 and 0 < shares[1] <= shares[0] and sum(shares) <= 1
@@ -55,7 +56,7 @@ def test_a_product_of_matrices_is_counted_as_twice_its_multiplications(monkeypat
 
 def test_a_row_by_hand():
     watch = limit.Watch(CPU)
-    watch.stages["image encoder"] = limit.Stage(operations=8_000_000_000, seconds=0.5, calls=4)
+    watch.stages["image encoder"] = limit.Stage(operations=8_000_000_000, turns=[0.7, 0.5], calls=[4, 4])
     rows = limit.rows_of("net", watch, 4, limit=64e9)
     assert rows == ["| net | image encoder | 2.0 | 125.0 | 16.0 | 25 % |"]
 
