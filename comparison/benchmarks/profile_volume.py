@@ -43,10 +43,14 @@ STAGES = {
     "write all files": ("pose.results", "write_results"),
 }
 INNER_STAGES = {
+    "(of reading) range of grey levels": ("pose.runs.case", "GreySlices"),
+    "(of the network and the method) make grey slices": ("pose.scans.intensity", "GreySlices.__getitem__"),
+    "(of scores) distances of slices": ("pose.scores.metrics", "hausdorff_95_of_slice"),
     "(beside the contact sheet) distances of the volume": ("pose.scores.metrics", "volume_metrics"),
     "(of writing) compress the masks": ("pose.runs.run", "write_mask"),
+    "(of writing) tables": ("pose.results.files", "write_table"),
 }
-NETWORK = "network, slice after slice"
+NETWORK = "network or method, slice after slice"
 ORDER = ("hash scan, masks and weights", "read scan and masks", NETWORK)
 WHOLE, REST = "whole volume", "rest"
 FIRST_SEEN, LAST_SEEN = 20, 35  # slices, in the order of work, over which the GPU is watched
@@ -192,6 +196,9 @@ def run_watched(script: str, words: Sequence[str], watch: Watch | None, last: in
         reading = {READING: (work, STAGES[READING][1])}
         for stage, (module, function) in {**STAGES, **reading, **INNER_STAGES}.items():
             place = import_module(module)
+            for part in function.split(".")[:-1]:
+                place = getattr(place, part)
+            function = function.split(".")[-1]
             patch = mock.patch.object(place, function, clock.timed(stage, getattr(place, function)))
             patch.start()
             patches.append(patch)

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
+from matplotlib.markers import TICKDOWN, TICKLEFT, MarkerStyle
 from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import Normal, withStroke
@@ -33,6 +34,7 @@ POSITIVE = "#009E73"
 NEGATIVE = "#D55E00"
 BOX = "#F0E442"
 PROMPTED = "#CC79A7"
+TICK = "#444444"
 FILL_ALPHA = 0.28
 # Of several objects, as lines on a slice and on white paper; none is near the colour of the truth or of a prompt.
 OBJECTS = (
@@ -94,7 +96,7 @@ def parts_of(labels: np.ndarray, looks: Mapping[int, Look]) -> dict[Look, np.nda
     found: dict[Look, np.ndarray] = {}
     for number, look in looks.items():
         if (here := labels == number).any():
-            found[look] = found.get(look, 0) + number * here
+            found[look] = np.where(here, labels, found.get(look, 0)).astype(labels.dtype, copy=False)
     return found
 
 
@@ -186,20 +188,43 @@ def draw_ticks(
         text_size: of numbers, in points.
         labelled: whether there are numbers at the left, and below.
     """
-    axes.set_axis_on()
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
+    if any(labelled):
+        axes.set_axis_on()
+        axes.set_axisbelow(True)
+        axes.spines[:].set_visible(False)
     pixels_per_letter = axes.figure.dpi / 72 * text_size
+    length_of_tick, width_of_tick = 0.35 * text_size, 0.08 * text_size
     names = ("column", "row") if turn.transpose else ("row", "column")
     for axis, numbers, length, name, numbered in zip(
         (axes.yaxis, axes.xaxis), turn.places(shape), size[::-1], names, labelled
     ):
         places = np.flatnonzero(numbers % tick_step(len(numbers), length / pixels_per_letter) == 0)
-        axis.set_ticks(places, [str(numbers[place]) if numbered else "" for place in places], fontsize=text_size)
-        axis.set_tick_params(length=0.35 * text_size, pad=0.2 * text_size, width=0.08 * text_size, color="#444444")
-        if numbered:
-            axis.set_label_text(name, fontsize=text_size)
-            axis.labelpad = 0.15 * text_size
+        if not numbered:
+            axis.set_visible(False)
+            _mark_places(axes, places, axis is axes.yaxis, length_of_tick, width_of_tick)
+            continue
+        axis.set_ticks(places, [str(numbers[place]) for place in places], fontsize=text_size)
+        axis.set_tick_params(length=length_of_tick, pad=0.2 * text_size, width=width_of_tick, color=TICK)
+        axis.set_label_text(name, fontsize=text_size)
+        axis.labelpad = 0.15 * text_size
+
+
+def _mark_places(axes: Axes, places: np.ndarray, at_left: bool, length: float, width: float) -> None:
+    """Draw ticks without numbers as one line of marks: as objects of an axis, each takes milliseconds."""
+    edge = np.zeros(len(places))
+    marks = Line2D(
+        edge if at_left else places,
+        places if at_left else edge,
+        linestyle="none",
+        marker=MarkerStyle(TICKLEFT if at_left else TICKDOWN),
+        markersize=length,
+        markeredgewidth=width,
+        color=TICK,
+        clip_on=False,
+        zorder=0.5,
+        transform=axes.get_yaxis_transform() if at_left else axes.get_xaxis_transform(),
+    )
+    axes.add_artist(marks)
 
 
 def tick_step(count: int, letters: float) -> int:
@@ -289,11 +314,15 @@ def _point_handle(kind: str, scale: float = 1.0, at: tuple[Sequence[float], Sequ
 
 def _draw_boundary(axes: Axes, mask: np.ndarray, colour: str, linewidth: float, order: int) -> None:
     """Outline every label along the edges of its pixels, the picture's own edge included."""
-    labels = np.pad(np.asarray(mask), 1)
+    mask = np.asarray(mask)
+    down, across = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = tuple(slice(line[0], line[-1] + 1) if line.size else slice(0, 0) for line in (down, across))
+    labels = np.pad(mask[box], 1)
     line, start, stop = _runs(labels[1:, 1:-1] != labels[:-1, 1:-1])
     level = np.stack((start, line, stop, line), axis=-1)
     line, start, stop = _runs((labels[1:-1, 1:] != labels[1:-1, :-1]).T)
-    segments = np.concatenate((level, np.stack((line, start, line, stop), axis=-1))).reshape(-1, 2, 2) - 0.5
+    segments = np.concatenate((level, np.stack((line, start, line, stop), axis=-1))).reshape(-1, 2, 2)
+    segments = segments + [box[1].start, box[0].start] - 0.5
     # One path for all of them: a ragged mask has ten thousand, and as objects of their own they take seconds.
     path = Path(segments.reshape(-1, 2), np.tile((Path.MOVETO, Path.LINETO), len(segments)).astype(Path.code_type))
     # The dark rims of all lines lie below all lines, so that none hides another.
@@ -305,9 +334,12 @@ def _draw_boundary(axes: Axes, mask: np.ndarray, colour: str, linewidth: float, 
 
 def _runs(change: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, start and stop (exclusive) of every run of True in the rows of a (rows, columns) array."""
-    edges = np.diff(np.pad(change.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    line, start = np.nonzero(edges == 1)
-    return line, start, np.nonzero(edges == -1)[1]
+    edges = np.zeros((change.shape[0], change.shape[1] + 1), dtype=bool)
+    edges[:, :-1] = change
+    edges[:, 1:] ^= change
+    # in each row starts and stops take turns
+    line, place = np.divmod(np.flatnonzero(edges), edges.shape[1])
+    return line[::2], place[::2], place[1::2]
 
 
 def label_tile(axes: Axes, slice_index: int, dice: np.ndarray | None, marked: bool) -> None:

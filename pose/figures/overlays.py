@@ -36,7 +36,7 @@ from pose.figures.names import shown_name
 from pose.figures.upright import Edges, Turn
 from pose.files.atomic import write_atomically
 from pose.prompts.prompt import Prompt
-from pose.prompts.regions import LAST_OBJECT_ID
+from pose.scans.masks import labels_of
 
 if TYPE_CHECKING:
     from pose.scans.intensity import GreyStack
@@ -345,12 +345,7 @@ def _voxels_by_slice(labels: np.ndarray, number: int | None = None) -> np.ndarra
 
 def objects_in(labels: np.ndarray) -> list[int]:
     """Return the numbers of objects in (rows, columns) or (rows, columns, slices) of them."""
-    slices = np.atleast_3d(labels)
-    # a slice at a time, and no sorting: a volume has many voxels and few objects
-    there = np.zeros(LAST_OBJECT_ID + 1, bool)
-    for slice_index in range(slices.shape[2]):
-        there[slices[:, :, slice_index].ravel(order="K").astype(np.uint16)] = True
-    return [number for number in np.flatnonzero(there).tolist() if number > 0]
+    return labels_of(np.atleast_3d(labels))
 
 
 def choose_slices(filled: np.ndarray, prompted: Sequence[int], max_tiles: int) -> list[int]:

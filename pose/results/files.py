@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,13 +229,17 @@ def _json_ready(value: Any) -> Any:
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
     """Return the versions of packages; they are looked up, not imported, and those not installed are left out."""
+    found = {name: _version_of(name) for name in names}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+@cache
+def _version_of(name: str) -> str | None:
     from importlib.metadata import PackageNotFoundError, version
 
-    versions = {}
-    for name in names:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
+    with suppress(PackageNotFoundError):
+        return version(name)
+    return None
 
 
 def environment_manifest() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pose.prompts.reach import is_pointing, within
 from pose.runs.digests import hashed_name
 from pose.scans.dicom import check_volumes
 from pose.scans.intensity import DisplaySlices, GreySlices, GreyStack, Intensity
-from pose.scans.masks import read_mask
+from pose.scans.masks import labels_of, read_mask
 from pose.scans.segments import Segment, labels_of_names
 from pose.scans.volume import Volume, read_volume, stem_of
 from pose.scores.counted import Counted, counted
@@ -150,12 +150,6 @@ class Case:
                 "--point or --box"
             )
         return self.truth
-
-
-def labels_of(truth: np.ndarray) -> list[int]:
-    """Return the labels above 0 of (rows, columns, slices) whole numbers, in ascending order, a slice at a time."""
-    found = [np.unique(truth[:, :, slice_index]) for slice_index in range(truth.shape[2])]
-    return [label for label in np.unique(np.concatenate(found)).tolist() if label > 0]
 
 
 def plan_jobs(

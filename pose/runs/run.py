@@ -83,8 +83,8 @@ def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per
     row["predicted_voxels"] = int(np.count_nonzero(labels))
     if per_label and truth is not None:
         for label in case.labels:
-            row[f"jaccard_label_{label}"] = metrics.jaccard(truth == label, scored == label)
-            row[f"dice_label_{label}"] = metrics.dice(truth == label, scored == label)
+            of_label = metrics.overlap(truth == label, scored == label)
+            row[f"jaccard_label_{label}"], row[f"dice_label_{label}"] = of_label
     return row
 
 

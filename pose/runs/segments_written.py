@@ -16,6 +16,7 @@ from pose.prompts.prompt import Prompt
 from pose.runs.case import Case
 from pose.scans.dicom_files import without_warnings
 from pose.scans.dicom_frames import headers_of
+from pose.scans.masks import labels_of
 from pose.scans.segments import Segment
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def writers(
     volume = case.volume
     if not kinds or volume.affine is None or volume.array_affine is None:
         return {}
-    there = set(np.unique(labels).tolist())
+    there = labels_of(labels)
     held = [one for one in segments if one.label in there]
     array_affine = volume.array_affine
     made: dict[str, Callable[..., Dataset]] = {"seg": seg_of, "rtstruct": rtstruct_of}

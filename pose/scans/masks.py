@@ -18,6 +18,7 @@ LOGGER = logging.getLogger(__name__)
 
 # How far from a whole number a label may be: what a scale in single precision makes of it.
 LABEL_ROUNDING = 1e-3
+MOST_COMPARED = 16
 
 
 def read_mask(
@@ -94,6 +95,18 @@ def mask_on(scan: Volume, mask: Volume, allow_geometry_mismatch: bool = False, a
 def is_one_slice(mask: Volume, scan: Volume) -> bool:
     """Tell whether a mask has the voxels of one slice of a scan of several."""
     return mask.voxels.size == scan.voxels[:, :, 0].size != scan.voxels.size
+
+
+def labels_of(labels: np.ndarray) -> list[int]:
+    """Return the labels above 0 of (rows, columns, slices) bool or whole numbers from 0, in ascending order."""
+    known = {0}
+    for slice_index in range(labels.shape[2]):
+        here = labels[:, :, slice_index]
+        # to sort the voxels, or to count those of each label, takes many times as long as to compare them with a few
+        few = len(known) <= MOST_COMPARED
+        if not few or sum(np.count_nonzero(here == label) for label in known) < here.size:
+            known.update(map(int, np.unique(here)))
+    return sorted(known - {0})
 
 
 def write_mask(path: Path | str, labels: np.ndarray, like: Volume) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from pose.scores import surface
+from pose.scores.near import squared_near, squared_of_pairs
 
 SURFACE_TOLERANCES_MM = (1, 2)
 
@@ -31,8 +32,7 @@ def jaccard(truth: np.ndarray, prediction: np.ndarray) -> float:
     Raises:
         ValueError: the shapes differ.
     """
-    truth, prediction = _as_masks(truth, prediction)
-    return _jaccard_of(np.count_nonzero(truth & prediction), np.count_nonzero(truth) + np.count_nonzero(prediction))
+    return overlap(truth, prediction)[0]
 
 
 def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -41,8 +41,19 @@ def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
     Raises:
         ValueError: the shapes differ.
     """
+    return overlap(truth, prediction)[1]
+
+
+def overlap(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
+    """Return :func:`jaccard` and :func:`dice`, counted once.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     truth, prediction = _as_masks(truth, prediction)
-    return _dice_of(np.count_nonzero(truth & prediction), np.count_nonzero(truth) + np.count_nonzero(prediction))
+    both = np.count_nonzero(truth) + np.count_nonzero(prediction)
+    common = np.count_nonzero(truth & prediction)
+    return _jaccard_of(common, both), _dice_of(common, both)
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,9 @@ def surface_distances(
     truth, prediction = _as_masks(truth, prediction)
     box = _joint_bounding_box(truth, prediction)
     outer = [surface.outer_voxels(truth[box]), surface.outer_voxels(prediction[box])]
-    with ThreadPoolExecutor(2 if truth.ndim == 3 else 1) as workers:
+    if truth.ndim == 2:  # a thread for each of many slices costs more than it brings
+        return SurfaceDistances(*map(distances_between, outer, outer[::-1], repeat(spacing)))
+    with ThreadPoolExecutor(2) as workers:
         return SurfaceDistances(*workers.map(distances_between, outer, outer[::-1], repeat(spacing)))
 
 
@@ -143,17 +156,23 @@ def slice_metrics(
             "hd95_mm": float("nan"),
         }
     ground_truth_voxels = int(np.count_nonzero(truth))
+    jaccard_of_slice, dice_of_slice = overlap(truth, prediction)
     hd95_mm = float("nan")
     if spacing_mm is not None:
-        hd95_mm = surface_distances(truth, prediction, _in_plane(spacing_mm)).hausdorff_95_mm()
+        hd95_mm = hausdorff_95_of_slice(truth, prediction, spacing_mm)
     return {
-        "jaccard": jaccard(truth, prediction),
-        "dice": dice(truth, prediction),
+        "jaccard": jaccard_of_slice,
+        "dice": dice_of_slice,
         "ground_truth_voxels": ground_truth_voxels,
         "predicted_voxels": predicted_voxels,
         "false_positive_voxels": 0 if ground_truth_voxels else predicted_voxels,
         "hd95_mm": hd95_mm,
     }
+
+
+def hausdorff_95_of_slice(truth: np.ndarray, prediction: np.ndarray, spacing_mm: np.ndarray | Sequence[float]) -> float:
+    """Return the 95th percentile of the distances in a slice, see :func:`slice_metrics`, whose arguments these are."""
+    return surface_distances(truth, prediction, _in_plane(spacing_mm)).hausdorff_95_mm()
 
 
 def volume_metrics(
@@ -265,8 +284,22 @@ def _distances_between(source: np.ndarray, target: np.ndarray, spacing: np.ndarr
     """Return, for every voxel of ``source``, the distance to the nearest voxel of ``target``."""
     if not source.any() or not target.any():
         return np.full(np.count_nonzero(source), np.inf)
-    nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
-    squared = np.zeros(np.count_nonzero(source))
-    for axis, positions in enumerate(np.nonzero(source)):
-        squared += ((positions - nearest[axis][source]) * spacing[axis]) ** 2
+    places = np.flatnonzero(source)
+    if source.ndim == 3:
+        return np.sqrt(_squared_by_transform(places, target, spacing))
+    there, width = np.flatnonzero(target), source.shape[1]
+    squared = squared_near([places], [there], source.shape, spacing)
+    far = np.flatnonzero(np.isinf(squared))
+    if far.size:
+        found = squared_of_pairs(places[far], there, width, spacing)
+        squared[far] = _squared_by_transform(places[far], target, spacing) if found is None else found
     return np.sqrt(squared)
+
+
+def _squared_by_transform(places: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Return the squared distances of voxels, by flat index, from the nearest of ``target``."""
+    nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
+    squared = np.zeros(places.size)
+    for axis, positions in enumerate(np.unravel_index(places, target.shape)):
+        squared += ((positions - nearest[axis].ravel()[places]) * spacing[axis]) ** 2
+    return squared

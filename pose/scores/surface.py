@@ -1,9 +1,10 @@
 """Surfaces of masks in three dimensions and the distances between them, a few slices in memory at a time.
 
-The nearest voxel of a surface is found in two steps: within each slice by the Euclidean distance transform, then from
-slice to slice, only where there is surface and only as far as a nearer voxel can lie. That is exact, several times
-as fast as the transform in three dimensions, and takes a few slices of memory instead of 12 bytes a voxel. A k-d tree
-takes minutes where surfaces lie far apart (everything predicted, against a lung).
+What is near is found by :mod:`pose.scores.near`. For all else the nearest voxel of a surface is found in two steps:
+within each slice by the Euclidean distance transform, then from slice to slice, only where there is surface and only as
+far as a nearer voxel can lie. That is exact, several times as fast as the transform in three dimensions, and takes a
+few slices of memory instead of 12 bytes a voxel. A k-d tree takes minutes where surfaces lie far apart (everything
+predicted, against a lung).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
+
+from pose.scores.near import squared_near, squared_of_pairs
 
 SLAB_VOXELS = 1 << 22  # how many voxels of a mask are looked at at once
 NEAR_SLICES = 4  # looked at for every voxel; slices farther off only for those that have found nothing nearer
@@ -33,6 +36,11 @@ class Surface:
     places: np.ndarray
     starts: np.ndarray
     shape: tuple[int, int]
+
+    @property
+    def by_slice(self) -> list[np.ndarray]:
+        """The places of each slice."""
+        return np.split(self.places, self.starts[1:-1])
 
     def only(self, chosen: np.ndarray) -> Surface:
         """Return the voxels of some ascending indices alone."""
@@ -105,10 +113,20 @@ def distances_to_surface(source: Surface, target: Surface, spacing_mm: np.ndarra
         (voxels of source,) float64 in millimetres, in the order of ``source.places``; infinite for an empty target.
     """
     squared = np.full(source.places.size, np.inf)
+    if not squared.size or not target.places.size:
+        return squared
+    squared = squared_near(source.by_slice, target.by_slice, source.shape, spacing_mm)
+    left = np.flatnonzero(np.isinf(squared))
+    if left.size:
+        squared[left] = _squared_by_transform(source.only(left), target, spacing_mm)
+    return np.sqrt(squared, out=squared)
+
+
+def _squared_by_transform(source: Surface, target: Surface, spacing_mm: np.ndarray) -> np.ndarray:
+    """Measure the squares of :func:`distances_to_surface`, near and far; neither surface is empty."""
+    squared = np.full(source.places.size, np.inf)
     slices = len(source.starts) - 1
     filled = np.flatnonzero(np.diff(target.starts))
-    if not squared.size or not filled.size:
-        return squared
     # each slice is for those near it, and for those between it and the next ones: no voxel is left without a bound
     befores, afters = np.append(-1, filled[:-1]), np.append(filled[1:], slices)
     for slice_index, before, after in zip(filled, befores, afters, strict=True):
@@ -118,12 +136,12 @@ def distances_to_surface(source: Surface, target: Surface, spacing_mm: np.ndarra
         )
         if source.starts[span[0]] < source.starts[span[1]]:
             gaps = ((np.arange(*span) - slice_index) * spacing_mm[2]) ** 2
-            _lower(squared, source, span, gaps, _in_plane(target, slice_index, slice_index + 1, spacing_mm))
+            _lower(squared, source, span, gaps, target, slice_index, spacing_mm)
     # a slice farther off can hold nothing nearer than its own distance
     far = np.flatnonzero(squared > ((NEAR_SLICES + 1) * spacing_mm[2]) ** 2)
     if far.size:
         squared[far] = _lowered_from_afar(squared[far], source.only(far), target, spacing_mm)
-    return np.sqrt(squared, out=squared)
+    return squared
 
 
 def distances_in_space(source: np.ndarray, target: np.ndarray, matrix_mm: np.ndarray) -> np.ndarray:
@@ -154,35 +172,47 @@ def _lowered_from_afar(squared: np.ndarray, source: Surface, target: Surface, sp
         reached = np.flatnonzero(bounds < squared)
         if not reached.size:
             continue
-        bounds = bounds[reached] + _in_plane(target, first, stop, spacing_mm)[source.places[reached]]
+        bounds = bounds[reached] + _in_plane(source.places[reached], target, first, stop, spacing_mm)
         reached = reached[bounds < squared[reached]]
         if not reached.size:
             continue
         part, lowered = source.only(reached), squared[reached]
         for slice_index in first + np.flatnonzero(np.diff(target.starts[first : stop + 1])):
             gaps = ((slices - slice_index) * spacing_mm[2]) ** 2
-            _lower(lowered, part, (0, len(slices)), gaps, _in_plane(target, slice_index, slice_index + 1, spacing_mm))
+            _lower(lowered, part, (0, len(slices)), gaps, target, slice_index, spacing_mm)
         squared[reached] = lowered
     return squared
 
 
-def _lower(squared: np.ndarray, source: Surface, span: tuple[int, int], gaps: np.ndarray, in_plane: np.ndarray) -> None:
+def _lower(
+    squared: np.ndarray,
+    source: Surface,
+    span: tuple[int, int],
+    gaps: np.ndarray,
+    target: Surface,
+    slice_index: int,
+    spacing_mm: np.ndarray,
+) -> None:
     """Lower the squared distances of the slices of ``span`` by a target slice, ``gaps`` (squared) away from each."""
     starts = source.starts[span[0] : span[1] + 1]
     part = slice(starts[0], starts[-1])
-    found = in_plane[source.places[part]]
+    places = source.places[part]
+    there = target.places[target.starts[slice_index] : target.starts[slice_index + 1]]
+    found = squared_of_pairs(places, there, target.shape[1], spacing_mm)
+    if found is None:
+        found = _in_plane(places, target, slice_index, slice_index + 1, spacing_mm)
     found += np.repeat(gaps, np.diff(starts))
     np.minimum(squared[part], found, out=squared[part])
 
 
-def _in_plane(target: Surface, first: int, stop: int, spacing_mm: np.ndarray) -> np.ndarray:
-    """Return, flat, the squared distance of every pixel to the surface of some slices laid on each other."""
+def _in_plane(places: np.ndarray, target: Surface, first: int, stop: int, spacing_mm: np.ndarray) -> np.ndarray:
+    """Return the squared distances of places of a slice to the surface of some slices laid on each other."""
     background = np.ones(target.shape, dtype=bool)
     background.ravel()[target.places[target.starts[first] : target.starts[stop]]] = False
     nearest = ndimage.distance_transform_edt(
         background, sampling=spacing_mm[:2], return_distances=False, return_indices=True
     )
-    rows, columns = np.ogrid[: target.shape[0], : target.shape[1]]
-    squared = ((rows - nearest[0]) * spacing_mm[0]) ** 2
-    squared += ((columns - nearest[1]) * spacing_mm[1]) ** 2
-    return squared.ravel()
+    rows, columns = (of_axis.ravel()[places] for of_axis in nearest)
+    squared = ((places // target.shape[1] - rows) * spacing_mm[0]) ** 2
+    squared += ((places % target.shape[1] - columns) * spacing_mm[1]) ** 2
+    return squared

@@ -183,6 +183,7 @@ def _loaded(choice: ModelChoice, on_cpu: bool, build: Callable[..., Any]) -> Loa
 
     device = models.choose_device("cpu" if on_cpu else choice.device)
     precision = models.choose_precision(choice.precision, device)
+    models.compute_in_whole_float32(precision, device)
     embeddings = None
     if choice.embeddings_cache is not None:
         embeddings = EmbeddingsCache(choice.embeddings_cache, limit_bytes=round(choice.embeddings_cache_gb * 1e9))

@@ -327,6 +327,18 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "fp32"
 
 
+def compute_in_whole_float32(precision: str, device: torch.device) -> None:
+    """Let products and convolutions on CUDA keep all bits of float32 where ``precision`` is "fp32".
+
+    PyTorch rounds what convolutions multiply to TensorFloat-32 there, of 10 bits. It knows one setting for the process.
+    """
+    import torch
+
+    if precision == "fp32" and device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
 def describe(spec: ModelSpec, checkpoint: Path, sha256: str, device: torch.device, precision: str) -> dict[str, Any]:
     """Return what a run manifest says of the model and of where it ran: all that the last bits of a result
     depend on.

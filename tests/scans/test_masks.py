@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pose.cli import UserError
+from pose.scans import masks
 from pose.scans.masks import read_mask, write_mask
 from pose.scans.nifti_geometry import NiftiGeometry
 from pose.scans.volume import Volume, read_volume, write_volume
@@ -269,3 +270,15 @@ def test_real_scan(real_data: Path, tmp_path: Path) -> None:
     written, source = (nibabel.load(path) for path in (tmp_path / "mask.nii.gz", folder / "lung1_001_labels.nii.gz"))
     np.testing.assert_array_equal(written.affine, source.affine)
     np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray(source.dataobj))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int64])
+@pytest.mark.parametrize("most_compared", [0, 2, 16])
+def test_labels_of_a_volume(dtype, most_compared, monkeypatch):
+    monkeypatch.setattr(masks, "MOST_COMPARED", most_compared)
+    labels = np.zeros((4, 5, 6), dtype)
+    assert masks.labels_of(labels) == []
+    labels[1, 2, 3] = labels[0, 0, 4] = 7
+    labels[2, 2, 1], labels[3, 3, 4] = 1, 2
+    assert masks.labels_of(labels) == ([1] if dtype is bool else [1, 2, 7])
+    assert masks.labels_of(np.full((2, 2, 2), 3)) == [3]

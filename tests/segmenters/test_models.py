@@ -12,7 +12,7 @@ import torch
 
 from pose.cli import UserError
 from pose.files.repository import REPOSITORY_FOLDER
-from pose.segmenters import models
+from pose.segmenters import loading, models
 
 NAMES = [
     "vit_b",
@@ -244,6 +244,34 @@ def test_choose_device_and_precision():
     assert models.choose_precision("fp32", torch.device("cpu")) == "fp32"
     assert models.choose_precision("auto", torch.device("cpu")) in ("fp32", "bf16")
     assert models.choose_precision("auto", torch.device("mps")) == "fp32"
+
+
+@pytest.fixture
+def tensorfloat():
+    """What PyTorch may be told by others: TensorFloat-32 everywhere; as before at the end."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
+    yield
+    for backend, allowed in zip(backends, before):
+        backend.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "rounded"), [("fp32", "cuda", False), ("bf16", "cuda", True), ("fp32", "cpu", True)]
+)
+def test_float32_on_cuda_is_not_rounded_to_tensorfloat(precision, device, rounded, tensorfloat):
+    models.compute_in_whole_float32(precision, torch.device(device))
+    assert torch.backends.cuda.matmul.allow_tf32 is rounded
+    assert torch.backends.cudnn.allow_tf32 is rounded
+
+
+def test_a_model_that_is_loaded_for_float32_sets_that(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(models, "compute_in_whole_float32", lambda *given: asked.append(given))
+    loading.load_slice_segmenter(loading.choose_model("lite_medsam", None, None, None, device="cpu", precision="fp32"))
+    assert asked == [("fp32", torch.device("cpu"))]
 
 
 def test_a_manifest_tells_what_the_last_bits_depend_on(tmp_path):
