@@ -43,8 +43,7 @@ LOGGER = logging.getLogger(__name__)
 
 SMALLEST_REACH = 4  # pixels
 WELL_FILLED = 0.9  # IoU of the box round what grey levels find with the prompted box
-UNSURE_FIT = 0.75  # IoU of both boxes below which a mask that grey levels tell apart better takes its place
-SPARSE = 1 / 3  # of its box; a mask that fills less of it is unsure as well
+SPARSE = 1 / 3  # of its box; of a mask that fills less of it, the network has seen the rim or a part
 PROMPTED_REACH = 3  # pixels that grey levels may add round the network's mask on a prompted slice
 STEADY = (0.5, 1.5)  # times its prompted area: an object of such a size has neither leaked nor is about to end
 LOOKS_APART = 8  # slices
@@ -60,6 +59,7 @@ class _Track:
         score, object_score: what the network said of that.
         prompted_area: pixels on the prompted slice.
         views: what planes from the side say.
+        by_grey_levels: whether they gave its mask on the prompted slice, in place of the network's.
         looked_on: the slice through whose mask such planes were looked for last.
     """
 
@@ -71,6 +71,7 @@ class _Track:
     appearance: Appearance | None = None
     prompted_area: int = 0
     views: SideViews = SideViews()
+    by_grey_levels: bool = False
     looked_on: int = 0
 
     def prediction(self) -> Prediction:
@@ -209,14 +210,15 @@ class Chain:
         fit = overlap_of_boxes(box_around(track.mask), asked) if track.mask.any() else 0.0
         wrong = fit < self.settings.prompt_fit
         filled_share = track.mask.sum() / sum((b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in boxes)
-        if wrong or (self.settings.prompt_fit and (fit < UNSURE_FIT or filled_share < SPARSE)):
+        if wrong or (self.settings.prompt_fit and filled_share < SPARSE):
             region = np.any([prompted_region(grey, prompt) for prompt in prompts], axis=0)
             region = np.any([np.zeros_like(region), *compact_parts(region)], axis=0)
             filled = overlap_of_boxes(box_around(region), asked) if region.any() else 0.0
             levels = learn_grey_levels(grey, region) if filled > WELL_FILLED else None
             if levels is not None and (wrong or levels.separation > track.levels.separation):
                 fit = filled
-                track = replace(track, levels=levels, mask=region, log_odds=log_odds_of(Prediction(region)))
+                log_odds = log_odds_of(Prediction(region))
+                track = replace(track, levels=levels, mask=region, log_odds=log_odds, by_grey_levels=True)
         finding = self.findings[prompts[0].object_id]
         finding.prompt_fit = fit if finding.prompt_fit is None else min(fit, finding.prompt_fit)
         return track

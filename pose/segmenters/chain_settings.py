@@ -30,8 +30,8 @@ how a chain carries an object from slice to slice:
      confirm less than --chain_look_again of an object that is as large as before, it has moved, and new planes are
      laid through it.
   A mask whose box overlaps the prompted one by less than --chain_prompt_fit is wrong from the start: the grey levels
-  inside the box give another, where that fills the box. So they do for a mask that overlaps it by less than 0.75 or
-  fills less than a third of it, where they tell the other one better from its surroundings.
+  inside the box give another, where that fills the box. So they do for a mask that fills less than a third of its
+  box, where they tell the other one better from its surroundings.
   A slice between two prompted ones is carried from the nearer (of equally near ones, from the lower)."""
 
 

@@ -212,11 +212,3 @@ def test_a_mask_that_fills_little_of_its_box_gives_way_where_grey_levels_tell_an
     assert not replaced_by_grey_levels(grey, frame(5)[1])
     # the frame alone is bright: grey levels tell nothing better
     assert not replaced_by_grey_levels(np.where(thin, 180, 60).astype(np.uint8), thin)
-
-
-@pytest.mark.parametrize(("rows", "replaced"), [(19, False), (17, True)])
-def test_a_mask_that_fits_its_box_poorly_gives_way_where_grey_levels_tell_another_better(rows, replaced):
-    """The upper 19 of 25 rows overlap the box by 0.76, 17 by 0.68."""
-    whole, _ = frame(3)
-    upper = whole & (np.arange(SIDE)[:, None] < 20 + rows)
-    assert replaced_by_grey_levels(np.where(whole, 180, 60).astype(np.uint8), upper) is replaced
