@@ -49,7 +49,7 @@ NOT_RUN = {
     r"python comparison/benchmarks/(?!cluster_model)": "measures for minutes: tests/comparison/benchmarks",
     r"python comparison/resolution_table\.py": "wants published weights, and takes minutes",
     r"python comparison/(accuracy_census|robustness)\.py": "wants real scans: tests/comparison has phantoms",
-    r"python process_video\.py .*sts_001": "the scan is not part of the project",
+    r"python process_video\.py .*(sts_001|coarse_lungs)": "the scans are not part of the project",
     r"python process_video\.py .*--model liver": "tests/segmenters/test_fine_tunes.py",
 }
 # a slice that several commands show LiteMedSAM is encoded once, which is what costs; tests/segmenters look at encoding

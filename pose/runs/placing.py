@@ -87,12 +87,12 @@ def places_of_seed(model: Model, case: Case, prompts: Sequence[Prompt], crop: st
     for found in carried.predictions:
         for object_id, one in found.objects.items():
             masks[object_id][:, :, found.slice] = one.mask
-    encoder, voxel_to_mm = slice_segmenter_of(model), _voxel_to_mm(case)
+    encoder, voxel_to_mm, grid = slice_segmenter_of(model), _voxel_to_mm(case), _Grid(case)
     places = []
     for slice_index in sorted({prompt.slice for prompt in prompts}):
         here = sorted({prompt.object_id for prompt in prompts if prompt.slice == slice_index})
         inside = np.any([masks[object_id][:, :, slice_index] for object_id in here], axis=0)
-        scan, hounsfield, clip = _scan_of_seed(case, slice_index, inside)
+        scan, hounsfield, clip = _scan_of_seed(grid, slice_index, inside)
         encoder.set_image(carried.crop.grey[slice_index])
         features = encoder.features()
         objects = {}
@@ -110,13 +110,13 @@ def places_of_seed(model: Model, case: Case, prompts: Sequence[Prompt], crop: st
 
 def centres_of_seed(case: Case, prompts: Sequence[Prompt]) -> list[SeedPlace]:
     """Keep where a seed's prompts lie in it, for each slice, without a mask: enough to find the slice elsewhere."""
-    places = []
+    places, grid = [], _Grid(case)
     for slice_index in sorted({prompt.slice for prompt in prompts}):
         marked: dict[int, np.ndarray] = {}
         for prompt in (one for one in prompts if one.slice == slice_index):
             pixels = _pointed_at(prompt, case.volume.voxels.shape[:2])
             marked[prompt.object_id] = pixels | marked.get(prompt.object_id, np.zeros_like(pixels))
-        scan, hounsfield, clip = _scan_of_seed(case, slice_index, np.any(list(marked.values()), axis=0))
+        scan, hounsfield, clip = _scan_of_seed(grid, slice_index, np.any(list(marked.values()), axis=0))
         to_grid = np.linalg.inv(scan.to_voxel)
         objects = {
             object_id: SeedObject((to_grid @ [*np.argwhere(pixels).mean(axis=0), slice_index, 1.0])[:3])
@@ -132,10 +132,10 @@ def find(model: Model, case: Case, seeds: Sequence[SeedPlace], crop: str) -> lis
     Raises:
         UserError: an object is not found, or a volume of unknown geometry could lie in several ways.
     """
-    encoder, seen = slice_segmenter_of(model), crop_volume(crop, case.grey)
+    encoder, seen, grid = slice_segmenter_of(model), crop_volume(crop, case.grey), _Grid(case)
     best: dict[int, Found | None] = {object_id: None for seed in seeds for object_id in seed.objects}
     for number, seed in enumerate(seeds):
-        scan, laid = _laid_on(case, seed)
+        scan, laid = grid.laid_on(seed)
         shift = np.eye(4)
         shift[:2, 3] = [-edge for edge in seen.box[:2]]
         for object_id, one in seed.objects.items():
@@ -156,9 +156,9 @@ def slice_like_seeds(case: Case, seeds: Sequence[SeedPlace]) -> int:
     Raises:
         UserError: a volume of unknown geometry could lie in several ways.
     """
-    pairs = []
+    pairs, grid = [], _Grid(case)
     for seed in seeds:
-        scan, laid = _laid_on(case, seed)
+        scan, laid = grid.laid_on(seed)
         centre = np.mean([one.centre for one in seed.objects.values()], axis=0)
         pairs.append((laid.correlation, paired_slice(centre, scan, laid)))
     last = case.volume.voxels.shape[2] - 1
@@ -172,27 +172,50 @@ def slice_segmenter_of(model: Model) -> SliceSegmenter:
     return (model.segmenter.chain if model.method == "auto" else model.segmenter).slice_segmenter
 
 
-def _laid_on(case: Case, seed: SeedPlace) -> tuple[Upright, Registration]:
-    """Return a volume on its grid, and how it lies on a seed."""
-    is_hounsfield = seed.clip is not None and bool(likely_unit(case.volume).is_hounsfield)
-    scan = _upright(case, seed.clip if is_hounsfield else None)
-    try:
-        return scan, register(scan, seed.scan_like(is_hounsfield))
-    except AmbiguousTurnError as error:
-        advice = "convert it again with its affine, or prompt it by itself"
-        raise UserError(f"{case.job.image_path}: geometry unknown, and {error}; {advice}") from None
+class _Grid:
+    """A volume on its upright grid: averaged once, and laid once on each seed, however many slices are prompted."""
+
+    def __init__(self, case: Case):
+        self.case = case
+        self._averaged: dict[tuple[float, float] | None, Upright] = {}
+        self._laid: list[tuple[Upright, Upright, Registration]] = []
+
+    def within(self, clip: tuple[float, float] | None) -> Upright:
+        """Return the volume's Hounsfield units within ``clip``, or for None the grey levels that models see."""
+        if clip not in self._averaged:
+            self._averaged[clip] = _upright(self.case, clip)
+        return self._averaged[clip]
+
+    def laid_on(self, seed: SeedPlace) -> tuple[Upright, Registration]:
+        """Return the volume on its grid, and how it lies on a seed.
+
+        Raises:
+            UserError: a volume of unknown geometry could lie in several ways.
+        """
+        is_hounsfield = seed.clip is not None and bool(likely_unit(self.case.volume).is_hounsfield)
+        scan, other = self.within(seed.clip if is_hounsfield else None), seed.scan_like(is_hounsfield)
+        for one, before, laid in self._laid:
+            if one is scan and before.values is other.values:
+                return scan, laid
+        try:
+            laid = register(scan, other)
+        except AmbiguousTurnError as error:
+            advice = "convert it again with its affine, or prompt it by itself"
+            raise UserError(f"{self.case.job.image_path}: geometry unknown, and {error}; {advice}") from None
+        self._laid.append((scan, other, laid))
+        return scan, laid
 
 
 def _scan_of_seed(
-    case: Case, slice_index: int, inside: np.ndarray
+    grid: _Grid, slice_index: int, inside: np.ndarray
 ) -> tuple[Upright, np.ndarray | None, tuple[float, float] | None]:
     """Return a seed on its grid by grey level, and in Hounsfield units with the clip that suits what is ``inside``."""
-    grey = _upright(case, None)
-    if not likely_unit(case.volume).is_hounsfield or not inside.any():
+    grey, volume = grid.within(None), grid.case.volume
+    if not likely_unit(volume).is_hounsfield or not inside.any():
         return grey, None, None
-    is_lung = np.median(case.volume.voxels[:, :, slice_index][inside]) < MOST_OF_LUNG_HU
+    is_lung = np.median(volume.voxels[:, :, slice_index][inside]) < MOST_OF_LUNG_HU
     clip = LUNG_CLIP if is_lung else SOFT_TISSUE_CLIP
-    return grey, _upright(case, clip).values, clip
+    return grey, grid.within(clip).values, clip
 
 
 def _upright(case: Case, clip: tuple[float, float] | None) -> Upright:

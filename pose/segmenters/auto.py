@@ -53,7 +53,8 @@ class Auto:
             own = [one for one in prompts if (one.object_id, one.slice) == (object_id, slice_index)]
             region = [prompted_region(grey[slice_index], one) for one in own if is_pointing(one)]
             # before the whole volume is grown for nothing; what is connected to the prompt may only be less
-            if overlap_of_masks(np.any(region, axis=0), mask) < AGREEMENT:
+            alone = track is not None and track.by_grey_levels  # what they gave twice is no agreement
+            if alone or overlap_of_masks(np.any(region, axis=0), mask) < AGREEMENT:
                 alike.discard(object_id)
         grown = self._grown(grey, prompts, alike, areas, begun)
         rest = {key: track for key, track in starts.items() if key[0] not in grown}

@@ -43,7 +43,10 @@ LOGGER = logging.getLogger(__name__)
 
 SMALLEST_REACH = 4  # pixels
 WELL_FILLED = 0.9  # IoU of the box round what grey levels find with the prompted box
+SPARSE = 1 / 3  # of its box; of a mask that fills less of it, the network has seen the rim or a part
 PROMPTED_REACH = 3  # pixels that grey levels may add round the network's mask on a prompted slice
+STEADY = (0.5, 1.5)  # times its prompted area: an object of such a size has neither leaked nor is about to end
+LOOKS_APART = 8  # slices
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class _Track:
         score, object_score: what the network said of that.
         prompted_area: pixels on the prompted slice.
         views: what planes from the side say.
+        by_grey_levels: whether they gave its mask on the prompted slice, in place of the network's.
+        looked_on: the slice through whose mask such planes were looked for last.
     """
 
     levels: GreyLevels
@@ -66,6 +71,8 @@ class _Track:
     appearance: Appearance | None = None
     prompted_area: int = 0
     views: SideViews = SideViews()
+    by_grey_levels: bool = False
+    looked_on: int = 0
 
     def prediction(self) -> Prediction:
         return Prediction(self.mask, self.score, self.object_score)
@@ -201,14 +208,17 @@ class Chain:
             return track
         asked = min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)
         fit = overlap_of_boxes(box_around(track.mask), asked) if track.mask.any() else 0.0
-        if fit < self.settings.prompt_fit:
+        wrong = fit < self.settings.prompt_fit
+        filled_share = track.mask.sum() / sum((b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in boxes)
+        if wrong or (self.settings.prompt_fit and filled_share < SPARSE):
             region = np.any([prompted_region(grey, prompt) for prompt in prompts], axis=0)
             region = np.any([np.zeros_like(region), *compact_parts(region)], axis=0)
             filled = overlap_of_boxes(box_around(region), asked) if region.any() else 0.0
-            if filled > WELL_FILLED:
+            levels = learn_grey_levels(grey, region) if filled > WELL_FILLED else None
+            if levels is not None and (wrong or levels.separation > track.levels.separation):
                 fit = filled
-                levels = learn_grey_levels(grey, region)
-                track = replace(track, levels=levels, mask=region, log_odds=log_odds_of(Prediction(region)))
+                log_odds = log_odds_of(Prediction(region))
+                track = replace(track, levels=levels, mask=region, log_odds=log_odds, by_grey_levels=True)
         finding = self.findings[prompts[0].object_id]
         finding.prompt_fit = fit if finding.prompt_fit is None else min(fit, finding.prompt_fit)
         return track
@@ -222,7 +232,7 @@ class Chain:
             if track is not None:
                 others = [other.mask for key, other in tracks.items() if other is not None and key != object_id]
                 rest = np.any(others, axis=0) if others else None
-                track = replace(track, prompted_area=int(track.mask.sum()))
+                track = replace(track, prompted_area=int(track.mask.sum()), looked_on=slice_index)
                 if self.settings.side_views:
                     weight = self.settings.evidence_weight
                     views = look_from_the_side(self.slice_segmenter, grey, slice_index, track.mask, rest, weight)
@@ -230,6 +240,24 @@ class Chain:
                     self.findings[object_id].side_planes += len(views.planes)
                     self.findings[object_id].compare(views.pixels(slice_index, track.mask))
             seen[object_id] = track
+        return seen
+
+    def _seen_again(
+        self, grey: GreyStack, slice_index: int, tracks: dict[int, _Track | None]
+    ) -> dict[int, _Track | None]:
+        """Return the objects of a slice; those that leave their planes as large as before, with planes through them."""
+        seen = dict(tracks)
+        for object_id, track in tracks.items():
+            confirmed = None if track is None else track.views.confirmed(slice_index, track.mask)
+            if track is None or confirmed is None or confirmed >= self.settings.look_again:
+                continue
+            size = track.mask.sum() / track.prompted_area
+            if abs(slice_index - track.looked_on) < LOOKS_APART or not STEADY[0] <= size <= STEADY[1]:
+                continue
+            others = [other.mask for key, other in tracks.items() if other is not None and key != object_id]
+            rest, weight = np.any(others, axis=0) if others else None, self.settings.evidence_weight
+            views = look_from_the_side(self.slice_segmenter, grey, slice_index, track.mask, rest, weight)
+            seen[object_id] = replace(track, views=views if views.planes else track.views, looked_on=slice_index)
         return seen
 
     def _weigh(self, track: _Track, log_odds: np.ndarray, reach: np.ndarray) -> _Track:
@@ -288,7 +316,8 @@ class Chain:
             if track is not None:
                 track = self._carry_object(slice_grey, slice_index, object_id, track, others)
             carried[object_id] = track
-        return without_overlaps(carried), (encoded - began, perf_counter() - encoded)
+        carried = self._seen_again(grey, slice_index, without_overlaps(carried))
+        return carried, (encoded - began, perf_counter() - encoded)
 
     def _carry_object(
         self, grey: np.ndarray, slice_index: int, object_id: int, track: _Track, others: list[np.ndarray]

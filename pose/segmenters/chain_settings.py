@@ -26,9 +26,12 @@ how a chain carries an object from slice to slice:
      the surroundings than --chain_end_evidence allows; where it has grown beyond --chain_largest_growth times its area
      on the prompted slice, for then it has leaked; and where views from the side (--side_views), three planes along
      rows and three along columns on which the network follows the object up and down, confirm less than
-     --chain_confirmed of what they cut of it. It stays ended on all further slices of that direction.
+     --chain_confirmed of what they cut of it. It stays ended on all further slices of that direction. Where they
+     confirm less than --chain_look_again of an object that is as large as before, it has moved, and new planes are
+     laid through it.
   A mask whose box overlaps the prompted one by less than --chain_prompt_fit is wrong from the start: the grey levels
-  inside the box give another, where that fills the box.
+  inside the box give another, where that fills the box. So they do for a mask that fills less than a third of its
+  box, where they tell the other one better from its surroundings.
   A slice between two prompted ones is carried from the nearer (of equally near ones, from the lower)."""
 
 
@@ -50,6 +53,7 @@ class ChainSettings:
         largest_hole: holes up to this share of a mask's area are filled.
         side_views: whether planes across the slices have a say in where an object ends.
         confirmed: share of an object's pixels on these planes that they must confirm on a slice.
+        look_again: share below which planes are laid anew through an object that is as large as before; 0 for never.
         feature_weight: of the log-odds that the encoder's features give (:mod:`pose.segmenters.appearance`) against the
             network's; 0 for none.
         persistence: share of the log-odds of the slice before that count on a slice, within reach.
@@ -68,6 +72,7 @@ class ChainSettings:
     largest_hole: float = 0.02
     side_views: bool = True
     confirmed: float = 0.1
+    look_again: float = 0.35
     feature_weight: float = 1.0
     persistence: float = 0.4
     prompt_fit: float = 0.6
@@ -88,6 +93,7 @@ FLAGS = (
     ("end_evidence", "LOG_ODDS", "mean evidence of a mask below which the object has ended"),
     ("smallest_area", "PIXELS", "area below which the object has ended"),
     ("confirmed", "SHARE", "share of an object that views from the side must confirm on a slice"),
+    ("look_again", "SHARE", "share below which views from the side are taken anew, 0 for never"),
     ("feature_weight", "WEIGHT", "weight of the encoder's features against the network"),
     ("persistence", "SHARE", "how much of the log-odds of the slice before counts"),
     ("prompt_fit", "IOU", "overlap of boxes below which grey levels may replace a prompted slice's mask"),

@@ -453,7 +453,7 @@ def test_an_object_that_is_not_there_is_doubted(chests, dark, tmp_path, capsys):
     full = write_nifti(tmp_path / "full.nii.gz", voxels, image.affine)
     code = run("-i", full, *dark, "-w", "-b", *seed_flags(chests[0]), "-r", tmp_path / "out")
     shown = capsys.readouterr()
-    if code == 1:
+    if code == 2:
         assert "object 1 of the seed was not found in this scan" in shown.err
     else:
         manifest = manifest_of(tmp_path / "out" / "full")

@@ -73,3 +73,24 @@ def test_a_network_that_sees_something_else_is_believed():
     labels = labels_of(auto, grey, boxes(truth)[:1])
     assert auto.findings[1].method == "chain" and auto.findings[1].methods_agreement is None
     assert not (labels == 1)[32:].any()
+
+
+def test_a_mask_that_grey_levels_gave_is_no_agreement_with_them():
+    truth, grey = two_objects()
+
+    class Sparse(BrightInBox):
+        """Finds a cross in what is prompted first, and after that all of it."""
+
+        def predict(self, prompt, multimask_output=False):
+            found = super().predict(prompt)
+            if prompt.slice == 9:
+                cross = np.zeros_like(found.mask)
+                cross[30] = cross[:, 24] = True
+                found.mask[~cross] = False
+                found.logits[~found.mask] = -60.0
+            return found
+
+    auto = Auto(Chain(Sparse(), ChainSettings(evidence_weight=0.0, feature_weight=0.0)), RegionGrowing())
+    labels = labels_of(auto, grey, boxes(truth)[:1])
+    assert auto.findings[1].method == "chain" and auto.findings[1].methods_agreement is None
+    assert dice(labels == 1, truth == 1) > 0.98

@@ -383,7 +383,7 @@ def test_settings_from_the_command_line():
     plain = parser.parse_args(["--side_views", "off", "--chain_largest_growth", "2"])
     assert chosen(vars(plain)) == replace(WITHOUT_SIDE_VIEWS, largest_growth=2)
     flags = {word.rstrip(";,.)") for word in describe_rules().replace("(", " ").split() if "--chain" in word}
-    assert flags <= {option for action in parser._actions for option in action.option_strings} and len(flags) == 12
+    assert flags <= {option for action in parser._actions for option in action.option_strings} and len(flags) == 13
 
 
 def test_lite_medsam_carried_over_slices_of_a_real_scan(real_data):

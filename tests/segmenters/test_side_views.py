@@ -149,3 +149,66 @@ def test_a_mask_that_does_not_fit_its_box_gives_way_to_grey_levels():
         here = next(one for one in chain.segment(grey, [Prompt(20, box=box)]) if one.slice == 20)
         assert (dice(here.objects[1].mask, truth[:, :, 20]) > 0.98) is fits
         assert (chain.findings[1].prompt_fit > 0.9) is fits
+
+
+class ShortSighted(BrightInBox):
+    """Sees the object on planes from the side so far only from where it is prompted: the six planes 8 to 13 slices."""
+
+    def predict(self, prompt, multimask_output=False):
+        found = super().predict(prompt)
+        if self.grey.shape == (SIDE, SLICES):
+            seen = sum(shape == (SIDE, SLICES) for shape in self.shown)
+            found.mask[:, np.abs(np.arange(SLICES) - prompt.slice) > 8 + (seen - 1) % 6] = False
+            found.logits[~found.mask] = -9.0
+        return found
+
+
+@pytest.mark.parametrize(
+    ("look_again", "narrows", "last", "planes"),
+    # of the planes through slice 4, 2 of 6 confirm the object on slice 16, none on slice 18
+    [(0.35, False, 37, 18), (0.0, False, 17, 6), (0.35, True, 17, 6)],
+)
+def test_planes_are_laid_anew_through_an_object_that_leaves_them_as_large_as_before(look_again, narrows, last, planes):
+    truth, grey = volume(first=2, last=37)
+    if narrows:
+        truth[:, :, 10:] &= disc((SIDE, SIDE), 32, 30, 8)[:, :, None]
+        grey.voxels[:, :, 10:] = np.where(truth[:, :, 10:], 180, 60)
+    model = ShortSighted()
+    chain = Chain(model, ChainSettings(look_again=look_again))
+    prompt = Prompt(4, box=box_around(truth[:, :, 4]))
+    found = {one.slice: one.objects[1].mask for one in chain.segment(grey, [prompt])}
+    held = [index for index in range(SLICES) if found[index].any()]
+    assert held == list(range(2, last + 1))
+    assert model.shown.count((SIDE, SLICES)) == planes
+    assert chain.findings[1].side_planes == 6
+
+
+def frame(thick):
+    """Everything in a disc; a frame of it of so many pixels, which reaches as far as the disc does."""
+    whole = disc((SIDE, SIDE), 32, 30, 12)
+    return whole, whole & ~disc((SIDE, SIDE), 32, 30, 12 - thick)
+
+
+def replaced_by_grey_levels(grey, mask, **settings):
+    """Return whether the mask that a network gives for the box round it is replaced on the prompted slice."""
+
+    class Given(BrightInBox):
+        def predict(self, prompt, multimask_output=False):
+            return Prediction(mask, 0.9, logits=np.where(mask, 6.0, -60.0).astype(np.float32))
+
+    chain = Chain(Given(), ChainSettings(evidence_weight=0.0, side_views=False, feature_weight=0.0, **settings))
+    prompt = [Prompt(0, box=box_around(disc((SIDE, SIDE), 32, 30, 12)))]
+    here = next(one for one in chain.segment(Stack(grey[:, :, None]), prompt) if one.slice == 0)
+    return not np.array_equal(here.objects[1].mask, mask)
+
+
+def test_a_mask_that_fills_little_of_its_box_gives_way_where_grey_levels_tell_another_better():
+    whole, thin = frame(3)
+    assert thin.sum() < whole.sum() / 2 and thin.sum() < 25 * 25 / 3
+    grey = np.where(whole, 180, 60).astype(np.uint8)
+    assert replaced_by_grey_levels(grey, thin)
+    assert not replaced_by_grey_levels(grey, thin, prompt_fit=0.0)
+    # one that fills more of it is believed
+    assert not replaced_by_grey_levels(grey, frame(5)[1])
+    # the frame alone is bright: grey levels tell nothing better
+    assert not replaced_by_grey_levels(np.where(thin, 180, 60).astype(np.uint8), thin)
