@@ -27,7 +27,7 @@ sys.path.insert(0, str(PROJECT_ROOT))
 from comparison.benchmarks.conversion import measure
 from comparison.benchmarks.propagation import spread
 from pose import cli
-from pose.results.in_order import cores
+from pose.cores import cores
 
 MEASURED_SCRIPT = PROJECT_ROOT / "comparison" / "benchmarks" / "measured_script.py"
 REGION_GROWING = "region_growing"

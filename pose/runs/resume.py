@@ -43,6 +43,7 @@ NOT_SETTINGS = frozenset(
         "anonymous",
         "embeddings_cache",
         "embeddings_cache_gb",
+        "threads",
         "save_seed_memory",
     )
 )
