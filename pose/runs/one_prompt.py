@@ -121,7 +121,8 @@ class OnePrompt:
     def load(self, on_cpu: bool = False) -> tuple[Model, seed.Seeds | None]:
         """Load the model and the seeds, once for each place where the model runs."""
         if on_cpu not in self._loaded:
-            import_torch()
+            if self.method.model is not None:
+                import_torch()
             with batch.for_all_volumes():
                 model = Model(self.method.name, loading.load_volume_segmenter(self.method, on_cpu))
                 placed = self.start_slice == "auto"

@@ -56,7 +56,7 @@ def test_layers_leave_their_weights_as_they_come_and_take_those_of_a_file():
     def layers() -> torch.nn.Module:
         linear = torch.nn.Linear(3, 2)
         torch.nn.init.trunc_normal_(linear.weight, std=0.02)
-        return torch.nn.Sequential(linear, torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+        return torch.nn.Sequential(linear, torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)).eval()
 
     torch.manual_seed(0)
     usual, before = layers(), torch.random.get_rng_state()
