@@ -168,7 +168,16 @@ def test_montgomery_from_archive_to_tables_with_lite_medsam(
     checkout.run("download_montgomery_dataset.sh", "--mirror", f"http://127.0.0.1:{server.server_port}")
     done = checkout.run("montgomery_to_numpy.py")
     assert done.stdout == "working data in working_data/montgomery: 4 X-rays converted, 0 there already\n"
-    command = ["process_montgomery_images.sh", "--model", "lite_medsam", "--threads", "2", "--", "--objects", "per_label"]
+    command = [
+        "process_montgomery_images.sh",
+        "--model",
+        "lite_medsam",
+        "--threads",
+        "2",
+        "--",
+        "--objects",
+        "per_label",
+    ]
     checkout.run(*command)
     results = checkout.folder / "working_data/montgomery/results"
     assert {manifest(folder)["threads"] for folder in results.glob("image_*")} == {2}
