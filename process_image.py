@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pose import cli
+from pose import cli, cores
 from pose.scores.review import REVIEW_BELOW
 
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns its exit code."""
     arguments = make_parser().parse_args(argv)
     cli.configure_logging()
+    cores.use(arguments.threads)
 
     from pose.runs import batch, command_line
     from pose.runs.every_slice import EverySlice

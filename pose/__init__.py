@@ -8,10 +8,10 @@ Data flows one way through the rooms: scans -> prompts -> segmenters -> scores -
 a volume, or many, all the way. Nothing heavy is imported before it is used.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pose import cores
 from pose.cli import UserError
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ __all__ = [
     "segment",
 ]
 
-# PyTorch's CPU threads spin while they wait, and two runs that share a machine then take many times as long; how long
-# they spin must stand in the environment before torch is imported. libgomp and the LLVM and Intel runtimes in turn.
-if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
-    os.environ["GOMP_SPINCOUNT"] = "1000"
-if not {"KMP_BLOCKTIME", "OMP_WAIT_POLICY"} & set(os.environ):
-    os.environ["KMP_BLOCKTIME"] = "1"
+cores.prepare()
 
 _PLACES = {
     "Model": "pose.runs.model",

@@ -28,6 +28,8 @@ EXIT_OK = 0
 EXIT_VOLUME_FAILED = 1
 EXIT_USER_ERROR = 2
 LONGEST_ERROR = 1000
+# libraries end a process without a word where the system starts no more
+MOST_THREADS = 512
 
 
 class UserError(Exception):
@@ -170,6 +172,14 @@ def positive_whole_number(text: str) -> int:
     value = whole_number(text)
     if value == 0:
         raise argparse.ArgumentTypeError("0 is not a count from 1")
+    return value
+
+
+def thread_count(text: str) -> int:
+    """Argument type: a number of threads that a process can start."""
+    value = positive_whole_number(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MOST_THREADS}")
     return value
 
 
@@ -456,6 +466,18 @@ def add_model_arguments(parser: argparse.ArgumentParser, sam_version: int) -> No
         choices=("auto", "fp32", "bf16"),
         default="auto",
         help="auto computes in bfloat16 where the device does so natively (default: auto)",
+    )
+    add_threads_argument(group)
+
+
+def add_threads_argument(group: argparse._ActionsContainer) -> None:
+    """Add how many threads compute; :func:`pose.cores.use` lets them."""
+    group.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        help="threads that compute on the processor (default: OMP_NUM_THREADS; else the cores that this process may "
+        "use, by its affinity, the quota of its container and SLURM_CPUS_PER_TASK)",
     )
 
 

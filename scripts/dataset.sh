@@ -49,7 +49,7 @@ segment() {
     local script=$1 code=0 flag flags=()
     shift
     [ ${#images[@]} -gt 0 ] || return 0
-    for flag in model precision device; do
+    for flag in model precision device threads; do
         [ -z "${!flag}" ] || flags+=("--$flag" "${!flag}")
     done
     "$python" "$root/$script" --image_file_path "${images[@]}" --masks_file_path "${masks[@]}" \

@@ -10,7 +10,8 @@
 # its own volume is. Volumes that are done already (same inputs, settings and code) are skipped; the seed's own is left
 # out of the joined statistics. Exit code 1: a volume failed; the others are done.
 #
-#   --model NAME, --precision NAME, --device NAME  as process_video.py has them; a model of SAM 2 (default: large)
+#   --model NAME, --precision NAME, --device NAME, --threads N
+#                                                  as process_video.py has them; a model of SAM 2 (default: large)
 #   --seed NAME                                    the volume with the prompted slice (default: coronacases_001)
 #   --seed_slice centre|largest|N                  that slice (default: centre, the middle of its masked slices)
 #   --working_data_folder_path FOLDER              default: working_data/covid in the repository
@@ -23,8 +24,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/dataset.sh"
 
 working_data_folder_path=$(in_repository working_data/covid)
-results_folder_path= model= precision= device= windowed='coronacases_*' seed=coronacases_001 seed_slice=centre
-read_flags "working_data_folder_path results_folder_path model precision device windowed seed seed_slice --" "$@"
+results_folder_path= model= precision= device= threads= windowed='coronacases_*' seed=coronacases_001 seed_slice=centre
+read_flags "working_data_folder_path results_folder_path model precision device threads windowed seed seed_slice --" "$@"
 results_folder_path=${results_folder_path:-$working_data_folder_path/results_dataset_prompt}
 find_python
 find_pairs "$working_data_folder_path" "$windowed"

@@ -8,7 +8,8 @@
 # paper's: points and a bounding box from its masks. Volumes that are done already (same inputs, settings and code) are
 # skipped. Exit code 1: a volume failed; the others are done.
 #
-#   --model NAME, --precision NAME, --device NAME  as process_image.py has them (default model: vit_l)
+#   --model NAME, --precision NAME, --device NAME, --threads N
+#                                                  as process_image.py has them (default model: vit_l)
 #   --working_data_folder_path FOLDER              default: working_data/covid in the repository
 #   --results_folder_path FOLDER                   default: results in that folder; give each model one of its own
 #   --windowed PATTERN                             names of the volumes in Hounsfield units, which get the lung window;
@@ -19,6 +20,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/dataset.sh"
 
 working_data_folder_path=$(in_repository working_data/covid)
-results_folder_path= model= precision= device= windowed='coronacases_*'
-read_flags "working_data_folder_path results_folder_path model precision device windowed --" "$@"
+results_folder_path= model= precision= device= threads= windowed='coronacases_*'
+read_flags "working_data_folder_path results_folder_path model precision device threads windowed --" "$@"
 segment_covid process_image.py results

@@ -8,7 +8,8 @@
 # points and a bounding box from the masks. X-rays that are done already (same inputs, settings and code) are skipped.
 # Exit code 1: an X-ray failed; the others are done.
 #
-#   --model NAME, --precision NAME, --device NAME  as process_image.py has them (default model: vit_l)
+#   --model NAME, --precision NAME, --device NAME, --threads N
+#                                                  as process_image.py has them (default model: vit_l)
 #   --working_data_folder_path FOLDER              default: working_data/montgomery in the repository
 #   --results_folder_path FOLDER                   default: results in that folder; give each model one of its own
 
@@ -17,8 +18,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/dataset.sh"
 
 working_data_folder_path=$(in_repository working_data/montgomery)
-results_folder_path= model= precision= device=
-read_flags "working_data_folder_path results_folder_path model precision device --" "$@"
+results_folder_path= model= precision= device= threads=
+read_flags "working_data_folder_path results_folder_path model precision device threads --" "$@"
 results_folder_path=${results_folder_path:-$working_data_folder_path/results}
 find_python
 find_pairs "$working_data_folder_path" '*'

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import process_video
-from pose import cli
+from pose import cli, cores
 
 if TYPE_CHECKING:
     from pose.page.session import Session
@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     arguments = parser.parse_args(argv)
     cli.configure_logging()
+    cores.use(arguments.threads)
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401

@@ -1144,6 +1144,8 @@ def all_cases() -> Iterator[BadInput]:
         slow=True,
     )
     yield BadInput("unknown device", (*image, "--device", "abacus"), ("--device abacus", "cpu, cuda"), slow=True)
+    for threads, why in (("0", "is not a count"), ("two", "is not a whole number"), ("513", "is more than 512")):
+        yield BadInput(f"{threads} threads", (*image, "--threads", threads), ("--threads", threads, why), usage=True)
 
     yield BadInput(
         "working data with another's .json",

@@ -43,8 +43,9 @@ LONGEST_FILES = [
 
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than cores: the tests of Slurm mostly wait."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores + 1
+    from pose.cores import cores
+
+    return cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

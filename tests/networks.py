@@ -27,8 +27,6 @@ TINY = ModelSpec(
 def random_network(video: bool = False, seed: int = 0, spec: ModelSpec = TINY):
     """Build the network of ``spec`` with random weights, as sam2's image or video predictor builds it."""
     import torch
-
-    import_torchvision()
     from sam2.build_sam import build_sam2, build_sam2_video_predictor
 
     torch.manual_seed(seed)

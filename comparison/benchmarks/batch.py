@@ -15,7 +15,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -27,7 +27,7 @@ sys.path.insert(0, str(PROJECT_ROOT))
 from comparison.benchmarks.conversion import measure
 from comparison.benchmarks.propagation import spread
 from pose import cli
-from pose.results.in_order import cores
+from pose.cores import cores
 
 MEASURED_SCRIPT = PROJECT_ROOT / "comparison" / "benchmarks" / "measured_script.py"
 REGION_GROWING = "region_growing"
@@ -223,23 +223,31 @@ def script_command(
     return [str(PROJECT_ROOT / f"{script}.py"), *words, *shared, *paths]
 
 
-def run_at_once(commands: Sequence[Sequence[str]], volumes_each: int, folder: Path, true_masks: bool) -> Run:
-    """Run a process for each command at the same time, with an equal share of the CPU's threads.
+def run_at_once(
+    commands: Sequence[Sequence[str]],
+    volumes_each: int,
+    folder: Path,
+    true_masks: bool,
+    environment: Mapping[str, str] | None = None,
+) -> Run:
+    """Run a process for each command at the same time.
 
     Args:
         commands: scripts with their words; number N writes its results to ``folder / str(N)``.
         true_masks: score and write the ground truth, whatever the network finds.
+        environment: further variables of the processes (default: an equal share of the CPU's threads).
 
     Raises:
         RuntimeError: a process failed.
     """
     folder.mkdir(parents=True)
     records = [folder / f"{number}.json" for number in range(len(commands))]
-    threads = {"OMP_NUM_THREADS": str(max(1, cores() // len(commands)))}
+    if environment is None:
+        environment = {"OMP_NUM_THREADS": str(max(1, cores() // len(commands)))}
     front = [sys.executable, str(MEASURED_SCRIPT), *(["--true_masks"] if true_masks else [])]
     full = [[*front, str(record), *command] for record, command in zip(records, commands, strict=True)]
     with ThreadPoolExecutor(len(full)) as pool:
-        figures = list(pool.map(lambda command: measure(command, threads), full))
+        figures = list(pool.map(lambda command: measure(command, environment), full))
     gpu = [memory for record in records if (memory := json.loads(record.read_text())) is not None]
     written = [path for number in range(len(full)) for path in (folder / str(number)).rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in written)

@@ -29,7 +29,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli, results
-from pose.results import in_order
+from pose.cores import cores
 from pose.segmenters.models import sha256_of
 
 STAMP = "2025-01-01_10-00-00"
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     generator = np.random.default_rng(0)
     made_of = material(generator)
-    print(f"{arguments.slices} slices a volume, one run of each, {in_order.cores()} cores\n")
+    print(f"{arguments.slices} slices a volume, one run of each, {cores()} cores\n")
     print("| volumes | program | seconds | CPU seconds | ms a volume, beyond the first row | peak memory, MB |")
     print("|---|---|---|---|---|---|", flush=True)
     measured: list[tuple[int, float]] = []

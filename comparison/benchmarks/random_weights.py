@@ -20,7 +20,6 @@ sys.path.insert(0, str(PROJECT_ROOT))
 
 from pose import cli
 from pose.segmenters import models
-from pose.segmenters.torchvision_import import import_torchvision
 
 SURE_OBJECT, SURE_MASK = 5.0, 2.0
 
@@ -38,8 +37,6 @@ def make_parser() -> argparse.ArgumentParser:
 def make_weights(path: Path, spec: models.ModelSpec, image_weights: Path | None = None, seed: int = 0) -> Path:
     """Write seeded random weights of a model, those in ``image_weights`` in place of theirs."""
     import torch
-
-    import_torchvision()
     from sam2.build_sam import build_sam2
 
     torch.manual_seed(seed)

@@ -75,6 +75,7 @@ NOT_SETTINGS = frozenset(
         "model",
         "device",
         "precision",
+        "threads",
         "seed_image_file_path",
         "seed_masks_file_path",
         "seed_prompt_file_path",

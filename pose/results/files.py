@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose.cli import UserError
+from pose.cores import cores
 from pose.files.atomic import reserved_stamp, timestamp, write_all_atomically, write_atomically
 from pose.files.repository import git_commit
 from pose.files.tables import COUNT_COLUMNS, write_table
@@ -250,6 +251,7 @@ def environment_manifest() -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **package_versions(RECORDED_PACKAGES)},
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
+        "cores": cores(),
         "git_commit": git_commit(),
         "peak_memory_mb": _peak_memory_mb(),
     }

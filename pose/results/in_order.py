@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from pose.cli import UserError
+from pose.cores import cores, shared_by
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -19,11 +19,6 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 MOST_PROCESSES = 8
 # Results of so many pieces may wait, for each process, where they are taken more slowly than they are made.
 MOST_WAITING = 16
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -38,7 +33,7 @@ def processes(wanted: int) -> Iterator[Map]:
         yield map
         return
     # Started anew: a process that is forked while threads run, such as those of a numeric library, may hang.
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    with shared_by(count), ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
 
         def in_order(work: Callable[[Any], Any], pieces: Iterable[Any]) -> Iterator[Any]:
             left = iter(pieces)

@@ -49,6 +49,7 @@ _NOT_COMPARED = frozenset(
         "space",
         "start_slice",
         "strict",
+        "threads",
         "write",
     )
 )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cache
 from pathlib import Path
 
 from pose.cli import existing_file
 from pose.scans.dicom_files import files_in, is_dicom
-from pose.segmenters.models import sha256_of
+from pose.segmenters.models import sha256_once
 
 
 def sha256_of_scan(path: Path) -> str:
@@ -21,17 +20,6 @@ def sha256_of_scan(path: Path) -> str:
         return sha256_once(existing_file(path))
     digests = sorted(sha256_once(found.path) for found in files_in(path) if is_dicom(found.path))
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
-
-
-def sha256_once(path: Path) -> str:
-    """Return the SHA-256 of a file, read once as long as it stays the same: seeds and weights serve many volumes."""
-    stat = path.stat()
-    return _sha256_of_version(path, stat.st_mtime_ns, stat.st_size)
-
-
-@cache
-def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
-    return sha256_of(path)
 
 
 def hashed_name(image: Path) -> str:

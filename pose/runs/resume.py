@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pose.cli import UserError, existing_file
 from pose.files.repository import REPOSITORY_FOLDER
 from pose.results import RunFiles, list_runs, package_versions, read_manifest
-from pose.runs.digests import sha256_of_scan, sha256_once
+from pose.runs.digests import sha256_of_scan
 from pose.scans.volume import data_file
-from pose.segmenters.models import ModelSpec, sha256_of
+from pose.segmenters.models import ModelSpec, sha256_of, sha256_once
 
 if TYPE_CHECKING:
     from pose.runs.case import Job
@@ -43,6 +43,7 @@ NOT_SETTINGS = frozenset(
         "anonymous",
         "embeddings_cache",
         "embeddings_cache_gb",
+        "threads",
         "save_seed_memory",
     )
 )

@@ -19,6 +19,7 @@ from pose.segmenters.models import Network, checkpoint_path, choose_precision, f
 from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam_inputs import wait_for
 from pose.segmenters.timm_import import parts_of_timm
+from pose.segmenters.torch_import import without_random_weights
 
 IMAGE_SIZE = 256
 PRECISIONS = ("fp32", "bf16")
@@ -158,7 +159,8 @@ def load_model(checkpoint_file_path: Path | None = None) -> tuple[Network, str]:
 
     path = checkpoint_path(find_model("lite_medsam"), checkpoint_file_path)
     state, digest = load_weights(path)
-    network = build_lite_medsam()
+    with without_random_weights():
+        network = build_lite_medsam()
     fill_weights(network, state, path)
     return network.eval().requires_grad_(False), digest
 

@@ -9,7 +9,7 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -195,6 +195,17 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_once(path: Path) -> str:
+    """Return the SHA-256 of a file, read once as long as it stays the same: seeds and weights serve many volumes."""
+    stat = path.stat()
+    return _sha256_of_version(path, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _sha256_of_version(path: Path, modified_ns: int, size: int) -> str:
+    return sha256_of(path)
+
+
 def recorded_sha256(path: Path) -> str | None:
     """Return the SHA-256 that ``FILE.sha256`` beside a checkpoint states, as ``sha256sum`` writes it; None without one.
 
@@ -234,7 +245,7 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
 
     if known_sha256 is None:
         known_sha256 = {spec.checkpoint: spec.sha256 for spec in registry().values() if spec.sha256}
-    digest = sha256_of(path)
+    digest = sha256_once(path)
     expected = known_sha256.get(path.name)
     if expected is not None and digest != expected:
         raise UserError(
@@ -250,7 +261,7 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
         with warnings.catch_warnings():
             # of a file that it refuses with an error of its own
             warnings.filterwarnings("ignore", r"Detected pickle protocol \d+ in the checkpoint", UserWarning)
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError:
         raise UserError(
             f"{path}: not a checkpoint of tensors alone, or none at all; refused, since loading it could run code"
@@ -265,6 +276,14 @@ def load_weights(path: Path, known_sha256: dict[str, str] | None = None) -> tupl
     if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path}: holds no dictionary of tensors")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, digest
+
+
+def _is_zip(path: Path) -> bool:
+    """Tell whether a checkpoint is of PyTorch's format since 1.6, whose weights need not be read before they are
+    used.
+    """
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def fill_weights(model: torch.nn.Module, state: dict[str, Any], path: Path, optional: tuple[str, ...] = ()) -> set[str]:

@@ -12,6 +12,7 @@ from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
 from pose.segmenters.models import ModelSpec, fill_weights, load_weights
 from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
+from pose.segmenters.torch_import import without_random_weights
 from pose.segmenters.torchvision_import import import_torchvision
 
 
@@ -37,7 +38,8 @@ class Sam:
         from segment_anything import SamPredictor, sam_model_registry
 
         state, self.checkpoint_sha256 = load_weights(checkpoint)
-        model = sam_model_registry[spec.config]()
+        with without_random_weights():
+            model = sam_model_registry[spec.config]()
         fill_weights(model, state, checkpoint)
         model.to(device).eval()
         if precision == "bf16":

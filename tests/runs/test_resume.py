@@ -14,9 +14,9 @@ import process_image
 import process_video
 from pose import results
 from pose.cli import UserError
-from pose.runs import digests, resume
+from pose.runs import resume
 from pose.runs.command_line import jobs_of
-from pose.segmenters.models import find_model
+from pose.segmenters.models import find_model, sha256_once
 from tests.cases import write_two_blocks
 
 
@@ -105,10 +105,10 @@ def test_masks_that_prompts_name_count(files):
 def test_a_file_that_changes_within_a_process_is_read_again(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"1")
-    first = digests.sha256_once(path)
+    first = sha256_once(path)
     path.write_bytes(b"2")
     os.utime(path, ns=(0, 0))
-    assert digests.sha256_once(path) != first
+    assert sha256_once(path) != first
 
 
 class TestIsDone:

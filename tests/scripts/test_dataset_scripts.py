@@ -168,9 +168,20 @@ def test_montgomery_from_archive_to_tables_with_lite_medsam(
     checkout.run("download_montgomery_dataset.sh", "--mirror", f"http://127.0.0.1:{server.server_port}")
     done = checkout.run("montgomery_to_numpy.py")
     assert done.stdout == "working data in working_data/montgomery: 4 X-rays converted, 0 there already\n"
-    command = ["process_montgomery_images.sh", "--model", "lite_medsam", "--", "--objects", "per_label"]
+    command = [
+        "process_montgomery_images.sh",
+        "--model",
+        "lite_medsam",
+        "--threads",
+        "2",
+        "--",
+        "--objects",
+        "per_label",
+    ]
     checkout.run(*command)
-    table = rows_of(only(checkout.folder / "working_data/montgomery/results", "joint_results_*.csv"))
+    results = checkout.folder / "working_data/montgomery/results"
+    assert {manifest(folder)["threads"] for folder in results.glob("image_*")} == {2}
+    table = rows_of(only(results, "joint_results_*.csv"))
     assert [row["image"] for row in table] == [f"image_MCUCXR_{number:04}_{number % 2}" for number in range(1, 5)]
     # dark ellipses in a box each are what the network cannot miss
     assert all(float(row["dice_avg"]) > 0.9 for row in table)

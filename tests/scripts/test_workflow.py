@@ -183,6 +183,7 @@ def test_one_seed_for_the_data_set(tmp_path: Path) -> None:
         "bert": True,
         "carl": False,
     }
+    assert {(one["threads"], one["arguments"]["threads"]) for one in manifests.values()} == {(2, 2)}
     assert len({one["seed"]["seeds"][0]["slice_sha256"] for one in manifests.values()}) == 1
     table = tables_of(out / "results")["results"].set_index("metric")
     assert table.loc["prompts_used", "avg"] == 1

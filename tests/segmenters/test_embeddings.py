@@ -25,6 +25,7 @@ from pose.segmenters.embeddings import EmbeddingsCache, model_key
 from pose.segmenters.lite_medsam import LiteMedSam
 from pose.segmenters.models import ModelSpec
 from pose.segmenters.sam2.image import Sam2Image
+from pose.segmenters.torchvision_import import import_torchvision
 from tests.cases import write_two_blocks
 from tests.networks import TINY, save_random_weights, small_sam
 from tests.test_process_image import only
@@ -248,6 +249,7 @@ def lite_medsam(folder: Path, precision: str):
 
 
 def of_small_sam(folder: Path, precision: str):
+    import_torchvision()
     from segment_anything import sam_model_registry
 
     from pose.segmenters.sam import Sam

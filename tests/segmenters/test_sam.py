@@ -17,6 +17,7 @@ from pose.segmenters import Prediction, SlicePredictions, segment_slices
 from pose.segmenters.models import ModelSpec, choose_precision, find_model
 from pose.segmenters.sam2.image import OBJECT_SCORE_WEIGHTS, Sam2Image
 from pose.segmenters.sam_inputs import box_array, mask_logits, point_arrays, predict_with, tight_box
+from pose.segmenters.torchvision_import import import_torchvision
 from tests.networks import TINY, save_random_weights, small_sam
 
 CPU = torch.device("cpu")
@@ -104,6 +105,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_sam2_image_equals_its_predictor(checkpoint):
+    import_torchvision()
     from sam2.build_sam import build_sam2
     from sam2.sam2_image_predictor import SAM2ImagePredictor
 

@@ -15,7 +15,8 @@ from pose.segmenters.models import ModelSpec, Network, fill_weights, load_weight
 from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam2.slice_encoder import LEVELS, SliceEncoder
 from pose.segmenters.sam_inputs import mask_logits, predict_with, wait_for
-from pose.segmenters.torchvision_import import import_torchvision
+from pose.segmenters.torch_import import without_random_weights
+from pose.segmenters.torchvision_import import parts_of_torchvision
 
 MEMORY_WEIGHTS = (
     "memory_attention",
@@ -47,13 +48,13 @@ def build_network(
     Raises:
         pose.cli.UserError: the checkpoint is damaged or of another model.
     """
-    import_torchvision()
     from sam2.build_sam import build_sam2, build_sam2_video_predictor
 
     state, digest = load_weights(checkpoint)
     build = build_sam2_video_predictor if video else build_sam2
     overrides = [f"++model.image_size={spec.image_size}", *spec.overrides]
-    network = build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
+    with without_random_weights():
+        network = build(spec.config, None, device="cpu", hydra_overrides_extra=overrides)
     lacking = fill_weights(network, state, checkpoint, optional=MEMORY_WEIGHTS + OBJECT_SCORE_WEIGHTS)
     if lacking.intersection(OBJECT_SCORE_WEIGHTS):
         # the token of the score stands beside those of the masks: untrained, it would change them at random
@@ -80,8 +81,6 @@ class Sam2Image:
             pose.cli.UserError: the checkpoint is damaged or of another model.
         """
         network, lacking, self.checkpoint_sha256 = build_network(spec, checkpoint, device)
-        from sam2.sam2_image_predictor import SAM2ImagePredictor
-
         self.name = spec.name
         self.device = device
         self.precision = precision
@@ -89,7 +88,9 @@ class Sam2Image:
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
         self._mask_size = network.image_size // 4
-        with warnings.catch_warnings():
+        with parts_of_torchvision(), warnings.catch_warnings():
+            from sam2.sam2_image_predictor import SAM2ImagePredictor
+
             # sam2 compiles how it resizes a slice
             warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)", DeprecationWarning)
             self._predictor = SAM2ImagePredictor(network)
