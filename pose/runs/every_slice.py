@@ -25,7 +25,6 @@ from pose.runs.preview import write_preview
 from pose.runs.segments_written import check_writable
 from pose.scans.intensity import GreyStack
 from pose.segmenters import SliceSegmenter, loading, segment_slices
-from pose.segmenters.torch_import import import_torch
 
 
 @dataclass
@@ -90,7 +89,6 @@ class EverySlice:
         """Load the model, once for each place where it runs."""
         if on_cpu not in self._loaded:
             with batch.for_all_volumes():
-                import_torch()
                 self._loaded[on_cpu] = loading.load_slice_segmenter(self.model, on_cpu)
         return self._loaded[on_cpu]
 

@@ -26,7 +26,6 @@ from pose.runs.segments_written import check_writable
 from pose.runs.summary import Warned
 from pose.scans.intensity import GreyStack
 from pose.segmenters import loading
-from pose.segmenters.torch_import import import_torch
 
 
 @dataclass
@@ -121,8 +120,6 @@ class OnePrompt:
     def load(self, on_cpu: bool = False) -> tuple[Model, seed.Seeds | None]:
         """Load the model and the seeds, once for each place where the model runs."""
         if on_cpu not in self._loaded:
-            if self.method.model is not None:
-                import_torch()
             with batch.for_all_volumes():
                 model = Model(self.method.name, loading.load_volume_segmenter(self.method, on_cpu))
                 placed = self.start_slice == "auto"

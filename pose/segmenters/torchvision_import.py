@@ -1,5 +1,5 @@
-"""Importing torchvision, which segment-anything and timm need, also where it does not fit the torch that is there; and
-the part of it that sam2 needs.
+"""Importing torchvision, which segment-anything, sam2's image predictor and timm need, also where it does not fit the
+torch that is there.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 
 # what is declared lives as long as these objects
 _LIBRARIES: list[torch.library.Library] = []
-# modules of torchvision that were imported without it
-_PARTS: dict[str, ModuleType] = {}
 
 
 def import_torchvision() -> None:
@@ -57,33 +53,6 @@ def _compiler_when_called() -> Iterator[None]:
     finally:
         if sys.modules.get(name) is module:
             del sys.modules[name]
-
-
-@contextmanager
-def parts_of_torchvision() -> Iterator[None]:
-    """Let imports find torchvision's transforms, without its networks and data sets and whether it fits the torch that
-    is there or not; PyTorch's script compiler, which looks for where a class was written, finds them as well.
-
-    Afterwards torchvision counts as not imported, so that others get the whole of it; where they have it already, that
-    is used.
-    """
-    if "torchvision" in sys.modules:
-        yield
-        return
-    spec = find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("No module named 'torchvision'", name="torchvision")
-    if not _PARTS:
-        # a package without its __init__.py, whose modules are found
-        package = ModuleType("torchvision")
-        package.__path__ = [str(Path(spec.origin).parent)]
-        _PARTS["torchvision"] = package
-    sys.modules.update(_PARTS)
-    try:
-        yield
-    finally:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            _PARTS[name] = sys.modules.pop(name)
 
 
 def _import_torchvision() -> None:

@@ -333,3 +333,39 @@ def test_lite_medsam_is_the_same_network_with_parts_of_timm():
         said.append(done.stdout)
     assert said[0] == said[1]
     assert said[0].startswith("['timm.layers.drop', 'timm.layers.weight_init'] (3, 3) 79d8c9dca6db4d69")
+
+
+def test_layers_leave_their_weights_as_they_come_and_take_those_of_a_file():
+    def layers() -> torch.nn.Module:
+        linear = torch.nn.Linear(3, 2)
+        torch.nn.init.trunc_normal_(linear.weight, std=0.02)
+        return torch.nn.Sequential(linear, torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)).eval()
+
+    torch.manual_seed(0)
+    usual, before = layers(), torch.random.get_rng_state()
+    with models.without_random_weights():
+        bare = layers()
+    # nothing was drawn, but what is no random number is there
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert bare[2].weight.tolist() == [1, 1] and bare[2].running_var.tolist() == [1, 1]
+    bare.load_state_dict(usual.state_dict())
+    ones = torch.ones(1, 1, 3, 3)
+    assert torch.equal(bare[2](bare[1](ones)), usual[2](usual[1](ones)))
+    assert torch.equal(bare[0].weight, usual[0].weight) and bare[0].weight.requires_grad
+    # afterwards layers are filled again
+    torch.manual_seed(0)
+    assert torch.equal(layers()[0].weight, usual[0].weight)
+
+
+def test_sam_2s_memory_needs_no_torchvision(tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nimport torch\n"
+        "from pose.segmenters.sam2.memory import Sam2Memory\n"
+        "from tests.networks import TINY, save_random_weights\n"
+        f"path = save_random_weights(Path({str(tmp_path / 'tiny_random.pt')!r}))\n"
+        "Sam2Memory(TINY, path, torch.device('cpu'))\n"
+        "print(sorted({'torchvision', 'torch.onnx', 'torch._dynamo'} & sys.modules.keys()))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

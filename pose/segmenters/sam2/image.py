@@ -11,12 +11,11 @@ import torch
 
 from pose.prompts.prompt import Prompt
 from pose.segmenters.embeddings import EmbeddingsCache, model_key, recalled
-from pose.segmenters.models import ModelSpec, Network, fill_weights, load_weights
+from pose.segmenters.models import ModelSpec, Network, fill_weights, load_weights, without_random_weights
 from pose.segmenters.protocols import Features, Prediction, features_on
 from pose.segmenters.sam2.slice_encoder import LEVELS, SliceEncoder
 from pose.segmenters.sam_inputs import mask_logits, predict_with, wait_for
-from pose.segmenters.torch_import import without_random_weights
-from pose.segmenters.torchvision_import import parts_of_torchvision
+from pose.segmenters.torchvision_import import import_torchvision
 
 MEMORY_WEIGHTS = (
     "memory_attention",
@@ -88,9 +87,10 @@ class Sam2Image:
         with torch.inference_mode():
             self._encoder = SliceEncoder(network, device, precision)
         self._mask_size = network.image_size // 4
-        with parts_of_torchvision(), warnings.catch_warnings():
-            from sam2.sam2_image_predictor import SAM2ImagePredictor
+        import_torchvision()
+        from sam2.sam2_image_predictor import SAM2ImagePredictor
 
+        with warnings.catch_warnings():
             # sam2 compiles how it resizes a slice
             warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)", DeprecationWarning)
             self._predictor = SAM2ImagePredictor(network)
