@@ -92,13 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_absent(segmenter) -> None:
     """Let the segmenter find no object on any slice that it tracks."""
-    track = segmenter._track
+    track = segmenter._steps.track
 
-    def absent(*arguments):
-        outcome = track(*arguments)
-        return replace(outcome, object_scores=outcome.object_scores.abs().neg())
+    def absent(asked):
+        return [replace(one, object_scores=one.object_scores.abs().neg()) for one in track(asked)]
 
-    segmenter._track = absent
+    segmenter._steps.track = absent
 
 
 if __name__ == "__main__":

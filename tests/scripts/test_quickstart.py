@@ -89,8 +89,8 @@ def test_with_a_mask_the_end_is_five_lines(checkout: Checkout) -> None:
     # flags go on to both ways: the second takes the slices that the first has encoded
     result = checkout.run("my ct.nii.gz", "lungs.nii.gz", "--window", "lung", "--embeddings_cache", "embeddings")
     assert result.returncode == 0, result.stderr
-    # the planes from the side are encoded as well
-    assert len(list((checkout.root / "embeddings").glob("*.safetensors"))) == 5 + 6
+    # six planes from the side of each lung are encoded as well, two of which both lungs have
+    assert len(list((checkout.root / "embeddings").glob("*.safetensors"))) == 5 + 10
     steps = ["== convert", "== a prompt on every slice", "== one prompt for the volume"]
     assert [line for line in result.stdout.splitlines() if line.startswith("==")] == steps
     picture, masks, dice, review, tables = after_steps(result.stdout)
