@@ -230,12 +230,9 @@ class Chain:
         seen: dict[int, _Track | None] = {}
         for object_id, track in tracks.items():
             if track is not None:
-                others = [other.mask for key, other in tracks.items() if other is not None and key != object_id]
-                rest = np.any(others, axis=0) if others else None
                 track = replace(track, prompted_area=int(track.mask.sum()), looked_on=slice_index)
                 if self.settings.side_views:
-                    weight = self.settings.evidence_weight
-                    views = look_from_the_side(self.slice_segmenter, grey, slice_index, track.mask, rest, weight)
+                    views = self._views_of(grey, slice_index, object_id, tracks)
                     track = replace(track, views=views)
                     self.findings[object_id].side_planes += len(views.planes)
                     self.findings[object_id].compare(views.pixels(slice_index, track.mask))
@@ -254,11 +251,18 @@ class Chain:
             size = track.mask.sum() / track.prompted_area
             if abs(slice_index - track.looked_on) < LOOKS_APART or not STEADY[0] <= size <= STEADY[1]:
                 continue
-            others = [other.mask for key, other in tracks.items() if other is not None and key != object_id]
-            rest, weight = np.any(others, axis=0) if others else None, self.settings.evidence_weight
-            views = look_from_the_side(self.slice_segmenter, grey, slice_index, track.mask, rest, weight)
+            views = self._views_of(grey, slice_index, object_id, tracks)
             seen[object_id] = replace(track, views=views if views.planes else track.views, looked_on=slice_index)
         return seen
+
+    def _views_of(
+        self, grey: GreyStack, slice_index: int, object_id: int, tracks: dict[int, _Track | None]
+    ) -> SideViews:
+        """Return what planes through one of the objects of a slice say of it."""
+        masks = {key: track.mask for key, track in tracks.items() if track is not None}
+        mask = masks.pop(object_id)
+        others = np.any(list(masks.values()), axis=0) if masks else None
+        return look_from_the_side(self.slice_segmenter, grey, slice_index, mask, others, self.settings.evidence_weight)
 
     def _weigh(self, track: _Track, log_odds: np.ndarray, reach: np.ndarray) -> _Track:
         """Return the track with the mask that all log-odds together make, within reach and touching its last one."""

@@ -11,7 +11,6 @@ network together, and what the attention cannot reach any more is dropped.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,9 +37,6 @@ from pose.segmenters.sam2.slice_encoder import EncodedSlices, SliceEncoder
 from pose.segmenters.sam2.steering import Steering
 from pose.segmenters.sam2.steps import Fetched, Half, Outcome, Remember, Steps
 from pose.segmenters.sam_inputs import box_array, compute_linear_layers_in_bfloat16, point_arrays
-
-LOGGER = logging.getLogger(__name__)
-
 
 # slices of a GPU's batch of the encoder: it is not busy with one
 SLICES_AT_ONCE = 4

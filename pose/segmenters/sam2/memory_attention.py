@@ -57,11 +57,6 @@ class Attended:
     pointers: Sequence[tuple[int, torch.Tensor]]
     longest: int
 
-    @property
-    def objects(self) -> int:
-        """How many objects there are."""
-        return self.memories[0][1].features.shape[0]
-
 
 @dataclass(frozen=True)
 class Tokens:

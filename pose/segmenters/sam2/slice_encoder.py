@@ -123,13 +123,13 @@ class EncodedSlices:
             keep: they are kept: for a slice that will be asked for again.
             upcoming: the slices that will be asked for next, in their order.
         """
-        features = self._kept.get(slice_index)
-        if features is None and slice_index not in self._encoded:
+        if slice_index in self._kept:
+            return self._kept[slice_index]
+        if slice_index not in self._encoded:
             self._encode([slice_index, *upcoming][: self._at_once])
-        if features is None:
-            features = self._encoded.pop(slice_index)
-            if keep:
-                self._kept[slice_index] = features
+        features = self._encoded.pop(slice_index)
+        if keep:
+            self._kept[slice_index] = features
         return features
 
     def _encode(self, slices: Sequence[int]) -> None:
