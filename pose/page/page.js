@@ -127,7 +127,10 @@ async function load() {
       once(labels, wanted, () => bytes(`labels/${wanted}`)),
       scan.truth && once(truths, wanted, () => bytes(`truth/${wanted}`)),
     ]);
-    if (wanted === slice) draw();
+    if (wanted === slice) {
+      draw();
+      tellReadout();
+    }
     for (const near of [wanted + 1, wanted - 1]) {
       if (near >= 0 && near < scan.slices) {
         once(pixels, near, () => bytes(`pixels/${near}`, scan.type)).catch(lose);
