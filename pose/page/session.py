@@ -360,7 +360,7 @@ class Session:
         slices = range(len(self.case.grey))
         with folder_lock(folder):
             remove_leftovers(folder)
-            written = run.segment_and_write(
+            written = run.segment(
                 self.case,
                 carried.asked,
                 iter(carried.slices),
@@ -369,7 +369,7 @@ class Session:
                 manifest,
                 findings=lambda: carried.found.findings,
                 calibration=self.model.calibration,
-            )
+            )()
         files = written.files
         summary = read_manifest(files["run"])["summary"]
         with self._lock:
