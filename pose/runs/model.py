@@ -48,6 +48,7 @@ class Model:
         self.method = method
         self.about = loaded.about
         self.embeddings = loaded.embeddings
+        self.predictions = loaded.predictions
         self.segmenter: Any = loaded.segmenter
 
     @property
@@ -66,6 +67,8 @@ class Model:
         Raises:
             UserError: a prompt of a kind that the model does not take.
         """
+        if self.predictions is not None:
+            self.predictions.begin()
         used = usable_prompts(prompts, self.segmenter.prompt_kinds, self.segmenter.name, grey)
         seen = crop_volume(crop, grey, used)
         predictions = self.segmenter.segment(seen.grey, seen.prompts(used), *seeds)

@@ -1,4 +1,4 @@
-"""Where things lie on the page, whatever the size of its window: no card covers another, every control can be reached."""
+"""Where things lie on the page, at every size of its window: no card covers another, every control is reached."""
 
 from __future__ import annotations
 

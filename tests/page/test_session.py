@@ -293,11 +293,12 @@ def test_lite_medsam_to_the_byte_and_encoded_once(tmp_path):
     session.box(1, 4, (18, 10, 45, 28))
     session.point(2, 4, 30, 45, True)
     carry(session)
-    cache = session.model.embeddings
+    cache, predictions = session.model.embeddings, session.model.predictions
     cache.reset_counts()
+    asked = predictions.asked
     session.absent(1, 6, True)
     carry(session)
-    assert cache.misses == 0 and cache.hits > 0
+    assert cache.misses == 0 and predictions.asked == asked > 0
     saved = save(session)
     assert all("likely Dice 0." in words for words in saved["words"])
     mask = written(session, "masks").read_bytes()
@@ -307,6 +308,48 @@ def test_lite_medsam_to_the_byte_and_encoded_once(tmp_path):
     fresh = {path.name.split("_")[0]: path for path in set(session.case.job.results_folder.iterdir()) - before}
     assert fresh["masks"].read_bytes() == mask
     assert len(statistics) == 3 and likely(fresh["results"]) == statistics
+    session.close()
+
+
+def chest_session(folder, *flags):
+    volume, _ = chest_ct((64, 64, 12), seed=2)
+    folder.mkdir()
+    write_volume(folder / "chest.nii.gz", volume)
+    words = [str(folder / "chest.nii.gz"), "--window", "lung", *flags]
+    return session_of(make_parser().parse_args(words), words, folder / "embeddings")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [(), ("--method", "chain"), ("--method", "region_growing")], ids=" ".join)
+def test_corrected_and_carried_again_is_carried_afresh_and_asks_of_what_has_changed_alone(tmp_path, method):
+    boxes = {1: (18, 10, 45, 28), 2: (18, 36, 45, 54)}
+    corrections = [
+        lambda session: session.box(2, 8, (20, 38, 43, 52)),
+        lambda session: session.absent(2, 10, True),
+        lambda session: session.point(2, 3, 24, 40, False),
+    ]
+    session = chest_session(tmp_path / "again", *method)
+    for number, box in boxes.items():
+        session.box(number, 6, box)
+    carry(session)
+    kept = session.model.predictions
+    for rank, correct in enumerate(corrections, 1):
+        correct(session)
+        before = kept and kept.asked
+        carry(session)
+        afresh = chest_session(tmp_path / f"afresh_{rank}", *method)
+        for number, box in boxes.items():
+            afresh.box(number, 6, box)
+        for one in corrections[:rank]:
+            one(afresh)
+        carry(afresh)
+        assert session.clicks.prompts == afresh.clicks.prompts
+        np.testing.assert_array_equal(session.carried.found.labels, afresh.carried.found.labels)
+        assert session.carried.found.estimates == afresh.carried.found.estimates
+        assert session.carried.found.findings == afresh.carried.found.findings
+        if kept is not None:
+            assert kept.asked - before < afresh.model.predictions.asked / 2
+        afresh.close()
     session.close()
 
 
