@@ -42,6 +42,7 @@ class Model:
     Attributes:
         method: "sam2_memory", "auto", "chain" or "region_growing".
         about: what a run manifest says of model, weights, device and precision.
+        predictions: those of its network that it keeps; None where it keeps none.
     """
 
     def __init__(self, method: str, loaded: loading.Loaded[VolumeSegmenter]):
