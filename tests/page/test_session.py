@@ -293,11 +293,12 @@ def test_lite_medsam_to_the_byte_and_encoded_once(tmp_path):
     session.box(1, 4, (18, 10, 45, 28))
     session.point(2, 4, 30, 45, True)
     carry(session)
-    cache = session.model.embeddings
+    cache, predictions = session.model.embeddings, session.model.predictions
     cache.reset_counts()
+    asked = predictions.asked
     session.absent(1, 6, True)
     carry(session)
-    assert cache.misses == 0 and cache.hits > 0
+    assert cache.misses == 0 and predictions.asked == asked > 0
     saved = save(session)
     assert all("likely Dice 0." in words for words in saved["words"])
     mask = written(session, "masks").read_bytes()
@@ -308,6 +309,33 @@ def test_lite_medsam_to_the_byte_and_encoded_once(tmp_path):
     assert fresh["masks"].read_bytes() == mask
     assert len(statistics) == 3 and likely(fresh["results"]) == statistics
     session.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["chain", "region_growing"])
+def test_corrected_and_carried_again_is_carried_afresh_and_asks_of_what_has_changed_alone(tmp_path, method):
+    volume, _ = chest_ct((64, 64, 8), seed=2)
+    write_volume(tmp_path / "chest.nii.gz", volume)
+    words = [str(tmp_path / "chest.nii.gz"), "--window", "lung", "--method", method]
+    again, afresh = (session_of(make_parser().parse_args(words), words, tmp_path / "embeddings") for _ in range(2))
+    for session in (again, afresh):
+        session.box(1, 4, (18, 10, 45, 28))
+        session.box(2, 4, (18, 36, 45, 54))
+    carry(again)
+    before = again.model.predictions and again.model.predictions.asked
+    for session in (again, afresh):
+        session.box(2, 5, (20, 38, 43, 52))
+        session.absent(2, 7, True)
+        session.point(2, 3, 24, 40, False)
+        carry(session)
+    found, fresh = again.carried.found, afresh.carried.found
+    np.testing.assert_array_equal(found.labels, fresh.labels)
+    assert set(np.unique(fresh.labels)) == {0, 1, 2}
+    assert (found.estimates, found.findings) == (fresh.estimates, fresh.findings)
+    if before is not None:
+        assert 0 < again.model.predictions.asked - before < afresh.model.predictions.asked / 2
+    for session in (again, afresh):
+        session.close()
 
 
 def likely(path):
