@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +16,10 @@ from PIL import Image
 from pose.files.repository import REPOSITORY_FOLDER
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
+from tests import warm_python
 from tests.networks import TINY, save_random_weights
 
 SCRIPTS = sorted((REPOSITORY_FOLDER / "paper").glob("[!s]*.sh")) + [REPOSITORY_FOLDER / "paper/single_prompt.sh"]
-ENVIRONMENT = {**os.environ, "POSE_VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +51,10 @@ def write_working_data(folder: Path, name: str, slices: int, seed: int = 0) -> N
 
 
 def run_script(project: Path, script: str, working_data: Path, output: Path, *flags: str):
+    environment = {**os.environ, "POSE_VENV": str(warm_python.environment()), "OMP_NUM_THREADS": "1"}
     folders = ["--working_data_folder_path", working_data, "--output_folder_path", output]
     command = [project / "paper" / script, *folders, *flags]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_one_prompt_beside_many_and_table_1(project, tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_help_is_the_scripts_head(script):
-    done = subprocess.run([script, "--help"], capture_output=True, text=True, env=ENVIRONMENT)
+    done = subprocess.run([script, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"  paper/{script.name} [" in done.stdout and "set -" not in done.stdout
 
 
