@@ -18,7 +18,7 @@ from pose.runs.one_prompt import OnePrompt
 from pose.scores.review import LIKELY_ENOUGH
 from pose.segmenters import loading, models
 from scripts import make_phantom
-from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
+from tests.cases import AFFINE, DarkInBox, two_blocks, write_nifti, write_two_blocks
 from tests.networks import TINY, save_random_weights
 from tests.test_process_image import TIMES, only
 
@@ -357,7 +357,9 @@ def write_vanishing_object(folder: Path) -> tuple[Path, Path]:
         centre = (30 + index, 32) if index < 4 else (62, 56 + index)
         labels[:, :, index] = ((x - centre[0]) / 16) ** 2 + ((y - centre[1]) / 20) ** 2 <= 1
     scan = np.random.default_rng(0).normal(np.where(labels, -800, 40), 30).astype(np.int16)
-    return write_nifti(folder / "case.nii.gz", scan), write_nifti(folder / "case_mask.nii.gz", labels)
+    # slices so far apart that a network is not shown the object from the side as well
+    affine = AFFINE @ np.diag([1, 1, 12, 1])
+    return (write_nifti(folder / "case.nii.gz", scan, affine), write_nifti(folder / "case_mask.nii.gz", labels, affine))
 
 
 @pytest.mark.parametrize("method", [pytest.param("chain", marks=pytest.mark.slow), "region_growing"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 from comparison.benchmarks import engine as benchmark_engine
 from comparison.benchmarks import workflow as benchmark_workflow
 from pose.cli import EXIT_OK, EXIT_USER_ERROR, run_main
+from tests import warm_python
 from tests.workflow_runs import find_snakemake
 
 snakemake_needed = pytest.mark.skipif(
@@ -37,7 +39,8 @@ def test_without_the_engine(script, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.slow
 @snakemake_needed
-def test_every_way_makes_all_results(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_way_makes_all_results(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm_python.environment() / "bin/python"))
     words = ["--volumes", "2", "--shape", "40", "44", "6", "--turns", "1", "--model", "region_growing"]
     assert benchmark_workflow.main([*words, "--snakemake", find_snakemake()]) == EXIT_OK
     lines = capsys.readouterr().out.splitlines()
