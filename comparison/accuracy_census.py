@@ -27,6 +27,10 @@ costs the same, one part in the voxels of truth and result together. The first c
 The six shares of a row add up to 1, or are empty where nothing is lost. Ends are in slices: above 0 too late, beyond
 the true end, below 0 too early. Seconds are those of the processor, all cores together, without the loading of model
 and scan. The mean of a method has the mean size of its ends, and shares of all the Dice that its rows lose.
+
+Of the slices from the one before the result to the one after it, "bad marked" tells how many of the bad ones (Dice
+below 0.7) the run marks for review, and "good marked" how many of the good ones (0.85 and more), in vain; the row of
+means has the sums.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pose.runs.model import Model
+    from pose.runs.segmentation import Segmentation
     from pose.scans.intensity import GreyStack
     from pose.scans.volume import Volume
     from pose.segmenters import SliceSegmenter
@@ -64,6 +69,7 @@ CAUSES = ("network", "early", "late", "parts", "missed", "leak")
 # of a connected part of the object on a slice: with less of it found, the part is lost
 LEAST_OF_PART = 0.5
 OBJECT_KEYS = ("name", "image", "masks", "labels", "window", "prompt_slice")
+BAD_BELOW, GOOD_FROM = 0.7, 0.85  # Dice of a slice
 # settings that say how a slice is segmented, whatever carries it
 SLICE_SETTINGS = ("model", "checkpoint_file_path", "image_size", "device", "precision", "embeddings_cache")
 
@@ -299,7 +305,8 @@ def census(listed: Sequence[Listed], methods: Sequence[Method]) -> pd.DataFrame:
             model = models[method.name]
             seen = 0 if model.embeddings is None else model.embeddings.hits
             began = process_time()
-            result = model.segment(task.scan, task.box, window=task.window).labels > 0
+            found = model.segment(task.scan, task.box, window=task.window)
+            result = found.labels > 0
             seconds = process_time() - began
             if model.embeddings is not None and model.embeddings.hits > seen:
                 seconds = float("nan")
@@ -307,7 +314,8 @@ def census(listed: Sequence[Listed], methods: Sequence[Method]) -> pd.DataFrame:
             if of_slices.name not in oracles:
                 oracles[of_slices.name] = slice_by_slice(task, of_slices)
             row = {"name": one.name, "method": method.name, "prompt_slice": task.box.slice}
-            rows.append({**row, **measured(task.truth, result, oracles[of_slices.name]), "seconds": seconds})
+            row |= {**measured(task.truth, result, oracles[of_slices.name]), "seconds": seconds}
+            rows.append(row | marked(task.truth, found))
             done = f"{len(rows)} of {len(listed) * len(methods)}"
             print(f"{done}: {one.name}, {method.name}: Dice {rows[-1]['volume_dice']:.3f}", file=sys.stderr)
     means = [mean_row(method.name, [row for row in rows if row["method"] == method.name]) for method in methods]
@@ -378,6 +386,24 @@ def measured(truth: np.ndarray, result: np.ndarray, oracle: np.ndarray) -> dict[
     return {**row, "slice_by_slice_dice": metrics.dice(truth, oracle)}
 
 
+def marked(truth: np.ndarray, found: Segmentation) -> dict[str, int]:
+    """Return how many slices on and next to a result are bad or good, and how many of each are marked for review.
+
+    Args:
+        truth: (rows, columns, slices) bool.
+        found: the result.
+    """
+    result = found.labels > 0
+    first, last = ends_of(result) if result.any() else ends_of(truth)
+    to_review, counts = set(found.to_review), dict.fromkeys(("bad", "bad_marked", "good", "good_marked"), 0)
+    for index in range(max(first - 1, 0), min(last + 2, truth.shape[2])):
+        dice = metrics.dice(truth[:, :, index], result[:, :, index])  # nan where both are empty
+        for name, holds in (("bad", dice < BAD_BELOW), ("good", dice >= GOOD_FROM)):
+            counts[name] += int(holds)
+            counts[f"{name}_marked"] += int(holds and index in to_review)
+    return counts
+
+
 def lost_voxels(truth: np.ndarray, result: np.ndarray, oracle: np.ndarray) -> dict[str, int]:
     """Return how many voxels are wrong by each of ``CAUSES``, as the head of this file defines them."""
     from scipy import ndimage
@@ -413,6 +439,7 @@ def mean_row(method: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     columns = ("volume_dice", "mean_slice_dice", "beyond_voxels", "slice_by_slice_dice", "seconds")
     means = {name: mean_of(row[name] for row in rows) for name in columns}
     means.update({name: mean_of(abs(row[name]) for row in rows) for name in ("first_end", "last_end")})
+    means.update({name: sum(row[name] for row in rows) for name in ("bad", "bad_marked", "good", "good_marked")})
     weights = np.array([1 - row["volume_dice"] for row in rows])
     for cause in CAUSES:
         shares = np.nan_to_num([row[f"lost_{cause}"] for row in rows])
@@ -429,7 +456,7 @@ def mean_of(values: Any) -> float:
 def as_markdown(table: pd.DataFrame) -> str:
     """Return the table as Markdown, rows of a method together."""
     head = ["object", "method", "slice", "volume Dice", "mean Dice", "first end", "last end", "voxels beyond"]
-    head += [*CAUSES, "slice by slice", "seconds"]
+    head += [*CAUSES, "slice by slice", "bad marked", "good marked", "seconds"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for method in dict.fromkeys(table["method"]):
         for row in table[table["method"] == method].to_dict("records"):
@@ -439,7 +466,9 @@ def as_markdown(table: pd.DataFrame) -> str:
             cells += [_cell(row["volume_dice"], ".3f"), _cell(row["mean_slice_dice"], ".3f")]
             cells += [_cell(end, ".1f" if is_mean else "+.0f") for end in ends]
             cells += [_cell(row["beyond_voxels"], ".0f"), *(_cell(row[f"lost_{cause}"], ".0%") for cause in CAUSES)]
-            cells += [_cell(row["slice_by_slice_dice"], ".3f"), _cell(row["seconds"], ".1f")]
+            cells += [_cell(row["slice_by_slice_dice"], ".3f")]
+            cells += [f"{row[f'{name}_marked']:.0f} of {row[name]:.0f}" for name in ("bad", "good")]
+            cells += [_cell(row["seconds"], ".1f")]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -642,7 +642,8 @@ def add_run_arguments(parser: argparse.ArgumentParser, results_folder: str, revi
         default=review_below,
         metavar="SCORE",
         help="mark a slice for review (needs_review in raw_data) where the model's own estimate of its IoU is below "
-        "this: the least over objects and, in a chain, on the way from the prompt (default: %(default)s)",
+        "this: the least over objects and, in a chain, on the way from the prompt, times its worst step; and where an "
+        "object breaks off (default: %(default)s)",
     )
     group.add_argument(
         "--resume",

@@ -15,7 +15,7 @@ import process_video
 from comparison.benchmarks import versions
 from pose import cli, segmenters
 from pose.runs.one_prompt import OnePrompt
-from pose.scores.review import LIKELY_ENOUGH
+from pose.scores.likely_dice import USUAL_SCORE
 from pose.segmenters import loading, models
 from scripts import make_phantom
 from tests.cases import AFFINE, DarkInBox, two_blocks, write_nifti, write_two_blocks
@@ -76,8 +76,8 @@ def test_one_prompt_segments_the_volume_in_the_geometry_of_the_scan(files, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "expected", "to_review"),
     [
-        (["--method", "chain"], [-1, -1, 1, 1, 1, 1, -1], 4),
-        (["--method", "chain", "--review_below", 0.43], [-1, -1, 0, 0, 0, 0, -1], 0),
+        (["--method", "chain"], [-1, 1, 0, 0, 0, 0, 1], 2),
+        (["--method", "chain", "--review_below", 0.9], [-1, 1, 1, 1, 1, 1, 1], 6),
         (["--method", "region_growing"], [-1] * 7, None),
     ],
 )
@@ -90,10 +90,13 @@ def test_slices_that_need_review(files, tmp_path, monkeypatch, arguments, expect
     raw_data = raw_data_of(folder)
     assert raw_data["needs_review"].fillna(-1).tolist() == expected
     results = pd.read_csv(only(folder, "results_*.csv")).set_index("metric")
-    if to_review is not None:  # a chain of a network with such a low score is likely to be wrong
-        score = 0.75 * results.loc["likely_dice", "avg"] / LIKELY_ENOUGH
-        assert 0.44 < score < 0.46
-        assert raw_data["review_score"].tolist()[2:6] == pytest.approx([score] * 4, abs=1e-12)
+    if to_review is not None:
+        # a block breaks off at both ends; such a low score is a doubt about all of it, which is said once
+        assert raw_data["review_score"].tolist()[1:] == pytest.approx([0, *[USUAL_SCORE] * 4, 0], abs=1e-12)
+        assert 0.49 < results.loc["likely_dice", "avg"] < 0.53
+        warnings = json.loads(only(folder, "run_*.json").read_text())["summary"]["warnings"]
+        (unlikely,) = (one["text"] for one in warnings if one["kind"] == "unlikely")
+        assert unlikely.startswith("object 1: likely Dice 0.51 (") and unlikely.endswith("further slice, such as 3")
     assert raw_data["review_score"].isna().tolist() == [one == -1 for one in expected]
     counted = results.loc["slices_to_review", ["avg", "n"]].tolist()
     assert counted[1] == 0 if to_review is None else counted == [to_review, 1]

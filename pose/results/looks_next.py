@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pose.results import files
-from pose.scores.likely_dice import LikelyDice
-from pose.scores.review import LIKELY_ENOUGH
+from pose.scores.likely_dice import LIKELY_ENOUGH, LikelyDice
 
 if TYPE_CHECKING:
     import pandas as pd

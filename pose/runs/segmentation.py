@@ -13,13 +13,13 @@ import numpy as np
 
 from pose.cli import UserError
 from pose.prompts.prompt import Prompt
-from pose.prompts.reach import pointing
+from pose.prompts.reach import pointing, stretches
 from pose.scans.intensity import DisplaySlices, GreyStack
 from pose.scans.masks import read_mask, write_mask
 from pose.scans.volume import Volume, volume_suffix
 from pose.scores import metrics
 from pose.scores.likely_dice import Calibration, LikelyDice, Signs, together
-from pose.scores.review import REVIEW_BELOW, Estimate, Review, next_slice, review
+from pose.scores.review import REVIEW_BELOW, Course, Estimate, Review, next_slice, review
 from pose.segmenters import Finding, Prediction, SlicePredictions
 
 if TYPE_CHECKING:
@@ -119,9 +119,25 @@ class Segmentation:
         prompted: dict[int, set[int]] = {}
         for prompt in pointing(self.prompts):  # where an object was said not to be, it is not missing
             prompted.setdefault(prompt.object_id, set()).add(prompt.slice)
-        likely = {object_id: one.dice for object_id, one in self.likely_dice.items()}
-        limit = self.review_below
-        return review(self.estimates, prompted, review_below=limit, chained=self.chained, likely_dice=likely)
+        courses = self._courses() if self.chained else None
+        return review(self.estimates, prompted, review_below=self.review_below, courses=courses)
+
+    def _courses(self) -> dict[int, Course]:
+        """Return how the masks of each object go from slice to slice."""
+        ids, slices = self.object_ids, self.labels.shape[2]
+        areas = {object_id: self.areas_of(object_id) for object_id in ids}
+        shared = np.zeros((slices - 1, max(ids, default=0) + 1), dtype=np.int64)
+        for index in range(slices - 1):
+            here = self.labels[:, :, index]
+            same = here[here == self.labels[:, :, index + 1]]
+            shared[index] = np.bincount(same, minlength=shared.shape[1])
+        anywhere = np.ones(slices, dtype=bool)
+        allowed = stretches(self.prompts, slices)
+        courses = {}
+        for object_id, counts in areas.items():
+            overlaps = 2 * shared[:, object_id] / np.maximum(counts[1:] + counts[:-1], 1)
+            courses[object_id] = Course(counts, overlaps, allowed.get(object_id, anywhere) > 0)
+        return courses
 
     @property
     def next_slice(self) -> int | None:

@@ -13,7 +13,7 @@ from pose.runs.case import Case
 from pose.runs.segmentation import Segmentation
 from pose.scans.intensity import Intensity, likely_unit, saturated_share
 from pose.scans.volume import Volume
-from pose.scores.likely_dice import LikelyDice
+from pose.scores.likely_dice import UNLIKELY, LikelyDice
 from pose.segmenters import Finding
 from pose.segmenters.mask_parts import box_around, overlap_of_boxes
 from pose.segmenters.region_growing import otsu_level, outside_of_body
@@ -27,6 +27,7 @@ LEAST_FIT = 0.6
 LEAST_PART = 0.2
 MOST_SATURATED = 0.5
 MOST_TO_REVIEW = 0.5
+LOOK_FIRST = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class FoundObject:
         ml: its volume in millilitres; None where the spacing is unknown.
         first_slice, last_slice: where it lies; None where nothing was found.
         dice: of the volume; None without ground truth for it.
-        to_review: slices that hold it and that a person should look at.
+        to_review: how many slices a person should look at, of those that hold it and the ones before and after.
+        look_first: of these, the ones with the lowest review scores, the lowest first; at most :data:`LOOK_FIRST`.
         likely_dice: what its Dice is likely to be, by what the run says of itself; None where that cannot be told.
     """
 
@@ -50,19 +52,24 @@ class FoundObject:
     last_slice: int | None
     dice: float | None
     to_review: int
+    look_first: tuple[int, ...] = ()
     likely_dice: LikelyDice | None = None
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> FoundObject:
         """Return what :meth:`Summary.to_json` wrote of an object."""
         likely = fields["likely_dice"]
-        return cls(**{**fields, "likely_dice": None if likely is None else LikelyDice(**likely)})
+        look_first = tuple(fields.get("look_first", ()))
+        return cls(
+            **{**fields, "look_first": look_first, "likely_dice": None if likely is None else LikelyDice(**likely)}
+        )
 
     def __str__(self) -> str:
         if self.first_slice is None:
             return f"object {self.object_id}: nothing"
         where = f"slices {self.first_slice} to {self.last_slice}"
-        words = [f"object {self.object_id}: {self.voxels} voxels", where, f"{self.to_review} to review"]
+        first = f" (first {', '.join(map(str, self.look_first))})" if self.look_first else ""
+        words = [f"object {self.object_id}: {self.voxels} voxels", where, f"{self.to_review} to review{first}"]
         if self.ml is not None:
             words.insert(1, f"{self.ml:.1f} ml")
         if self.dice is not None:
@@ -108,6 +115,7 @@ def summarise(case: Case, segmentation: Segmentation, per_label: bool, intensity
         *_about_truth(case),
         *_about_prompts(segmentation),
         *(warned for one in objects for warned in _about_object(case, segmentation, one)),
+        *_about_whole_objects(segmentation),
         *_about_review(segmentation, objects),
     ]
     return Summary(objects, found)
@@ -131,6 +139,10 @@ def _found_object(case: Case, segmentation: Segmentation, object_id: int, per_la
             counts += np.count_nonzero(truth), np.count_nonzero(here), np.count_nonzero(truth & here)
         if len(segmentation.estimates) == labels.shape[2] and counts[0]:
             dice = float(2 * counts[2] / (counts[0] + counts[1]))
+    near = {index + step for index in held.tolist() for step in (-1, 0, 1)}
+    to_review = sorted(
+        near.intersection(segmentation.to_review), key=lambda index: segmentation.reviews[index].score or 0
+    )
     return FoundObject(
         object_id,
         int(areas.sum()),
@@ -138,7 +150,8 @@ def _found_object(case: Case, segmentation: Segmentation, object_id: int, per_la
         int(held[0]) if held.size else None,
         int(held[-1]) if held.size else None,
         dice,
-        len(set(segmentation.to_review).intersection(held.tolist())),
+        len(to_review),
+        tuple(to_review[:LOOK_FIRST]),
         segmentation.likely_dice.get(object_id),
     )
 
@@ -227,6 +240,15 @@ def about_leaks(findings: Mapping[int, Finding]) -> Iterator[Warned]:
             yield Warned(
                 "leaked", text + "if it is that large there, prompt a further slice, or raise --chain_largest_growth"
             )
+
+
+def _about_whole_objects(segmentation: Segmentation) -> Iterator[Warned]:
+    for object_id, likely in segmentation.likely_dice.items():
+        if likely.dice < UNLIKELY and segmentation.areas_of(object_id).any():
+            text = f"object {object_id}: {likely}, so that the object as a whole may be wrong, not single slices; "
+            where = segmentation.next_slice
+            further = "" if where is None else f", or prompt a further slice, such as {where}"
+            yield Warned("unlikely", f"{text}look at the prompted slice, give another box or window{further}")
 
 
 def _about_review(segmentation: Segmentation, objects: Sequence[FoundObject]) -> Iterator[Warned]:

@@ -16,6 +16,8 @@ import numpy as np
 
 # Of 10 objects like those of the calibration, so many have their Dice within the interval.
 COVERED = 0.8
+# From this likely Dice on an object is trusted as a whole; below the other one a run warns of it.
+LIKELY_ENOUGH, UNLIKELY = 0.85, 0.7
 # Log-odds of a Dice are taken between these.
 LEAST_DICE, MOST_DICE = 0.02, 0.985
 # Weights are held down as if so many objects spoke against each.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -133,13 +134,27 @@ def test_means_are_of_sizes_of_ends_and_of_all_that_is_lost():
     rows = []
     for dice, end, network, seconds in ((0.9, -2, 1.0, 3.0), (0.6, 4, 0.25, 5.0), (1.0, np.nan, np.nan, np.nan)):
         row = {**dict.fromkeys(METRICS, dice), "first_end": end, "last_end": 0, "seconds": seconds}
+        row |= {"bad": 3, "bad_marked": 2, "good": 20, "good_marked": 1}
         shares = dict.fromkeys([f"lost_{cause}" for cause in census.CAUSES], 0.0)
         rows.append({**row, **shares, "lost_network": network, "lost_leak": 1 - network})
     mean = census.mean_row("chain", rows)
     assert (mean["name"], mean["first_end"], mean["seconds"]) == ("mean of 3", 3, 4)
+    assert [mean[name] for name in ("bad", "bad_marked", "good", "good_marked")] == [9, 6, 60, 3]
     assert mean["volume_dice"] == pytest.approx(2.5 / 3)
     # of the 0.5 that are lost, 0.1 and a quarter of 0.4
     assert (mean["lost_network"], mean["lost_leak"]) == (pytest.approx(0.4), pytest.approx(0.6))
+
+
+def test_marks_are_counted_on_and_next_to_the_result():
+    truth, labels = body(), body().astype(np.uint8)
+    labels[:, :, 5] = 0  # bad: just beyond the end, marked
+    labels[2:8, 20:26, 4] = 0  # bad: 36 of 72, Dice 2 / 3, not marked
+    labels[2:8, 2:5, 3] = 0  # 54 of 72, Dice 6 / 7 is good, marked in vain
+    labels[0, 0, 1] = 1  # bad: nothing is there, marked
+    found = SimpleNamespace(labels=labels, to_review=[1, 3, 5, 7])
+    assert census.marked(truth, found) == {"bad": 3, "bad_marked": 2, "good": 2, "good_marked": 1}
+    nothing = SimpleNamespace(labels=np.zeros(truth.shape, np.uint8), to_review=[2])
+    assert census.marked(truth, nothing) == {"bad": 4, "bad_marked": 1, "good": 0, "good_marked": 0}
 
 
 # the whole command
@@ -160,7 +175,7 @@ def test_two_blocks(write_list, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("| both | chain | 2 | 1.000 | 1.000 | +0 | +0 | 0 |")
     assert [line.split(" | ")[0] for line in lines[2:8]] == ["| both", "| one", "| mean of 2"] * 2
-    assert {line.count("|") for line in lines[:8]} == {17}
+    assert {line.count("|") for line in lines[:8]} == {19}
 
 
 def test_command_line_goes_before_the_list(write_list, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import nibabel
@@ -69,6 +70,18 @@ def test_what_is_said_of_an_object():
         f"object 1: {4 * area} voxels, {0.04 * area:.1f} ml, slices 3 to 6, Dice 0.750, 0 to review"
     )
     json.dumps(found.to_json())
+
+
+def test_the_worst_slices_are_named_first():
+    volume = scan()
+    segmentation = Segmentation(volume, GreySlices(volume), [PROMPT])
+    for index, score in enumerate((None, None, 0.5, 0.8, 0.9, 0.6, 0.4, None)):
+        mask = ORGAN if score else np.zeros(SHAPE, bool)
+        segmentation.add(SlicePredictions(index, {1: Prediction(mask, score)}))
+    case = Case(Job(Path("ct.npz"), None, Path("r")), volume, None, segmentation.grey)
+    (one,) = summarise(case, segmentation, False, Intensity()).objects
+    assert (one.to_review, one.look_first) == (4, (6, 2, 5)) and str(one).endswith("4 to review (first 6, 2, 5)")
+    assert FoundObject.from_json(json.loads(json.dumps(asdict(one)))) == one
 
 
 def test_the_dice_of_an_object_is_that_of_what_counts(tmp_path, capsys):
