@@ -7,6 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# a busy machine may take any time for an example; what is found on one machine is found on all
+settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", settings.get_profile("repeatable"), derandomize=False)
+settings.load_profile("repeatable")
 
 # the networks of most tests are so small that a second thread costs more than it gives; set before torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")

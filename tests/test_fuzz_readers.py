@@ -167,7 +167,7 @@ documents = st.lists(prompts, max_size=3) | st.fixed_dictionaries(
     },
 )
 unhurried = settings(
-    max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

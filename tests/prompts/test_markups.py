@@ -308,7 +308,7 @@ def test_typed_points_are_those_of_a_markup() -> None:
         typed_points([[1, float("nan"), 2]], "LPS")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     axes=st.permutations([0, 1, 2]),
     signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),

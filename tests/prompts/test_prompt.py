@@ -204,7 +204,7 @@ def label_slices(draw) -> np.ndarray:
     return labels
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(labels=label_slices(), contours=st.booleans())
 def test_what_holds_for_every_mask(labels, contours):
     from skimage.measure import label as connected

@@ -83,7 +83,7 @@ def boxes(draw) -> tuple[int, int, int, int]:
     return (min(top, bottom), min(left, right), max(top, bottom), max(left, right))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     prompts=st.lists(
         st.builds(

@@ -65,7 +65,7 @@ def test_large_slices_do_not_overflow():
     assert regions_of_objects(labels, "union", "mask")[1][0].point() == (2446, 2010)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(rows=st.integers(1, 12), columns=st.integers(1, 12), density=st.floats(0.1, 1), seed=st.integers(0, 2**32 - 1))
 def test_the_moved_point_is_the_nearest_of_the_deep_ones(rows, columns, density, seed):
     inside = np.random.default_rng(seed).random((rows, columns)) < density

@@ -249,7 +249,9 @@ def test_an_enhanced_multi_frame_is_a_series(tmp_path: Path, order: tuple[int, .
     np.testing.assert_array_equal(theirs.array.transpose(1, 2, 0)[:, :, :: 1 if theirs.affine[2, 0] > 0 else -1], HU)
 
 
-@settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3), tilt=st.floats(-20, 20), order=st.permutations(range(made.SLICES))
 )

@@ -80,7 +80,7 @@ def test_contours_within_contours_are_holes_and_islands() -> None:
     assert filled.sum() == 18 * 18 - 12 * 12 + 4 * 4
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0.05, 0.95))
 def test_any_mask_is_found_again_from_its_contours(seed: int, share: float) -> None:
     mask = np.random.default_rng(seed).random((9, 11)) < share
@@ -90,7 +90,7 @@ def test_any_mask_is_found_again_from_its_contours(seed: int, share: float) -> N
 # where an array lies on a scan
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     axes=st.permutations([0, 1, 2]),
     flips=st.tuples(*[st.booleans()] * 3),

@@ -24,7 +24,7 @@ def squared_to_every_voxel(source: np.ndarray, target: np.ndarray, spacing_mm) -
     return ((steps[..., 0] ** 2 + steps[..., 1] ** 2) + steps[..., 2] ** 2).min(axis=1, initial=np.inf)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1), spacing_mm=st.tuples(*[st.sampled_from(SPACINGS)] * 3))
 def test_what_is_near_is_the_nearest_to_the_bit_and_all_else_is_farther(seed, spacing_mm):
     rng = np.random.default_rng(seed)

@@ -55,7 +55,7 @@ def blob(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndar
     return smooth > np.quantile(smooth, rng.choice([0.5, 0.9]))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32 - 1),
     kinds=st.tuples(*[st.sampled_from(["empty", "full", "voxel", "noise", "smooth"])] * 2),

@@ -68,7 +68,7 @@ def geodesic(allowed: np.ndarray, seed: np.ndarray) -> np.ndarray:
     return steps
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), density=st.sampled_from([0.2, 0.45, 0.7, 1.0]), objects=st.integers(1, 3))
 def test_connected_voxels_are_those_of_labels_and_geodesic_distances_of_the_whole_volume(seed, density, objects):
     rng = np.random.default_rng(seed)

@@ -50,7 +50,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 TYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.uint8, torch.bool]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.lists(st.integers(1, 4), max_size=4), dtype=st.sampled_from(TYPES), order=st.randoms(use_true_random=False)
 )
