@@ -17,6 +17,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,8 @@ def session_of(arguments: argparse.Namespace, argv: Sequence[str], kept: Path) -
     for_method = flags
     if flags["embeddings_cache"] is None and flags["method"] != "region_growing":
         for_method = {**flags, "embeddings_cache": kept, "embeddings_cache_gb": TEMPORARY_CACHE_GB}
-    work = OnePrompt(**command_line.settings_of_volumes(flags, 1), method=command_line.method_of(for_method))
+    method = replace(command_line.method_of(for_method), keep_predictions=True)
+    work = OnePrompt(**command_line.settings_of_volumes(flags, 1), method=method)
     prompts = arguments.prompt_file_path or [None]
     if len(prompts) > 1:
         raise cli.UserError(f"--prompt_file_path {prompts[1]}: the page takes one file")

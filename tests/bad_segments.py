@@ -130,6 +130,12 @@ def _contour(points: np.ndarray) -> bytes:
     return _dicom(made.rtstruct({"GTV": [points]}))
 
 
+def _of_one_number() -> Dataset:
+    content = made.rtstruct({"GTV": [made.on_plane(made.CORNERS, 3)], "CTV": []})
+    content.StructureSetROISequence[1].ROINumber = 5
+    return content
+
+
 _SEG = _dicom(made.seg([(1, 2, made.SQUARE)]))
 _FAR = made.on_plane(made.CORNERS, 3)
 _FAR[1, 2] = 1e12
@@ -160,10 +166,25 @@ SPACE_MASKS: dict[str, Fault] = {
         _dicom(made.seg([(1, 2, made.SQUARE)], PixelData=bytes(10))),
         ("its pixels are 10 bytes", "not all of its frames"),
     ),
+    "a SEG of tiles": (
+        "seg.dcm",
+        _dicom(made.seg([(1, 2, made.SQUARE)], DimensionOrganizationType="TILED_FULL")),
+        ("its frames are tiles (TILED_FULL)", "give one of slices"),
+    ),
+    "a SEG of two times": (
+        "seg.dcm",
+        _dicom(made.seg([(1, 2, made.SQUARE), (1, 2, made.OTHER)])),
+        ("frames 0 and 1 of segment 1 lie at the same place",),
+    ),
     "a SEG that overlaps": (
         "seg.dcm",
         _dicom(made.seg([(1, 2, made.SQUARE), (2, 2, made.OTHER)], names=["liver", "tumour"])),
         ("'liver' and 'tumour' overlap", "--labels"),
+    ),
+    "structures of one number": (
+        "rt.dcm",
+        _dicom(_of_one_number()),
+        ("two structures have the number 5", "which contours are whose"),
     ),
     "a contour off the grid": (
         "rt.dcm",

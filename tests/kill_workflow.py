@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests import warm_python
 from tests.miniature import CORONACASES, RADIOPAEDIA
 from tests.workflow_runs import (
     ROOT,
@@ -65,7 +66,7 @@ def data_set(folder: Path, volumes: int) -> None:
 def run_shell_scripts(folder: Path, model: str) -> None:
     """Convert and segment the data set by the plain shell scripts."""
     chosen = ["--", "--method", model] if model == "region_growing" else ["--model", model]
-    environment = {**os.environ, "POSE_VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "POSE_VENV": str(warm_python.environment()), "OMP_NUM_THREADS": "1"}
     work, results = folder / "covid_working_data", folder / "plain"
     for command in (
         ["nifti_to_numpy.sh", "--input_folder_path", folder / "covid", "--output_folder_path", work],
@@ -90,7 +91,7 @@ def kill_when(folder: Path, model: str, done: int, engine_alone: bool) -> int:
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=workflow_environment(),
+        env=workflow_environment(killed=True),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -73,6 +73,28 @@ def test_no_script_complains_of_a_reader_that_has_gone(script):
     assert unread([sys.executable, f"{script}.py", "--help"])[1] == ""
 
 
+HEAVY = ("torch", "scipy", "skimage", "matplotlib", "pandas", "pyarrow", "cv2", "nibabel", "pydicom", "highdicom")
+ASK_ALL_FOR_HELP = """
+import contextlib, io, runpy, sys
+for script in sys.argv[1:]:
+    sys.argv = [script, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    print(script, said.getvalue().startswith("usage: "), *sorted({name.split(".")[0] for name in sys.modules}))
+"""
+
+
+def test_no_script_loads_a_heavy_library_to_say_what_it_does():
+    folders = [REPOSITORY_FOLDER / name for name in (".", "scripts", "paper", "comparison")]
+    scripts = sorted(path.relative_to(REPOSITORY_FOLDER) for folder in folders for path in folder.glob("*.py"))
+    words = [sys.executable, "-c", ASK_ALL_FOR_HELP, *map(str, scripts)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY_FOLDER)
+    answers = [line.split() for line in done.stdout.splitlines()]
+    assert [(script, helped) for script, helped, *_ in answers] == [(str(one), "True") for one in scripts], done.stderr
+    assert Path("process_video.py") in scripts
+    assert {script: loaded for script, _, *names in answers if (loaded := set(HEAVY) & set(names))} == {}
+
+
 def test_a_reader_that_has_gone_ends_a_script_as_it_ends_shell_tools_and_another_broken_pipe_is_a_fault():
     call = "from pose import cli; import sys; sys.exit(cli.run_main(main))"
     endless = f"def main(argv):\n    while True: print('x' * 100)\n{call}"

@@ -12,11 +12,13 @@ import pytest
 
 import process_image
 import process_video
+from comparison.benchmarks import versions
 from pose import cli, segmenters
+from pose.runs.one_prompt import OnePrompt
 from pose.scores.likely_dice import USUAL_SCORE
 from pose.segmenters import loading, models
 from scripts import make_phantom
-from tests.cases import DarkInBox, two_blocks, write_nifti, write_two_blocks
+from tests.cases import AFFINE, DarkInBox, two_blocks, write_nifti, write_two_blocks
 from tests.networks import TINY, save_random_weights
 from tests.test_process_image import TIMES, only
 
@@ -358,7 +360,9 @@ def write_vanishing_object(folder: Path) -> tuple[Path, Path]:
         centre = (30 + index, 32) if index < 4 else (62, 56 + index)
         labels[:, :, index] = ((x - centre[0]) / 16) ** 2 + ((y - centre[1]) / 20) ** 2 <= 1
     scan = np.random.default_rng(0).normal(np.where(labels, -800, 40), 30).astype(np.int16)
-    return write_nifti(folder / "case.nii.gz", scan), write_nifti(folder / "case_mask.nii.gz", labels)
+    # slices so far apart that a network is not shown the object from the side as well
+    affine = AFFINE @ np.diag([1, 1, 12, 1])
+    return (write_nifti(folder / "case.nii.gz", scan, affine), write_nifti(folder / "case_mask.nii.gz", labels, affine))
 
 
 @pytest.mark.parametrize("method", [pytest.param("chain", marks=pytest.mark.slow), "region_growing"])
@@ -426,3 +430,20 @@ def test_names_and_prompts_for_each_of_several_volumes(tmp_path):
     assert run("-i", *images, "--names", "anna", "bert", "--prompt_file_path", prompts[0], *common, "--resume") == 0
     assert [len(list((results / patient).glob("run_*"))) for patient in ("anna", "bert")] == [1, 2]
     assert run("-i", *images, "--prompt_file_path", *prompts, *common) == cli.EXIT_USER_ERROR  # both are called ct
+
+
+def test_what_is_written_beside_the_next_volume_is_the_same(tmp_path, monkeypatch, capsys):
+    names = "abc"
+    for name in names:
+        write_two_blocks(tmp_path / name)
+    scans = [tmp_path / name / "case.nii.gz" for name in names]
+    masks = [tmp_path / name / "case_mask.nii.gz" for name in names]
+    said = {}
+    for how, free in (("at once", False), ("beside", True)):
+        monkeypatch.setattr(OnePrompt, "leaves_cpu_free", lambda self, free=free: free)
+        common = ["-i", *scans, "-m", *masks, "--names", *names, "-b", "-d", "--method", "region_growing"]
+        assert run(*common, "-r", tmp_path / how) == 0
+        said[how] = capsys.readouterr().out.replace(str(tmp_path / how), "")
+    assert said["at once"] == said["beside"] and said["beside"].count(": results: ") == 3
+    at_once, beside = versions.written(tmp_path / "at once"), versions.written(tmp_path / "beside")
+    assert versions.differing(at_once, beside) == [] and len(beside) == 3 * len(versions.COMPARED)

@@ -19,6 +19,7 @@ import pandas as pd
 import yaml
 
 from pose.scans.phantom import chest_ct
+from tests import warm_python
 from tests.miniature import nifti_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,9 +64,9 @@ def workflow_command(
     return [str(find_snakemake()), *files, "--profile", str(ROOT / "scripts/profiles" / profile), *map(str, arguments)]
 
 
-def workflow_environment() -> dict[str, str]:
-    """Return the variables for a workflow whose jobs run by this Python."""
-    return {**os.environ, "POSE_PYTHON": sys.executable}
+def workflow_environment(killed: bool = False) -> dict[str, str]:
+    """Return the variables for a workflow whose jobs run by this Python, or by a warm one where nothing is killed."""
+    return {**os.environ, "POSE_PYTHON": sys.executable if killed else str(warm_python.environment() / "bin/python")}
 
 
 def run_workflow(folder: Path, settings: Mapping[str, Any], *arguments: object, code: int = 0) -> str:

@@ -48,12 +48,12 @@ def use_true_masks() -> None:
     """Let all volumes of this process be scored and written by their ground truth."""
     from pose.runs import run
 
-    segment_and_write = run.segment_and_write
+    segment = run.segment
 
     def with_truth(case, prompts, predictions, *args, **kwargs):
-        return segment_and_write(case, prompts, with_true_masks(predictions, case.truth), *args, **kwargs)
+        return segment(case, prompts, with_true_masks(predictions, case.truth), *args, **kwargs)
 
-    run.segment_and_write = with_truth
+    run.segment = with_truth
 
 
 def main() -> None:

@@ -74,9 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 browser.get(f"{address}labels/{given['slice']}").raise_for_status()
             return perf_counter() - began
 
-        def click(index: int, shift: int = 0) -> float:
+        def click(index: int, number: int = 0) -> float:
+            """Drag a box that none with another number is: what was asked before is not computed again."""
             rows, columns = np.nonzero(lung[:, :, index])
-            box = {"row_min": rows.min() + shift, "column_min": columns.min(), "row_max": rows.max()}
+            down, across = number % 8, number // 8
+            box = {"row_min": rows.min() + down, "column_min": columns.min() + across, "row_max": rows.max()}
             box = {key: int(value) for key, value in {**box, "column_max": columns.max()}.items()}
             return do("box", object=1, slice=int(index), **box)
 
@@ -93,15 +95,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             middle = held[held.size // 2]
             print(f"first click on a slice: {click(middle):.2f} s")
             busy = process_time()
-            times = [click(middle, 1 + number % 3) for number in range(arguments.clicks)]
+            times = [click(middle, 1 + number) for number in range(arguments.clicks)]
             busy = (process_time() - busy) / len(times)
             low, high = min(times), max(times)
             print(f"{len(times)} further clicks: median {statistics.median(times):.3f} s ({low:.3f} to {high:.3f}),")
             print(f"  of the processor {busy:.3f} s each, which other work on the machine does not lengthen")
             if arguments.carry:
-                print(f"carried through {session.clicks.shape[2]} slices: {carry():.1f} s")
-                click(held[-1])
-                print(f"corrected and carried again: {carry():.1f} s")
+                kept = session.model.predictions
+                asked = [0 if kept is None else kept.asked]
+                for what in (f"carried through {session.clicks.shape[2]} slices", "corrected and carried again"):
+                    busy, seconds = process_time(), carry()
+                    asked.append(0 if kept is None else kept.asked)
+                    busy = process_time() - busy
+                    print(
+                        f"{what}: {seconds:.1f} s, {busy:.1f} s of the processor, {asked[-1] - asked[-2]} predictions"
+                    )
+                    click(held[-1])
         finally:
             server.should_exit = True
             thread.join()

@@ -165,7 +165,7 @@ def run_watched(script: str, words: Sequence[str], watch: Watch | None, last: in
 
     clock = Clock()
     whole = {"start": (perf_counter(), process_time())}
-    segment_and_write = run.segment_and_write
+    segment_volume = run.segment
 
     def segment(case, prompts, predictions, *args, **kwargs):
         def clocked() -> Iterator:
@@ -182,14 +182,15 @@ def run_watched(script: str, words: Sequence[str], watch: Watch | None, last: in
         slices = watch.slices(clocked()) if watch is not None and number == last else clocked()
         if true_masks:
             slices = with_true_masks(slices, case.truth)
-        files = segment_and_write(case, prompts, slices, *args, **kwargs)
+        # at once, not beside the next volume: the clocks tell one from the other by their order
+        written = segment_volume(case, prompts, slices, *args, **kwargs)()
         now = perf_counter(), process_time()
         clock.add(WHOLE, *(after - before for after, before in zip(now, whole["start"])))
         whole["start"] = now
         clock.next_volume()
-        return files
+        return lambda: written
 
-    with mock.patch.object(run, "segment_and_write", segment):
+    with mock.patch.object(run, "segment", segment):
         patches = []
         work = "pose.runs.one_prompt" if script == "process_video" else "pose.runs.every_slice"
         # the works know it by a name of their own

@@ -104,9 +104,11 @@ function take(fresh) {
   if (!state.objects.some((one) => one.id === object)) object = state.objects[0].id;
   if (state.message) say(state.message, !state.message.startsWith("cancelled"));
   // a short task may begin and end between two answers
-  if (before && before.ended.length < state.ended.length) {
+  const ended = before && before.ended.length < state.ended.length;
+  const saved = ended && !state.message && state.ended.at(-1) === "save";
+  if (ended) {
     if (following && cameFrom !== null) slice = cameFrom;
-    if (!state.message && state.ended.at(-1) === "save") say("saved");
+    if (saved) say("saved");
     else if (!state.message) say(`carried through ${scan.slices} slices in ${state.seconds_carried.toFixed(1)} s`);
   }
   if (first || before.changes !== state.changes) {
@@ -115,6 +117,7 @@ function take(fresh) {
     load();
   }
   tell();
+  if (saved) $("saved").scrollIntoView({ block: "nearest" });
 }
 
 // ---- slices
@@ -127,7 +130,10 @@ async function load() {
       once(labels, wanted, () => bytes(`labels/${wanted}`)),
       scan.truth && once(truths, wanted, () => bytes(`truth/${wanted}`)),
     ]);
-    if (wanted === slice) draw();
+    if (wanted === slice) {
+      draw();
+      tellReadout();
+    }
     for (const near of [wanted + 1, wanted - 1]) {
       if (near >= 0 && near < scan.slices) {
         once(pixels, near, () => bytes(`pixels/${near}`, scan.type)).catch(lose);

@@ -7,7 +7,7 @@ import shlex
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,18 +17,19 @@ import numpy as np
 from pose.cli import UserError
 from pose.files.atomic import remove_leftovers
 from pose.files.locks import FolderBusyError, folder_lock
+from pose.page.carrying import CarriedMasks, Task, begin
 from pose.page.clicks import Clicks
+from pose.page.overlaps import Overlaps
 from pose.prompts.prompt import Prompt
 from pose.prompts.reach import is_pointing, without_parts
 from pose.results import read_manifest
 from pose.runs import run
 from pose.runs.case import Job, given_prompts, limited, load_case, usable_prompts
-from pose.runs.crop import Crop, crop_volume
+from pose.runs.crop import crop_volume
 from pose.runs.one_prompt import OnePrompt
-from pose.runs.segmentation import Segmentation, label_map
+from pose.runs.segmentation import label_map
 from pose.runs.summary import FoundObject
 from pose.segmenters import SlicePredictions
-from pose.segmenters.loading import CHAINED
 from pose.segmenters.one_slice import segment_one_slice
 
 LOGGER = logging.getLogger(__name__)
@@ -39,41 +40,6 @@ LONGEST_NAME = 60
 
 class BusyError(Exception):
     """Prompts are being carried: until that ends, or is cancelled, nothing else can be changed."""
-
-
-@dataclass
-class CarriedMasks:
-    """What became of prompts in the volume.
-
-    Attributes:
-        clicked: the prompts as they were clicked.
-        asked: what the model was asked of them.
-        crop: what of the slices it saw.
-        found: the masks, as far as they are there.
-        slices: the predictions by which results are written, in the order they came.
-        seconds: how long it took.
-    """
-
-    clicked: list[Prompt]
-    asked: list[Prompt]
-    crop: Crop
-    found: Segmentation
-    slices: list[SlicePredictions] = field(default_factory=list)
-    seconds: float = 0.0
-
-
-@dataclass
-class Task:
-    """What takes longer than a click: "carry" or "save".
-
-    Attributes:
-        done: the slices that are there, in the order they came.
-        cancelled: whether it was asked to end.
-    """
-
-    kind: str
-    done: list[int] = field(default_factory=list)
-    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class Session:
@@ -118,7 +84,7 @@ class Session:
         self.saved: dict[str, Any] | None = None
         self.changes = 0
         self._live: dict[int, np.ndarray] = {}
-        self._overlaps: dict[int, tuple[int, int] | None] = {}
+        self._overlaps = Overlaps(self.case)
         self._saved_prompts: list[Prompt] | None = None
         self._lock = threading.RLock()
         # all that asks the model, one after the other: it holds one slice at a time
@@ -231,7 +197,7 @@ class Session:
                     labels[fresh > 0] = fresh[fresh > 0]
             self._live[slice_index] = labels
         with self._lock:
-            self._overlaps.pop(slice_index, None)
+            self._overlaps.forget(slice_index)
             self.changes += 1
         return perf_counter() - began
 
@@ -316,29 +282,23 @@ class Session:
                     self.message = "cancelled: the masks are those of before"
                 self.task = self.running = None
                 self.ended.append(task.kind)
-                self._overlaps.clear()
+                self._overlaps.forget()
                 self.changes += 1
 
     def _carry(self, task: Task, prompts: list[Prompt]) -> None:
         began = perf_counter()
-        clicked = list(self.clicks.prompts)
-        grey = self.case.grey
-        through = self.model.carry(grey, prompts, self._work.shown.crop)
-        chained, limit = self.model.method in CHAINED, self._work.settings.review_below
-        found = Segmentation(self.case.volume, grey, through.prompts, chained, limit, self.model.calibration)
-        running = CarriedMasks(clicked, through.prompts, through.crop, found)
+        running, predictions = begin(self.case, self.model, self._work, self.clicks.prompts, prompts)
         with self._lock:
             self.running = running
-        for one in through.predictions:
+        for one in predictions:
             with self._lock:
                 if task.cancelled.is_set():
                     return
-                found.add(one)
-                running.slices.append(_without_logits(one))
+                running.add(one)
                 task.done.append(one.slice)
-                self._overlaps.pop(one.slice, None)
+                self._overlaps.forget(one.slice)
                 self.changes += 1
-        found.findings = dict(self.model.findings)
+        running.found.findings = dict(self.model.findings)
         running.seconds = perf_counter() - began
         with self._lock:
             self.carried = running
@@ -360,7 +320,7 @@ class Session:
         slices = range(len(self.case.grey))
         with folder_lock(folder):
             remove_leftovers(folder)
-            written = run.segment_and_write(
+            written = run.segment(
                 self.case,
                 carried.asked,
                 iter(carried.slices),
@@ -369,7 +329,7 @@ class Session:
                 manifest,
                 findings=lambda: carried.found.findings,
                 calibration=self.model.calibration,
-            )
+            )()
         files = written.files
         summary = read_manifest(files["run"])["summary"]
         with self._lock:
@@ -417,38 +377,15 @@ class Session:
 
     def dice(self, slice_index: int) -> float | None:
         """Return the Dice of all objects on a slice, as raw_data has it; None where it has none."""
-        counts = self._overlap(slice_index)
-        return counts[0] / counts[1] if counts is not None and counts[1] else None
+        with self._lock:
+            return self._overlaps.dice([slice_index], self.labels)
 
     def volume_dice(self) -> float | None:
         """Return the Dice of the volume as it is now; None without ground truth, and before anything was carried."""
         if self.carried is None:
             return None
-        found = [counts for index in range(self.clicks.shape[2]) if (counts := self._overlap(index)) is not None]
-        sizes = sum(size for _, size in found)
-        return sum(both for both, _ in found) / sizes if sizes else None
-
-    def _overlap(self, slice_index: int) -> tuple[int, int] | None:
-        """Return twice the shared pixels of truth and masks, and the pixels of both; None where nothing is scored."""
-        truth, part = self.case.truth, self.case.counted
-        if truth is None or (part is not None and not part.slices[slice_index]):
-            return None
         with self._lock:
-            if slice_index not in self._overlaps:
-                labels = self.labels(slice_index)
-                here = (labels if part is None else part.of_slice(labels, slice_index)) > 0
-                true = truth[:, :, slice_index] > 0
-                sizes = np.count_nonzero(here) + np.count_nonzero(true)
-                self._overlaps[slice_index] = 2 * int(np.count_nonzero(here & true)), int(sizes)
-            return self._overlaps[slice_index]
-
-
-def _without_logits(found: SlicePredictions) -> SlicePredictions:
-    """Return predictions with their logits only where objects overlap: there these decide what is whose."""
-    masks = [one.mask for one in found.objects.values()]
-    if len(masks) > 1 and np.sum(masks, axis=0).max() > 1:
-        return found
-    return replace(found, objects={key: replace(one, logits=None) for key, one in found.objects.items()})
+            return self._overlaps.dice(range(self.clicks.shape[2]), self.labels)
 
 
 def _tell_of_faults(future: Future[None]) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from pose.figures.drawing import looks_of
 from pose.figures.upright import axis_directions, edges_of, letters_of, upright
-from pose.page.session import Session, Task
+from pose.page.carrying import Task
+from pose.page.session import Session
 from pose.prompts.prompt import Prompt
 from pose.scans.intensity import WINDOWS, likely_unit
 from pose.scans.volume import Volume

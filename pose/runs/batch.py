@@ -9,10 +9,11 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pose import results
 from pose.cli import EXIT_OK, EXIT_VOLUME_FAILED, UserError
@@ -36,11 +37,15 @@ class Written(NamedTuple):
     warnings: int = 0
 
 
-class Process(Protocol):
-    """Segments one volume and writes its results."""
+# Scores what was segmented and writes the results of the volume; another one may be segmented meanwhile.
+Finish: TypeAlias = Callable[[], Written]
 
-    def __call__(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> Written:
-        """Return what was written; ``less_memory`` asks for what needs less of it on the device, and more time."""
+
+class Process(Protocol):
+    """Segments one volume."""
+
+    def __call__(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> Finish:
+        """Return what writes the results; ``less_memory`` asks for less of the device's memory, at the cost of time."""
 
 
 class Work(Protocol):
@@ -52,8 +57,11 @@ class Work(Protocol):
     def describe(self, job: Job) -> str:
         """Return in words what would be done to a volume; raise :class:`UserError` where it would fail."""
 
-    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> Written:
-        """Segment a volume, write its results and return the files; see :class:`Process`."""
+    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> Finish:
+        """Segment a volume, and return what writes its results; see :class:`Process`."""
+
+    def leaves_cpu_free(self) -> bool:
+        """Tell whether what segments runs elsewhere than on the CPU; asked after a volume was segmented."""
 
 
 def run_work(
@@ -71,7 +79,7 @@ def run_work(
         UserError: see :func:`run_jobs` and :func:`check_jobs`.
     """
     if not dry_run:
-        return run_jobs(jobs, work.process, work.made_from, resume, record_failures, strict)
+        return run_jobs(jobs, work.process, work.made_from, resume, record_failures, strict, work.leaves_cpu_free)
 
     def describe(job: Job) -> str:
         if resume and is_done(job.results_folder, work.made_from(job)):
@@ -97,9 +105,13 @@ def run_jobs(
     resume: bool = False,
     record_failures: bool = False,
     strict: bool = False,
+    leaves_cpu_free: Callable[[], bool] = lambda: False,
 ) -> int:
     """Process one volume after another; one that fails does not stop the rest, and leaves a manifest that says so.
 
+    Where the CPU is free, a volume is written while the next one is segmented, so that a GPU does not wait for scores,
+    pictures and disks: never more than two are in memory, and what is printed and recorded keeps their order. On the
+    CPU both would slow each other, and the times of slices would be those of both.
     A volume on which another run is at work is put off to the end, and then waited for.
 
     Args:
@@ -109,6 +121,7 @@ def run_jobs(
         resume: skip volumes that have this result already.
         record_failures: record a failure of the only volume as well, instead of ending with its error.
         strict: warnings about what was found count as failures.
+        leaves_cpu_free: tells whether what segments runs elsewhere than on the CPU; asked after a volume was segmented.
 
     Returns:
         0, or 1 where a volume failed; each failure is named at the end with its reason.
@@ -117,18 +130,20 @@ def run_jobs(
         UserError: the only volume failed by a mistake of the user's, or every volume would.
         DiskFullError: nothing more can be written. What was finished before is kept.
     """
-    batch = _Batch(len(jobs), process, made_from, resume, record_failures)
+    batch = _Batch(len(jobs), process, made_from, resume, record_failures, leaves_cpu_free)
     queue = deque((job, False) for job in jobs)
     try:
-        while queue:
-            job, put_off = queue.popleft()
-            try:
-                batch.work_on(job, wait=put_off)
-            except FolderBusyError as error:
-                LOGGER.info("%s; put off", error)
-                queue.append((job, True))
+        with batch:
+            while queue:
+                job, put_off = queue.popleft()
+                try:
+                    batch.work_on(job, wait=put_off)
+                except FolderBusyError as error:
+                    LOGGER.info("%s; put off", error)
+                    queue.append((job, True))
+            batch.wait()
     except (KeyboardInterrupt, DiskFullError):
-        kept = f"{len(batch.seconds)} of {len(jobs)} volumes finished and kept"
+        kept = f"{batch.finished} of {len(jobs)} volumes finished and kept"
         print(f"stopped: {kept}; the same command with --resume goes on from there", file=sys.stderr)
         raise
     if batch.skipped:
@@ -168,7 +183,7 @@ def check_jobs(jobs: Sequence[Job], describe: Callable[[Job], str]) -> int:
 
 
 class _Batch:
-    """The volumes of a run, and what became of them."""
+    """The volumes of a run, and what became of them; at its end, what is being written is finished."""
 
     def __init__(
         self,
@@ -177,8 +192,9 @@ class _Batch:
         made_from: Callable[[Job], dict[str, Any]],
         resume: bool,
         record_failures: bool,
+        leaves_cpu_free: Callable[[], bool],
     ):
-        self.seconds: list[float] = []
+        self.finished = 0
         self.skipped = 0
         self.warnings = 0
         self.failures: list[tuple[Job, str]] = []
@@ -187,53 +203,100 @@ class _Batch:
         self._made_from = made_from
         self._resume = resume
         self._only = count == 1 and not record_failures
+        self._leaves_cpu_free = leaves_cpu_free
+        self._begun = 0
+        self._start = perf_counter()
+        self._writer = ThreadPoolExecutor(1)
+        self._written: Future[None] | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown()
 
     def work_on(self, job: Job, wait: bool) -> None:
-        """Do one volume, unless it is done already; record its failure. What ends the whole run is raised."""
+        """Segment one volume, unless it is done already, and hand it over to be written; record its failure. What ends
+        the whole run is raised.
+        """
         made_from: dict[str, Any] = {}
-        try:
-            with folder_lock(job.results_folder, wait):
+        with ExitStack() as held:
+            try:
+                held.enter_context(folder_lock(job.results_folder, wait))
                 remove_leftovers(job.results_folder)
-                try:
-                    made_from.update(self._made_from(job))
-                    if self._resume and is_done(job.results_folder, made_from):
-                        self.skipped += 1
-                        return
-                    self._tell_progress(job)
-                    start = perf_counter()
-                    written = self._with_second_try(job, made_from)
-                except Exception as error:
-                    if self._ends_all(error):
-                        raise
-                    self.failures.append((job, record_failure(job, error, made_from)))
-                    return
-        except UserError as error:
-            if self._ends_all(error):
+            except FolderBusyError:
                 raise
-            # the folder cannot be written to: there is no place for a record
-            LOGGER.error("%s", error)
-            self.failures.append((job, str(error)))
-            return
-        self.seconds.append(perf_counter() - start)
+            except UserError as error:
+                self.wait()  # failures are told in the order of the volumes
+                self._fail(job, error, None)
+                return
+            try:
+                made_from.update(self._made_from(job))
+                if self._resume and is_done(job.results_folder, made_from):
+                    self.skipped += 1
+                    return
+                self._tell_progress(job)
+                finish = self._with_second_try(job, made_from)
+            except Exception as error:
+                self.wait()
+                self._fail(job, error, made_from)
+                return
+            self.wait()
+            keep_out = held.pop_all()
+        if self._count > 1 and self._leaves_cpu_free():
+            self._written = self._writer.submit(self._finish, job, made_from, finish, keep_out)
+        else:
+            self._finish(job, made_from, finish, keep_out)
+
+    def wait(self) -> None:
+        """Wait until what was handed over is written; what ends the whole run is raised."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
+    def _finish(self, job: Job, made_from: dict[str, Any], finish: Finish, keep_out: ExitStack) -> None:
+        """Write a volume, let go of its folder, and say so."""
+        with keep_out:
+            try:
+                written = finish()
+            except Exception as error:
+                self._fail(job, error, made_from)
+                return
+        self.finished += 1
         self.warnings += written.warnings
         print(f"{job.name}: results: {job.results_folder}")
+
+    def _fail(self, job: Job, error: Exception, made_from: dict[str, Any] | None) -> None:
+        """Record the failure of a volume, in its folder unless ``made_from`` is None; raise what ends the whole run."""
+        if self._ends_all(error):
+            raise error
+        try:
+            if made_from is None:
+                raise error
+            reason = record_failure(job, error, made_from)
+        except UserError as unwritable:
+            # there is no place for a record
+            LOGGER.error("%s", unwritable)
+            reason = str(unwritable)
+        self.failures.append((job, reason))
 
     def _ends_all(self, error: Exception) -> bool:
         return isinstance(error, (DiskFullError, CommandError)) or (self._only and not is_out_of_memory(error))
 
     def _tell_progress(self, job: Job) -> None:
-        number = len(self.seconds) + self.skipped + len(self.failures) + 1
+        self._begun += 1
+        number = self._begun + self.skipped
         if self._count == 1:
             return
         left = ""
-        if self.seconds:
-            minutes = sum(self.seconds) / len(self.seconds) * (self._count - number + 1) / 60
+        if self._begun > 1:
+            minutes = (perf_counter() - self._start) / (self._begun - 1) * (self._count - number + 1) / 60
             left = (
                 f", {minutes:.0f} min left if the others take as long" if minutes >= 1 else ", less than a minute left"
             )
         LOGGER.info("volume %d of %d: %s%s", number, self._count, job.name, left)
 
-    def _with_second_try(self, job: Job, made_from: dict[str, Any]) -> Written:
+    def _with_second_try(self, job: Job, made_from: dict[str, Any]) -> Finish:
         try:
             return self._process(job, made_from, less_memory=False)
         except Exception as error:

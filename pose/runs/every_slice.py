@@ -68,7 +68,7 @@ class EverySlice:
         would = f"would prompt {self.model.spec.name} on {where} and write to {job.results_folder}"
         return f"{would}; picture: {write_preview(case, prompts)}"
 
-    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> batch.Written:
+    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> batch.Finish:
         """See :class:`pose.runs.batch.Work`; what needs less memory runs on the CPU."""
         case = load_case(job, self.shown, self.truth)
         prompts = self.prompts(case)
@@ -83,7 +83,11 @@ class EverySlice:
         manifest["timing"] = describe_timing(self.repeat, first_of_process=less_memory not in self._warm)
         self._warm.add(less_memory)
         found = map(crop.restore, predictions)
-        return run.segment_and_write(case, prompts, found, slices, self.settings, manifest, loaded.embeddings)
+        return run.segment(case, prompts, found, slices, self.settings, manifest, loaded.embeddings)
+
+    def leaves_cpu_free(self) -> bool:
+        """See :class:`pose.runs.batch.Work`."""
+        return any(loaded.about["device"] != "cpu" for loaded in self._loaded.values())
 
     def load(self, on_cpu: bool) -> loading.Loaded[SliceSegmenter]:
         """Load the model, once for each place where it runs."""

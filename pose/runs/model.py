@@ -42,12 +42,14 @@ class Model:
     Attributes:
         method: "sam2_memory", "auto", "chain" or "region_growing".
         about: what a run manifest says of model, weights, device and precision.
+        predictions: those of its network that it keeps; None where it keeps none.
     """
 
     def __init__(self, method: str, loaded: loading.Loaded[VolumeSegmenter]):
         self.method = method
         self.about = loaded.about
         self.embeddings = loaded.embeddings
+        self.predictions = loaded.predictions
         self.segmenter: Any = loaded.segmenter
 
     @property
@@ -66,6 +68,8 @@ class Model:
         Raises:
             UserError: a prompt of a kind that the model does not take.
         """
+        if self.predictions is not None:
+            self.predictions.begin()
         used = usable_prompts(prompts, self.segmenter.prompt_kinds, self.segmenter.name, grey)
         seen = crop_volume(crop, grey, used)
         predictions = self.segmenter.segment(seen.grey, seen.prompts(used), *seeds)

@@ -75,7 +75,7 @@ class OnePrompt:
         would = f"would carry {what} through {len(case.grey)} slices by {how} and write to {job.results_folder}"
         return f"{would}; picture: {write_preview(case, prompts)}"
 
-    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> batch.Written:
+    def process(self, job: Job, made_from: dict[str, Any], less_memory: bool) -> batch.Finish:
         """See :class:`pose.runs.batch.Work`.
 
         SAM 2's memory can do with less of the device's memory; all else is left to the CPU.
@@ -104,7 +104,7 @@ class OnePrompt:
         manifest = {**model.about, "crop": carried.crop.describe(), "made_from": made_from, "less_memory": less_memory}
         if about_seed:
             manifest["seed"] = about_seed
-        return run.segment_and_write(
+        return run.segment(
             case,
             carried.prompts,
             carried.predictions,
@@ -116,6 +116,10 @@ class OnePrompt:
             findings=lambda: model.findings,
             calibration=model.calibration,
         )
+
+    def leaves_cpu_free(self) -> bool:
+        """See :class:`pose.runs.batch.Work`."""
+        return any(model.about.get("device", "cpu") != "cpu" for model, _ in self._loaded.values())
 
     def load(self, on_cpu: bool = False) -> tuple[Model, seed.Seeds | None]:
         """Load the model and the seeds, once for each place where the model runs."""

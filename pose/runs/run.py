@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from pose.prompts.prompt_file import prompts_to_json
 from pose.results.prompts_saved import VolumePrompts, prompts_saved
 from pose.runs import figure_files, segments_written
 from pose.runs.anonymous import without_paths
-from pose.runs.batch import Written
+from pose.runs.batch import Finish, Written
 from pose.runs.case import Case
 from pose.runs.digests import sha256_of_scan
 from pose.runs.figure_files import Pictures
@@ -88,7 +89,7 @@ def slice_row(case: Case, predictions: SlicePredictions, labels: np.ndarray, per
     return row
 
 
-def segment_and_write(
+def segment(
     case: Case,
     prompts: Sequence[Prompt],
     predictions: Iterator[SlicePredictions],
@@ -99,8 +100,9 @@ def segment_and_write(
     warned: Sequence[Warned] = (),
     findings: Callable[[], Mapping[int, Finding]] = dict,
     calibration: Calibration | None = None,
-) -> Written:
-    """Run ``predictions`` to their end, score them, write every result of the volume, and print what was found.
+) -> Finish:
+    """Run ``predictions`` to their end; what is returned scores them, writes every result of the volume and prints what
+    was found, and needs neither the model nor what computes for it.
 
     Args:
         slices: the slices that ``predictions`` will yield; they are the rows of raw_data.
@@ -112,7 +114,7 @@ def segment_and_write(
         calibration: what makes a likely Dice of these and of the scores; None where nobody calibrated them.
 
     Returns:
-        Every file written, the manifest last, and how many warnings there are.
+        What gives, once called, every file written, the manifest last, and how many warnings there are.
     """
     from tqdm import tqdm
 
@@ -136,10 +138,41 @@ def segment_and_write(
         rows[found.slice] = slice_row(case, found, here, per_label)
         if debug_folder is not None and found.objects:
             write_debug(debug_folder, case, prompts, found, here)
-    segmentation.findings = learnt = dict(findings())
-    labels = segmentation.labels
-    segmented = perf_counter()
+    segmentation.findings = dict(findings())
+    manifest = {
+        **manifest,
+        **({} if embeddings is None else {"embeddings_cache": embeddings.describe()}),
+        "debug": None if debug_folder is None else debug_folder.name,
+        "started": started.isoformat(timespec="seconds"),
+        "segmentation_seconds": perf_counter() - start,
+    }
+    return partial(
+        _score_and_write, case, prompts, segmentation, rows, times, slices, settings, manifest, warned, started
+    )
 
+
+def _score_and_write(
+    case: Case,
+    prompts: Sequence[Prompt],
+    segmentation: Segmentation,
+    rows: dict[int, dict[str, Any]],
+    times: Sequence[tuple[float, ...]],
+    slices: Sequence[int],
+    settings: RunSettings,
+    manifest: dict[str, Any],
+    warned: Sequence[Warned],
+    started: datetime,
+) -> Written:
+    """Score a segmentation, write every result of the volume, and print what was found; see :func:`segment`.
+
+    Args:
+        rows: by slice, the row of raw_data as far as it is known.
+        times: of each repetition of a slice.
+        started: when the volume was begun.
+    """
+    begun = perf_counter()
+    volume, labels, learnt = case.volume, segmentation.labels, segmentation.findings
+    per_label = settings.per_label and case.truth is not None
     volume_metrics: dict[str, float | int | None] = {}
     # distances take seconds, and let another thread work meanwhile
     with ThreadPoolExecutor(1) as worker:
@@ -177,7 +210,6 @@ def segment_and_write(
         "command": shlex.join(sys.argv),
         "arguments": {key: _plain(value) for key, value in settings.arguments.items()},
         **manifest,
-        **({} if embeddings is None else {"embeddings_cache": embeddings.describe()}),
         "image": _describe_input(case.job.image_path, volume),
         "masks": None if masks_path is None else {"path": str(masks_path), "sha256": sha256_of_scan(masks_path)},
         "slices": len(slices),
@@ -188,10 +220,7 @@ def segment_and_write(
         "prompts_saved_percent": prompts_saved([asked]).saved_percent,
         "summary": summary.to_json(),
         **({"findings": {str(key): one.describe() for key, one in learnt.items()}} if learnt else {}),
-        "debug": None if debug_folder is None else debug_folder.name,
-        "started": started.isoformat(timespec="seconds"),
-        "segmentation_seconds": segmented - start,
-        "total_seconds": perf_counter() - start,
+        "total_seconds": manifest["segmentation_seconds"] + perf_counter() - begun,
         **results.environment_manifest(),
     }
     named = segments_written.segments_of(case, prompts, segmentation.object_ids, per_label)

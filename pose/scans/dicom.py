@@ -243,7 +243,7 @@ def _series_of(uid: str, files: Sequence[tuple[Path, Dataset]], archive: Path | 
         frames: list[Frame] = []
         for file, header in sorted(of_kind, key=_by_number):
             with damage(file):
-                frames += _frames_of(file, header) if "Rows" in header else []
+                frames += frames_of(file, header) if "Rows" in header else []
         with damage(of_kind[0][0]):
             dates = (str(first.get(name) or "") for name in ("SeriesDate", "AcquisitionDate", "StudyDate"))
             date = next((date for date in dates if len(date) == 8 and date.isdigit()), "")
@@ -286,7 +286,12 @@ def _kind_of(header: Dataset) -> str:
     return "colour image" if int(header.get("SamplesPerPixel") or 1) != 1 else ""
 
 
-def _frames_of(file: Path, header: Dataset) -> list[Frame]:
+def frames_of(file: Path, header: Dataset) -> list[Frame]:
+    """Return the slices that a file holds, in its order.
+
+    Raises:
+        ValueError: values that are not as the standard has them.
+    """
     count = int(header.get("NumberOfFrames") or 1)
     groups = header.get("PerFrameFunctionalGroupsSequence")
     if not groups:

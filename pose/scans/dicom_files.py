@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, cast
 
@@ -122,20 +123,32 @@ class _Within(io.BufferedReader):
         return super().read(size)
 
 
+class Archive(zipfile.ZipFile):
+    """A zip whose members are found by where they lie: some programs write them as ./a/b or a//b."""
+
+    @cached_property
+    def by_place(self) -> dict[str, zipfile.ZipInfo]:
+        return {_place(one): one for one in self.infolist()}
+
+
+def _place(member: zipfile.ZipInfo) -> str:
+    return PurePosixPath(member.filename).as_posix()
+
+
 @contextmanager
-def archive_of(path: Path | None) -> Iterator[zipfile.ZipFile | None]:
+def archive_of(path: Path | None) -> Iterator[Archive | None]:
     """Open a zip for as long as files of it are read; None for files that lie in folders."""
     if path is None:
         yield None
     else:
         with damage(path):
-            archive = zipfile.ZipFile(path)
+            archive = Archive(path)
         with archive:
             yield archive
 
 
 @contextmanager
-def opened(path: Path, archive: zipfile.ZipFile | None) -> Iterator[BinaryIO]:
+def opened(path: Path, archive: Archive | None) -> Iterator[BinaryIO]:
     """Open a file, also in a zip; what its damage makes the libraries raise meanwhile becomes one line.
 
     A file without preamble gets one, and one that is deflated as a whole is inflated.
@@ -145,7 +158,7 @@ def opened(path: Path, archive: zipfile.ZipFile | None) -> Iterator[BinaryIO]:
             with _Within(path) as stream:
                 yield _as_stored(path, cast(BinaryIO, stream))
         else:
-            with archive.open(path.relative_to(str(archive.filename)).as_posix()) as member:
+            with archive.open(archive.by_place[path.relative_to(str(archive.filename)).as_posix()]) as member:
                 yield _as_stored(path, cast(BinaryIO, member))
 
 
@@ -224,14 +237,14 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     size, whole = sum(one.file_size for one in members), path.stat().st_size
     if size > max(LARGEST_ZIP, LARGEST_RATIO * whole):
         raise UserError(f"{path}: holds {size} bytes in {whole}, as no scan does; unpack it yourself")
-    names = Counter(one.filename for one in members)
+    places = Counter(map(_place, members))
     for one in members:
         parts = PurePosixPath(one.filename.replace("\\", "/")).parts
         if one.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
             raise UserError(
                 f"{path}: holds {one.filename!r:.100}, which leads out of it; the file is not to be trusted"
             )
-        if names[one.filename] > 1:
+        if places[_place(one)] > 1:
             raise UserError(f"{path}: holds {one.filename!r:.100} twice; pack it again")
         if one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(

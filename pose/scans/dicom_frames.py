@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,21 +47,19 @@ def plane_affine(cosines: Sequence[float], spacing: Sequence[float], position: S
 
 
 def frame_affines(headers: Sequence[Dataset]) -> Iterator[tuple[Dataset, int | None, np.ndarray]]:
-    """Yield for each frame of a series its file, its number there from 1 (None for a file of one) and its affine."""
+    """Yield for each frame of a series its file, its number there from 1 (None for a file of one) and its affine.
+
+    Raises:
+        ValueError: a frame lies nowhere in the patient.
+    """
+    from pose.scans.dicom import frames_of
+
     for header in headers:
-        if "PerFrameFunctionalGroupsSequence" not in header:
-            place = header.ImageOrientationPatient, header.PixelSpacing, header.ImagePositionPatient
-            yield header, None, plane_affine(*place)
-            continue
-        shared = header.SharedFunctionalGroupsSequence[0]
-        for number, own in enumerate(header.PerFrameFunctionalGroupsSequence, start=1):
-
-            def group(name: str, own: Any = own, shared: Any = shared) -> Any:
-                return (own if name in own else shared)[name].value[0]
-
-            cosines = group("PlaneOrientationSequence").ImageOrientationPatient
-            spacing = group("PixelMeasuresSequence").PixelSpacing
-            yield header, number, plane_affine(cosines, spacing, group("PlanePositionSequence").ImagePositionPatient)
+        for frame in frames_of(Path(), header):
+            number = None if frame.number is None else frame.number + 1
+            if frame.cosines is None or frame.spacing_mm is None or frame.position is None:
+                raise ValueError(f"frame {number or 1} of {header.SOPInstanceUID} lies nowhere in the patient")
+            yield header, number, plane_affine(frame.cosines, frame.spacing_mm, frame.position)
 
 
 def labels_on_frames(headers: Sequence[Dataset], labels: np.ndarray, affine: np.ndarray) -> Iterator[np.ndarray]:

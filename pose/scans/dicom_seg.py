@@ -43,6 +43,10 @@ def open_seg(path: Path, seg: Dataset, affine: np.ndarray, shape: tuple[int, ...
         UserError: a frame does not lie on voxels of the scan.
         AttributeError, IndexError, TypeError, ValueError: the file lacks what a SEG must have.
     """
+    if str(seg.get("DimensionOrganizationType", "")).startswith("TILED"):
+        raise UserError(
+            f"{path}: its frames are tiles ({seg.DimensionOrganizationType}), as of slides; give one of slices"
+        )
     segments = tuple(segment for one in seg.SegmentSequence if (segment := _segment(one)).label > 0)
     kind = str(seg.SegmentationType)
     least = 1.0
@@ -62,6 +66,7 @@ def open_seg(path: Path, seg: Dataset, affine: np.ndarray, shape: tuple[int, ...
     if unknown := sorted(set(labels) - {0, *(one.label for one in segments)}):
         raise ValueError(f"a frame is of segment {unknown[0]}, which is not described")
     places = [_place(path, frame, affine, shape, scan_name) for frame in frames]
+    _check_places(path, labels, places)
 
     def blocks(wanted: Container[int]) -> Iterator[Block]:
         chosen = [number for number, label in enumerate(labels) if label == 0 or label in wanted]
@@ -130,6 +135,16 @@ def _place(path: Path, frame: _Frame, affine: np.ndarray, shape: tuple[int, ...]
         what = f"frame {frame.number} at ({where}) mm does not lie on voxels of {scan_name}"
         raise UserError(f"{path}: {what}; it was drawn on another series, or on another grid")
     return found
+
+
+def _check_places(path: Path, labels: Sequence[int], places: Sequence[Placement]) -> None:
+    """Refuse two frames of a segment at one place: they are of two times, or their places are not said."""
+    seen: dict[tuple[object, ...], int] = {}
+    for number, (label, one) in enumerate(zip(labels, places, strict=True)):
+        first = seen.setdefault((label, *((along.start, along.stop) for along in one.place)), number)
+        if first != number:
+            whose = f"of segment {label} " if label else ""
+            raise UserError(f"{path}: frames {first} and {number} {whose}lie at the same place; a scan has it once")
 
 
 def _values(seg: Dataset, chosen: list[int]) -> Iterator[tuple[int, np.ndarray]]:

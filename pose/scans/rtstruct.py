@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -60,10 +60,16 @@ def open_rtstruct(
         scan_name: of the scan, for errors.
 
     Raises:
+        UserError: two structures have one number.
         AttributeError, IndexError, TypeError, ValueError: the file lacks what an RTSTRUCT must have.
     """
-    contours_of = {int(one.ReferencedROINumber): one for one in rtstruct.get("ROIContourSequence") or ()}
-    rois = list(rtstruct.StructureSetROISequence)
+    drawn, rois = list(rtstruct.get("ROIContourSequence") or ()), list(rtstruct.StructureSetROISequence)
+    for numbers in ([int(one.ROINumber) for one in rois], [int(one.ReferencedROINumber) for one in drawn]):
+        if twice := [number for number, times in Counter(numbers).items() if times > 1]:
+            raise UserError(f"{path}: two structures have the number {twice[0]}; which contours are whose is not said")
+    contours_of = {int(one.ReferencedROINumber): one for one in drawn}
+    if unknown := sorted(contours_of.keys() - {int(one.ROINumber) for one in rois}):
+        raise ValueError(f"contours are of structure {unknown[0]}, which is not described")
     segments = []
     for label, roi in enumerate(rois, start=1):
         colour = contours_of[roi.ROINumber].get("ROIDisplayColor") if roi.ROINumber in contours_of else None

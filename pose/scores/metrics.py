@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
-from scipy import ndimage
 
 from pose.scores import surface
 from pose.scores.near import squared_near, squared_of_pairs
@@ -298,6 +297,8 @@ def _distances_between(source: np.ndarray, target: np.ndarray, spacing: np.ndarr
 
 def _squared_by_transform(places: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Return the squared distances of voxels, by flat index, from the nearest of ``target``."""
+    from scipy import ndimage
+
     nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
     squared = np.zeros(places.size)
     for axis, positions in enumerate(np.unravel_index(places, target.shape)):

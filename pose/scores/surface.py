@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from pose.scores.near import squared_near, squared_of_pairs
 
@@ -154,6 +152,8 @@ def distances_in_space(source: np.ndarray, target: np.ndarray, matrix_mm: np.nda
     Returns:
         (voxels of source,) float64 in millimetres; infinite for an empty target.
     """
+    from scipy.spatial import cKDTree
+
     points, others = (np.argwhere(mask) @ matrix_mm.T for mask in (source, target))
     if not len(points) or not len(others):
         return np.full(len(points), np.inf)
@@ -207,6 +207,8 @@ def _lower(
 
 def _in_plane(places: np.ndarray, target: Surface, first: int, stop: int, spacing_mm: np.ndarray) -> np.ndarray:
     """Return the squared distances of places of a slice to the surface of some slices laid on each other."""
+    from scipy import ndimage
+
     background = np.ones(target.shape, dtype=bool)
     background.ravel()[target.places[target.starts[first] : target.starts[stop]]] = False
     nearest = ndimage.distance_transform_edt(

@@ -13,6 +13,7 @@ from pose.segmenters import SliceSegmenter, VolumeSegmenter, models
 from pose.segmenters.auto import Auto
 from pose.segmenters.chain import Chain
 from pose.segmenters.chain_settings import ChainSettings
+from pose.segmenters.kept_predictions import KeptPredictions
 from pose.segmenters.region_growing import RegionGrowing, RegionGrowingSettings
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class MethodChoice:
         chain, growing: how these two decide.
         max_memories, stop_after: what SAM 2's memory does without, see :class:`pose.segmenters.sam2.memory.Sam2Memory`.
         cuda_graph: replay what SAM 2's memory does on a slice, see :mod:`pose.segmenters.sam2.recorded`.
+        keep_predictions: a chain asks its network nothing that it has asked before, of any volume.
     """
 
     name: str
@@ -64,6 +66,7 @@ class MethodChoice:
     max_memories: int | None = None
     stop_after: int | None = None
     cuda_graph: bool = False
+    keep_predictions: bool = False
 
     @property
     def prompt_kinds(self) -> frozenset[str]:
@@ -87,11 +90,13 @@ class Loaded(Generic[S]):
         segmenter: of slices or of volumes.
         about: what a run manifest says of model, weights, device and precision.
         embeddings: the cache of encoded slices that it uses, or None.
+        predictions: those that it keeps, or None.
     """
 
     segmenter: S
     about: dict[str, Any] = field(default_factory=dict)
     embeddings: EmbeddingsCache | None = None
+    predictions: KeptPredictions | None = None
 
 
 def kinds_of(spec: models.ModelSpec) -> frozenset[str]:
@@ -152,10 +157,10 @@ def load_volume_segmenter(choice: MethodChoice, on_cpu: bool = False) -> Loaded[
         return Loaded(RegionGrowing(choice.growing), {"method": choice.name})
     if choice.name in CHAINED:
         slices = load_slice_segmenter(choice.model, on_cpu)
-        carrier: VolumeSegmenter = Chain(slices.segmenter, choice.chain)
-        if choice.name == "auto":
-            carrier = Auto(Chain(slices.segmenter, choice.chain), RegionGrowing(choice.growing))
-        return Loaded(carrier, {"method": choice.name, **slices.about}, slices.embeddings)
+        kept = KeptPredictions(slices.segmenter) if choice.keep_predictions else None
+        chain = Chain(kept or slices.segmenter, choice.chain)
+        carrier = Auto(chain, RegionGrowing(choice.growing)) if choice.name == "auto" else chain
+        return Loaded(carrier, {"method": choice.name, **slices.about}, slices.embeddings, kept)
 
     from pose.segmenters.sam2.memory import Sam2Memory
     from pose.segmenters.sam2.recorded import Recorded

@@ -117,11 +117,11 @@ def test_no_room_for_a_change():
 
 
 @pytest.mark.slow
-def test_padding_moves_next_to_nothing_on_a_real_chest(real_data, tmp_path):
+def test_padding_moves_next_to_nothing_on_a_real_chest(few_slices, tmp_path):
     path = tmp_path / "census.yaml"
     path.write_text(f"objects: [{COARSE}]")
-    words = [str(path), "--data_folder_path", str(real_data), "--methods", "chain device=cpu", "region_growing"]
+    words = [str(path), "--data_folder_path", str(few_slices), "--methods", "chain device=cpu", "region_growing"]
     assert robustness.main([*words, "--changes", "padding", "-o", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "robustness.csv")
     assert (table["volume_dice"] > 0.85).all()
-    assert table["padding"].abs().max() < 0.03
+    assert table["padding"].abs().max() < 0.01

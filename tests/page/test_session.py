@@ -285,29 +285,62 @@ def test_slices_beyond_the_limits_are_left_alone(tmp_path):
 
 @pytest.mark.slow
 def test_lite_medsam_to_the_byte_and_encoded_once(tmp_path):
-    volume, _ = chest_ct((64, 64, 8), seed=2)
+    # as few slices as a plane from the side takes
+    volume, _ = chest_ct((48, 40, 5), seed=2)
     write_volume(tmp_path / "chest.nii.gz", volume)
+    kept = tmp_path / "embeddings"
     words = [str(tmp_path / "chest.nii.gz"), "--window", "lung", "--results_folder_path", str(tmp_path / "results")]
-    session = session_of(make_parser().parse_args(words), words, tmp_path / "embeddings")
+    session = session_of(make_parser().parse_args(words), words, kept)
     assert session.model.about["model"] == "lite_medsam"
-    session.box(1, 4, (18, 10, 45, 28))
-    session.point(2, 4, 30, 45, True)
+    session.box(1, 2, (15, 6, 32, 18))
+    session.point(2, 2, 24, 28, True)
     carry(session)
-    cache = session.model.embeddings
+    cache, predictions = session.model.embeddings, session.model.predictions
     cache.reset_counts()
-    session.absent(1, 6, True)
+    asked = predictions.asked
+    session.absent(1, 3, True)
     carry(session)
-    assert cache.misses == 0 and cache.hits > 0
+    assert cache.misses == 0 and predictions.asked == asked > 0
     saved = save(session)
     assert all("likely Dice 0." in words for words in saved["words"])
     mask = written(session, "masks").read_bytes()
     statistics = likely(written(session, "results"))
     before = set(session.case.job.results_folder.iterdir())
-    assert process_video.main(shlex.split(saved["command"])[2:]) == 0
+    # the command draws the same pictures for the network, to the last pixel: it finds all of them encoded
+    encoded = {path.name for path in kept.iterdir()}
+    assert process_video.main([*shlex.split(saved["command"])[2:], "--embeddings_cache", str(kept)]) == 0
+    assert {path.name for path in kept.iterdir()} == encoded
     fresh = {path.name.split("_")[0]: path for path in set(session.case.job.results_folder.iterdir()) - before}
     assert fresh["masks"].read_bytes() == mask
     assert len(statistics) == 3 and likely(fresh["results"]) == statistics
     session.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["chain", "region_growing"])
+def test_corrected_and_carried_again_is_carried_afresh_and_asks_of_what_has_changed_alone(tmp_path, method):
+    volume, _ = chest_ct((64, 64, 8), seed=2)
+    write_volume(tmp_path / "chest.nii.gz", volume)
+    words = [str(tmp_path / "chest.nii.gz"), "--window", "lung", "--method", method]
+    again, afresh = (session_of(make_parser().parse_args(words), words, tmp_path / "embeddings") for _ in range(2))
+    for session in (again, afresh):
+        session.box(1, 4, (18, 10, 45, 28))
+        session.box(2, 4, (18, 36, 45, 54))
+    carry(again)
+    before = again.model.predictions and again.model.predictions.asked
+    for session in (again, afresh):
+        session.box(2, 5, (20, 38, 43, 52))
+        session.absent(2, 7, True)
+        session.point(2, 3, 24, 40, False)
+        carry(session)
+    found, fresh = again.carried.found, afresh.carried.found
+    np.testing.assert_array_equal(found.labels, fresh.labels)
+    assert set(np.unique(fresh.labels)) == {0, 1, 2}
+    assert (found.estimates, found.findings) == (fresh.estimates, fresh.findings)
+    if before is not None:
+        assert 0 < again.model.predictions.asked - before < afresh.model.predictions.asked / 2
+    for session in (again, afresh):
+        session.close()
 
 
 def likely(path):

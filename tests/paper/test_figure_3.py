@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pose.files.repository import REPOSITORY_FOLDER
+from tests import warm_python
 from tests.result_runs import write_run
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "POSE_VENV": str(Path(sys.prefix))}
+    environment = {**os.environ, "POSE_VENV": str(warm_python.environment())}
     command = ["bash", str(REPOSITORY_FOLDER / "paper" / "figure_3.sh"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 

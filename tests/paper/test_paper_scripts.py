@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +16,16 @@ from PIL import Image
 from pose.files.repository import REPOSITORY_FOLDER
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
+from tests import warm_python
 from tests.networks import TINY, save_random_weights
 
 SCRIPTS = sorted((REPOSITORY_FOLDER / "paper").glob("[!s]*.sh")) + [REPOSITORY_FOLDER / "paper/single_prompt.sh"]
-ENVIRONMENT = {**os.environ, "POSE_VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
+OTHER = f"{TINY.name}_2"
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A copy of the project that knows a model more, with its weights."""
+    """A copy of the project that knows a model more, by two names, with its weights."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("pose", "paper", "scripts", "sam2_configs"):
         shutil.copytree(REPOSITORY_FOLDER / name, folder / name)
@@ -34,10 +34,11 @@ def project(tmp_path_factory) -> Path:
     (folder / "model_checkpoints").mkdir()
     save_random_weights(folder / "model_checkpoints" / TINY.checkpoint)
     overrides = "\n".join(f'  - "{override}"' for override in TINY.overrides)
-    (folder / f"sam2_configs/{TINY.name}.yaml").write_text(
-        f"name: {TINY.name}\nfamily: sam2\nconfig: {TINY.config}\ncheckpoint: {TINY.checkpoint}\n"
-        f"image_size: {TINY.image_size}\noverrides:\n{overrides}\n"
-    )
+    for name in (TINY.name, OTHER):
+        (folder / f"sam2_configs/{name}.yaml").write_text(
+            f"name: {name}\nfamily: sam2\nconfig: {TINY.config}\ncheckpoint: {TINY.checkpoint}\n"
+            f"image_size: {TINY.image_size}\noverrides:\n{overrides}\n"
+        )
     return folder
 
 
@@ -52,9 +53,10 @@ def write_working_data(folder: Path, name: str, slices: int, seed: int = 0) -> N
 
 
 def run_script(project: Path, script: str, working_data: Path, output: Path, *flags: str):
+    environment = {**os.environ, "POSE_VENV": str(warm_python.environment()), "OMP_NUM_THREADS": "1"}
     folders = ["--working_data_folder_path", working_data, "--output_folder_path", output]
     command = [project / "paper" / script, *folders, *flags]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -120,16 +122,16 @@ def test_one_prompt_beside_many_and_table_1(project, tmp_path):
     volumes = pd.read_csv(output / "single_prompt_volumes.csv")
     assert len(volumes) == 3 and volumes["dice one in all"].notna().all()
 
-    done = run_script(project, "table_1.sh", working_data, output, "--sam", TINY.name, "--sam2", "lite_medsam")
+    done = run_script(project, "table_1.sh", working_data, output, "--sam", TINY.name, "--sam2", OTHER)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(output / "table_1.csv")
     assert set(table["data_set"]) == {"all", "coronacases", "radiopaedia"}
-    assert set(table["results"]) == {f"SAM {TINY.name}", "SAM 2 lite_medsam"}
+    assert set(table["results"]) == {f"SAM {TINY.name}", f"SAM 2 {OTHER}"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_help_is_the_scripts_head(script):
-    done = subprocess.run([script, "--help"], capture_output=True, text=True, env=ENVIRONMENT)
+    done = subprocess.run([script, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and f"  paper/{script.name} [" in done.stdout and "set -" not in done.stdout
 
 

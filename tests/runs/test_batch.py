@@ -7,7 +7,9 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from pose import cli, results
 from pose.cli import UserError
 from pose.files.atomic import DiskFullError
-from pose.files.locks import folder_lock
+from pose.files.locks import FolderBusyError, folder_lock
 from pose.runs import batch
 from pose.runs.case import Job
 
@@ -31,20 +33,31 @@ def made_from(job: Job) -> dict:
 
 
 class Work:
-    """Writes results, or does what ``does`` says for a volume; remembers what it was asked."""
+    """Writes results, or does what ``does`` says for a volume, and ``writing`` when it is written; remembers what it
+    was asked, and what it has written.
+    """
 
     def __init__(self, **does):
         self.does = does
+        self.writing: dict[str, Callable[[], None]] = {}
         self.asked: list[tuple[str, bool]] = []
+        self.written: list[str] = []
         self.warnings = 0
 
-    def __call__(self, job: Job, origin: dict, less_memory: bool) -> dict[str, Path]:
+    def __call__(self, job: Job, origin: dict, less_memory: bool) -> batch.Finish:
         self.asked.append((job.name, less_memory))
         if job.name in self.does:
             self.does[job.name](less_memory)
         manifest = {"status": "done", "made_from": origin}
-        files = results.write_results(job.results_folder, rows=[{"slice": 0}], prompts_json={}, manifest=manifest)
-        return batch.Written(files, self.warnings)
+
+        def finish() -> batch.Written:
+            if job.name in self.writing:
+                self.writing[job.name]()
+            files = results.write_results(job.results_folder, rows=[{"slice": 0}], prompts_json={}, manifest=manifest)
+            self.written.append(job.name)
+            return batch.Written(files, self.warnings)
+
+        return finish
 
 
 def failing(error: BaseException, with_less_memory: bool = True):
@@ -154,6 +167,103 @@ def test_a_results_folder_that_cannot_be_written_is_its_volumes_failure(tmp_path
     assert f"{tmp_path / 'results' / 'a'}: results cannot be written here: File exists" in capsys.readouterr().err
 
 
+class TestWritingBesideTheNextVolume:
+    @pytest.fixture
+    def begun(self) -> threading.Event:
+        """Set when volume b is being segmented."""
+        return threading.Event()
+
+    @pytest.fixture
+    def work(self, begun: threading.Event) -> Work:
+        """Writes volume a no earlier than volume b is being segmented."""
+        work = Work(b=lambda less_memory: begun.set())
+        work.writing["a"] = lambda: wait_for(begun)
+        return work
+
+    def test_what_is_printed_keeps_the_order(self, tmp_path, work, capsys):
+        assert batch.run_jobs(jobs_in(tmp_path, "abc"), work, made_from, leaves_cpu_free=lambda: True) == 0
+        assert work.written == list("abc")
+        out = capsys.readouterr().out.splitlines()
+        assert out == [f"{name}: results: {tmp_path / 'results' / name}" for name in "abc"]
+
+    def test_a_third_volume_waits(self, tmp_path, work):
+        seen = []
+        work.does["c"] = lambda less_memory: seen.append(work.written[0])
+        assert batch.run_jobs(jobs_in(tmp_path, "abc"), work, made_from, leaves_cpu_free=lambda: True) == 0
+        assert seen == ["a"]
+
+    def test_its_folder_stays_locked(self, tmp_path, begun):
+        refused = threading.Event()
+
+        def look(less_memory: bool) -> None:
+            begun.set()
+            with pytest.raises(FolderBusyError, match="is at work here"), folder_lock(tmp_path / "results" / "a"):
+                pass
+            refused.set()
+
+        work = Work(b=look)
+        work.writing["a"] = lambda: wait_for(refused)
+        assert batch.run_jobs(jobs_in(tmp_path, "ab"), work, made_from, leaves_cpu_free=lambda: True) == 0
+        with folder_lock(tmp_path / "results" / "a"):
+            pass
+
+    def test_failures_are_told_and_recorded_in_order(self, tmp_path, begun, capsys):
+        def fail(less_memory: bool) -> None:
+            begun.set()
+            raise UserError("b.nii: is cut")
+
+        def fail_writing() -> None:
+            wait_for(begun)
+            raise ZeroDivisionError("division by zero")
+
+        work = Work(b=fail)
+        work.writing["a"] = fail_writing
+        assert batch.run_jobs(jobs_in(tmp_path, "abc"), work, made_from, leaves_cpu_free=lambda: True) == 1
+        assert capsys.readouterr().err.splitlines()[-3:] == [
+            "2 of 3 volumes failed:",
+            f"  {tmp_path / 'a.nii'}: ZeroDivisionError: division by zero",
+            f"  {tmp_path / 'b.nii'}: b.nii: is cut",
+        ]
+        records = manifests(tmp_path)
+        assert [records[name]["status"] for name in "abc"] == ["failed", "failed", "done"]
+        assert "in fail_writing" in records["a"]["traceback"]
+
+    def test_a_full_disk_ends_the_run(self, tmp_path, begun, work, capsys):
+        def fail_writing() -> None:
+            wait_for(begun)
+            raise DiskFullError("a: cannot be written: No space left on device")
+
+        work.writing["a"] = fail_writing
+        with pytest.raises(DiskFullError, match="No space left"):
+            batch.run_jobs(jobs_in(tmp_path, "abc"), work, made_from, leaves_cpu_free=lambda: True)
+        assert [name for name, _ in work.asked] == ["a", "b"] and manifests(tmp_path) == {}
+        assert not any((tmp_path / "results").iterdir())
+        assert "0 of 3 volumes finished and kept" in capsys.readouterr().err
+
+    def test_what_is_being_written_at_ctrl_c_is_kept(self, tmp_path, begun, work, capsys):
+        def stop(less_memory: bool) -> None:
+            begun.set()
+            raise KeyboardInterrupt
+
+        work.does["b"] = stop
+        with pytest.raises(KeyboardInterrupt):
+            batch.run_jobs(jobs_in(tmp_path, "abc"), work, made_from, leaves_cpu_free=lambda: True)
+        assert sorted(manifests(tmp_path)) == ["a"] and not (tmp_path / "results" / "b").exists()
+        assert "1 of 3 volumes finished and kept" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("names, free", [("a", True), ("ab", False)])
+    def test_the_only_volume_and_what_is_segmented_on_the_cpu_are_written_at_once(self, tmp_path, names, free):
+        work, threads = Work(), []
+        work.writing["a"] = lambda: threads.append(threading.current_thread())
+        work.does["b"] = lambda less_memory: threads.append(work.written[0])
+        assert batch.run_jobs(jobs_in(tmp_path, names), work, made_from, leaves_cpu_free=lambda: free) == 0
+        assert threads == [threading.current_thread(), "a"][: len(names)]
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(60)
+
+
 class TestMemory:
     """Out of memory, made up: no device is needed to raise the error."""
 
@@ -241,7 +351,7 @@ sys.exit(cli.run_main(lambda argv: batch.run_jobs(jobs_in(Path(sys.argv[1]), "ab
             assert process.poll() is None
         time.sleep(0.1)
         process.send_signal(number)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == code and err.splitlines()[-1] == word and "Traceback" not in err
     assert "1 of 3 volumes finished and kept" in err
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["a"]

@@ -446,20 +446,16 @@ def test_of_several_seeds_the_best_one_prompts(chests, dark, tmp_path):
 
 
 def test_an_object_that_is_not_there_is_doubted(chests, dark, tmp_path, capsys):
-    """Lungs of tissue: the scan lies as the seed does, and nothing dark is where lungs should be."""
+    """Lungs of tissue but for a tenth: the scan lies as the seed does, and little is dark where lungs should be."""
     image = nibabel.load(chests[1][0])
-    voxels, lungs = np.asarray(image.dataobj).copy(), nibabel.load(chests[1][1]).get_fdata() > 0
-    voxels[lungs] = 40
+    voxels, lungs = np.asarray(image.dataobj).copy(), np.argwhere(nibabel.load(chests[1][1]).get_fdata() > 0)
+    voxels[tuple(lungs[: len(lungs) * 9 // 10].T)] = 40
     full = write_nifti(tmp_path / "full.nii.gz", voxels, image.affine)
-    code = run("-i", full, *dark, "-w", "-b", *seed_flags(chests[0]), "-r", tmp_path / "out")
-    shown = capsys.readouterr()
-    if code == 2:
-        assert "object 1 of the seed was not found in this scan" in shown.err
-    else:
-        manifest = manifest_of(tmp_path / "out" / "full")
-        assert manifest["seed"]["placed"][0]["score"] < 0.5
-        assert manifest["summary"]["warnings"][0]["kind"] == "doubtful_place"
-        assert "full: warning: object 1: the object may not be in this scan (score 0." in shown.out
+    assert run("-i", full, *dark, "-w", "-b", *seed_flags(chests[0]), "-r", tmp_path / "out") == 0
+    manifest = manifest_of(tmp_path / "out" / "full")
+    assert 0 < manifest["seed"]["placed"][0]["score"] < 0.5
+    assert manifest["summary"]["warnings"][0]["kind"] == "doubtful_place"
+    assert "full: warning: object 1: the object may not be in this scan (score 0." in capsys.readouterr().out
 
 
 def test_volumes_start_where_the_seed_does(chests, model, tmp_path):

@@ -125,6 +125,28 @@ def test_a_zip_a_file_and_a_list_of_files_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.affine[:3, 2:].T, [[0, 0, 1.25], [30, -12.5, -95]])
 
 
+@pytest.mark.parametrize("name", ["a/B c/{}", "./a/{}", "a//b/{}", "./{}", "a\\b\\{}", "Ä/{}", "a/./b/{}"], ids=str)
+def test_a_zip_is_read_however_its_folders_are_written(tmp_path: Path, name: str) -> None:
+    folder = made.write(tmp_path / "dicom", made.series())
+    with zipfile.ZipFile(tmp_path / "SCAN.ZIP", "w") as archive:
+        archive.writestr("a/", b"")
+        for number, path in enumerate(sorted(folder.iterdir())):
+            archive.writestr(name.format(f"{number % 2}/{path.name.upper()}"), path.read_bytes())
+            archive.writestr(f"__MACOSX/a/._{path.name}", b"\0\5\x16\7 of another system")
+    volume = read_volume(tmp_path / "SCAN.ZIP", None, None)
+    np.testing.assert_array_equal(volume.voxels, HU)
+    np.testing.assert_array_equal(volume.affine, AXIAL_AFFINE)
+    assert [header.InstanceNumber for header in headers(volume.series)] == [1, 2, 3, 4]
+
+
+def test_a_zip_that_holds_a_file_twice_is_refused_however_its_name_is_written(tmp_path: Path) -> None:
+    (path,) = made.write(tmp_path / "dicom", made.series(1)).iterdir()
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        for name in ("a/1.dcm", "./a/1.dcm"):
+            archive.writestr(name, path.read_bytes())
+    assert error_of(tmp_path / "scan.zip") == f"{tmp_path / 'scan.zip'}: holds 'a/1.dcm' twice; pack it again"
+
+
 SYNTAXES = {
     "implicit": ImplicitVRLittleEndian,
     "explicit": ExplicitVRLittleEndian,

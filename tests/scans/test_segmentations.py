@@ -45,6 +45,11 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
+def made_file(folder: Path, content: pydicom.Dataset) -> Path:
+    content.save_as(folder / "made.dcm", enforce_file_format=True)
+    return folder / "made.dcm"
+
+
 def refused(path: Path, scan: Volume, **how: Any) -> str:
     with pytest.raises(UserError) as error:
         read_mask(path, scan, **how)
@@ -190,6 +195,52 @@ def test_segments_that_overlap_are_chosen_among(tmp_path: Path, series: Volume) 
     )
     np.testing.assert_array_equal(read_mask(path, series, labels=["tumour"]).voxels[:, :, 2], OTHER * 2)
     assert refused(path, series, labels=[3]) == "holds no label 3 (--labels); it holds liver (1), tumour (2)"
+
+
+def test_segments_and_structures_of_one_name_are_chosen_together(tmp_path: Path, series: Volume) -> None:
+    seg = made.seg([(1, 2, SQUARE), (2, 3, OTHER), (3, 3, SQUARE)], names=["Liver", "liver ", "spleen"])
+    path = made_file(tmp_path, seg)
+    found = read_mask(path, series, labels=["LIVER"]).voxels
+    assert [int((found == label).sum()) for label in (1, 2, 3)] == [30, 30, 0]
+    assert "'liver' and 'spleen' overlap" in refused(path, series)
+    rtstruct = made.rtstruct({"GTV": [made.on_plane(CORNERS, 3)], "other": [made.on_plane(CORNERS, 4)]})
+    rtstruct.StructureSetROISequence[1].ROIName = "GTV"
+    found = read_mask(made_file(tmp_path, rtstruct), series, labels=["gtv"]).voxels
+    assert [int((found == label).sum()) for label in (1, 2)] == [30, 30]
+
+
+def test_structures_that_share_a_number_or_have_none_are_refused(tmp_path: Path, series: Volume) -> None:
+    contours = {"GTV": [made.on_plane(CORNERS, 3)], "CTV": [made.on_plane(CORNERS, 4)]}
+    says = "two structures have the number 5; which contours are whose is not said"
+    for sequence, number in (("StructureSetROISequence", "ROINumber"), ("ROIContourSequence", "ReferencedROINumber")):
+        rtstruct = made.rtstruct(contours)
+        setattr(rtstruct[sequence].value[1], number, 5)
+        assert refused(made_file(tmp_path, rtstruct), series) == says
+    rtstruct.ROIContourSequence[1].ReferencedROINumber = 9
+    assert "contours are of structure 9, which is not described" in refused(made_file(tmp_path, rtstruct), series)
+
+
+@pytest.mark.parametrize("tiles", ["TILED_FULL", "TILED_SPARSE"])
+def test_a_seg_of_tiles_is_refused(tmp_path: Path, series: Volume, tiles: str) -> None:
+    seg = made.seg([(1, 2, SQUARE)], DimensionOrganizationType=tiles)
+    del seg.PerFrameFunctionalGroupsSequence
+    says = f"its frames are tiles ({tiles}), as of slides; give one of slices"
+    assert refused(made_file(tmp_path, seg), series) == says
+
+
+def test_a_place_that_is_said_of_all_frames_is_that_of_a_single_one(tmp_path: Path, series: Volume) -> None:
+    for count in (1, 2):
+        seg = made.seg([(1, index, SQUARE) for index in range(2, 2 + count)])
+        of_all, of_each = seg.SharedFunctionalGroupsSequence[0], seg.PerFrameFunctionalGroupsSequence
+        of_all.PlanePositionSequence = of_each[0].PlanePositionSequence
+        for one in of_each:
+            del one.PlanePositionSequence
+        path = made_file(tmp_path, seg)
+        if count == 1:
+            assert [int(one) for one in np.flatnonzero(read_mask(path, series).voxels.any(axis=(0, 1)))] == [2]
+        else:
+            says = "frames 0 and 1 of segment 1 lie at the same place; a scan has it once"
+            assert refused(path, series) == says
 
 
 def test_a_seg_of_another_series_is_refused(tmp_path: Path, series: Volume) -> None:

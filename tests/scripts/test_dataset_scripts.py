@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import warm_python
 from tests.miniature import CORONACASES, RADIOPAEDIA, covid_archives, montgomery_archive, write_files
 from tests.networks import TINY, save_random_weights
 from tests.scripts.test_download import PROJECT_ROOT, CheckpointServer, server  # noqa: F401
@@ -35,7 +36,7 @@ class Checkout:
         for path in PROJECT_ROOT.glob("*.py"):
             shutil.copy(path, folder)
         self.environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-        self.environment |= {"POSE_VENV": sys.prefix, "OMP_NUM_THREADS": "1"}
+        self.environment |= {"POSE_VENV": str(warm_python.environment()), "OMP_NUM_THREADS": "1"}
 
     def add_tiny_sam2(self) -> None:
         entry = {key: value for key, value in asdict(TINY).items() if value is not None}
@@ -47,7 +48,7 @@ class Checkout:
     def run(self, script: str, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         command = ["bash", f"scripts/{script}", *map(str, arguments)]
         if script.endswith(".py"):
-            command[0] = sys.executable
+            command[0] = str(warm_python.environment() / "bin/python")
         result = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300, check=False
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
+from tests.warm_python import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,8 +26,7 @@ def phantom(tmp_path_factory) -> Path:
 
 
 def look(*words: object, folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "scripts" / "look.py", *map(str, words)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return run_script([str(ROOT / "scripts" / "look.py"), *map(str, words)], folder)
 
 
 def test_picture_and_words(phantom, tmp_path):

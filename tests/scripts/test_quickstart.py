@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -18,6 +17,7 @@ from PIL import Image
 from pose.scans.masks import write_mask
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
+from tests import warm_python
 from tests.scans import made_dicom
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ class Checkout:
         write_mask(self.user / "lungs.nii.gz", labels, self.volume)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "POSE_VENV": sys.prefix}
+        environment = {**os.environ, "POSE_VENV": str(warm_python.environment())}
         command = ["bash", str(self.root / "scripts" / "quickstart.sh"), *arguments]
         return subprocess.run(
             command, cwd=self.user, env=environment, capture_output=True, text=True, timeout=300, check=False

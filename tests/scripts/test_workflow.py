@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -16,6 +15,7 @@ import pytest
 from tests import kill_workflow
 from tests.scans import made_dicom
 from tests.scripts.test_dataset_scripts import Checkout
+from tests.warm_python import run_script
 from tests.workflow_runs import (
     GROWING,
     ROOT,
@@ -51,7 +51,7 @@ def plain(tmp_path_factory) -> Path:
     results = folder / "results"
     video = ["process_video.py", *volumes, *what, "--method", "region_growing", "-r", str(results)]
     for command in (video, ["join_results.py", "-r", str(results)]):
-        subprocess.run([sys.executable, str(ROOT / command[0]), *command[1:]], check=True, capture_output=True)
+        run_script([str(ROOT / command[0]), *command[1:]], folder).check_returncode()
     return results
 
 

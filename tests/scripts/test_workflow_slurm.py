@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from tests.kill_and_resume import hidden_files
 from tests.slurm_cluster import Job, SlurmCluster, wait_for, why_not
+from tests.warm_python import run_script
 from tests.workflow_runs import (
     GROWING,
     ROOT,
@@ -50,7 +50,6 @@ def by_hand(data, tmp_path_factory) -> Path:
     """Joined results of the script, run by hand over the volumes."""
     results = tmp_path_factory.mktemp("by_hand")
     command = [
-        sys.executable,
         str(ROOT / "process_video.py"),
         "--names",
         *NAMES,
@@ -69,8 +68,8 @@ def by_hand(data, tmp_path_factory) -> Path:
         "-m",
         *(str(data / name / "lungs.nii.gz") for name in NAMES),
     ]
-    subprocess.run(command, check=True, capture_output=True)
-    subprocess.run([sys.executable, str(ROOT / "join_results.py"), "-r", str(results)], check=True, capture_output=True)
+    for words in (command, [str(ROOT / "join_results.py"), "-r", str(results)]):
+        run_script(words, ROOT).check_returncode()
     return results
 
 
@@ -90,7 +89,7 @@ def cluster():
 
 def start_workflow(folder: Path, cluster: SlurmCluster, *flags: str) -> subprocess.Popen:
     command = workflow_command(folder, {**GROWING, "batch_size": 3, "gpu": 1}, *HERE, *flags, profile="slurm")
-    environment = {**workflow_environment(), **cluster.environment}
+    environment = {**workflow_environment(killed=True), **cluster.environment}
     with (folder / "said.txt").open("a") as output:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
 

@@ -40,7 +40,7 @@ def test_a_script_that_takes_too_much_memory_is_told(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_every_script_takes_no_more_than_its_share_of_2_gb(capsys):
-    """What 2 GB for 1,000 slices leave for 150, with the 250 MB that the libraries take in any case."""
-    slices = 150
+    """What 2 GB for 1,000 slices leave for 100, with the 250 MB that the libraries take in any case."""
+    slices = 100
     share = 250 + (benchmark.LARGEST_PEAK_MB - 250) * slices / 1000
     assert benchmark.main(["--slices", str(slices), "--largest_peak_mb", str(share)]) == 0, capsys.readouterr().out
