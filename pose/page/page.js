@@ -56,11 +56,11 @@ function act(action, given = {}) {
 async function perform(action, given) {
   if (!state) return;
   waiting += 1;
+  say("");
   $("canvas").classList.add("busy");
   try {
     const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(given) };
     const answer = await (await ask(`do/${action}`, options)).json();
-    say("");
     take(answer);
     const idle = action === "point" && !scan.takes_points && here().some((one) => one.box && one.points.length);
     if (idle) say(`${scan.model} takes boxes alone: points beside a box do nothing`, true);
@@ -117,7 +117,7 @@ function take(fresh) {
     load();
   }
   tell();
-  if (saved) $("saved").scrollIntoView({ block: "nearest" });
+  if (saved) $("title-saved").scrollIntoView({ block: "start" });
 }
 
 // ---- slices

@@ -231,6 +231,22 @@ def test_a_task_that_ends_before_the_page_hears_of_it_is_told(session, address, 
     until(lambda: words_of(page, "#message").startswith("carried through 7 slices in "))
 
 
+def test_what_was_said_of_the_end_stays_though_the_answer_to_the_button_comes_later(session, address, open_page):
+    page = open_page(address)
+    click(page, BLOCK)
+    held = []
+    page.route("**/do/carry", lambda route: held.append((route, route.fetch())))
+    page.get_by_role("button", name="Carry").click()
+    until(lambda: page.evaluate("true") and held)
+    session.wait()
+    page.evaluate("refresh()")
+    until(lambda: words_of(page, "#message").startswith("carried through"))
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    page.evaluate("pending")
+    assert words_of(page, "#message").startswith("carried through")
+
+
 def test_an_answer_that_was_overtaken_changes_nothing(session, address, open_page):
     page = open_page(address)
     old = page.evaluate("JSON.parse(JSON.stringify(state))")
