@@ -151,11 +151,12 @@ def test_the_walk_through_one_volume(walk, capsys):
     assert review_flag.main(["-r", str(folder), "--review_below", "0.5"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| r/walk")]
     # Bad are slices 1, 2 and 4, never 0 and 5. The stand-in has a score of 0.75, below the limit, and was asked on four
-    # slices; a chain that has ended on slice 4, and region growing, have no estimate.
+    # slices. A chain counts from the score of its prompted slice, and breaks off before slices 0 and 4; region growing
+    # has no estimate.
     counts = {
         "process_image": "4 | 3 | 3 | 0 | 0.75 | 1.00",
         "region_growing": "0 | 3 | 0 | 3 | - | 0.00",
-        "chain": "3 | 3 | 2 | 1 | 0.67 | 0.67",
+        "chain": "2 | 3 | 1 | 0 | 0.50 | 0.33",
     }
     assert lines == [f"| r/walk | as written | 6 | {counts[way]} |"]
 
