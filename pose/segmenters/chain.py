@@ -363,7 +363,7 @@ class Chain:
             return None
         confirmed = track.views.confirmed(slice_index, carried.mask)
         if confirmed is not None and confirmed < settings.confirmed:
-            # a part of it may have leaked, and another still be right
+            # one part may have leaked where another is still right
             carried = replace(carried, mask=track.views.confirmed_parts(slice_index, carried.mask, settings.confirmed))
             if carried.mask.sum() < settings.smallest_area:
                 return None
