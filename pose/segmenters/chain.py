@@ -363,7 +363,10 @@ class Chain:
             return None
         confirmed = track.views.confirmed(slice_index, carried.mask)
         if confirmed is not None and confirmed < settings.confirmed:
-            return None
+            # one part may have leaked where another is still right
+            carried = replace(carried, mask=track.views.confirmed_parts(slice_index, carried.mask, settings.confirmed))
+            if carried.mask.sum() < settings.smallest_area:
+                return None
         finding.compare(track.views.pixels(slice_index, carried.mask))
         score, object_score = (_mean(found, name, parts) for name in ("score", "object_score"))
         return replace(carried, score=score, object_score=object_score)

@@ -26,9 +26,9 @@ how a chain carries an object from slice to slice:
      the surroundings than --chain_end_evidence allows; where it has grown beyond --chain_largest_growth times its area
      on the prompted slice, for then it has leaked; and where views from the side (--side_views), three planes along
      rows and three along columns on which the network follows the object up and down, confirm less than
-     --chain_confirmed of what they cut of it. It stays ended on all further slices of that direction. Where they
-     confirm less than --chain_look_again of an object that is as large as before, it has moved, and new planes are
-     laid through it.
+     --chain_confirmed of what they cut of it and of each of its parts; parts of which they confirm as much go on.
+     It stays ended on all further slices of that direction. Where they confirm less than --chain_look_again of an
+     object that is as large as before, it has moved, and new planes are laid through it.
   A mask whose box overlaps the prompted one by less than --chain_prompt_fit is wrong from the start: the grey levels
   inside the box give another, where that fills the box. So they do for a mask that fills less than a third of its
   box, where they tell the other one better from its surroundings.

@@ -64,6 +64,20 @@ class SideViews:
         cut, _, shared = self.pixels(slice_index, mask)
         return shared / cut if cut else None
 
+    def confirmed_parts(self, slice_index: int, mask: np.ndarray, least: float) -> np.ndarray:
+        """Return those connected parts of a slice's mask of which the planes confirm a share of ``least``, as one mask.
+
+        Args:
+            slice_index, mask: as :meth:`confirmed`.
+            least: 0 to 1; a part that lies on no plane is not confirmed.
+        """
+        from scipy import ndimage
+
+        parts, count = ndimage.label(mask, np.ones((3, 3)))
+        shares = [self.confirmed(slice_index, parts == number) for number in range(1, count + 1)]
+        kept = [number for number, share in enumerate(shares, 1) if share is not None and share >= least]
+        return np.isin(parts, kept)
+
     def pixels(self, slice_index: int, mask: np.ndarray) -> tuple[int, int, int]:
         """Return how many pixels of the planes on a slice are in ``mask``, in the planes' masks, and in both."""
         counts = np.zeros(3, dtype=int)

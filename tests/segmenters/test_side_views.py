@@ -112,6 +112,19 @@ def test_the_cut_of_a_plane():
     np.testing.assert_array_equal(SidePlane(1, 2, mask).cut(mask), mask[:, 2])
 
 
+def test_parts_that_planes_confirm():
+    """Three squares; the plane along row 3 cuts two of them in 4 pixels each and shows 1 and 0 of these."""
+    mask, seen = np.zeros((12, 12), bool), np.zeros((12, 2), bool)
+    mask[2:6, 0:4] = mask[2:6, 6:10] = mask[8:12, 0:4] = True
+    seen[3, 1] = True
+    views = SideViews((SidePlane(0, 3, seen),))
+    assert views.confirmed(1, mask) == 1 / 8
+    first = np.zeros_like(mask)
+    first[2:6, 0:4] = True
+    np.testing.assert_array_equal(views.confirmed_parts(1, mask, 0.25), first)
+    assert not views.confirmed_parts(1, mask, 0.26).any() and not views.confirmed_parts(0, mask, 0.1).any()
+
+
 def test_a_chain_ends_where_the_views_say_so():
     """Grey levels cannot tell the object from what follows it beyond a dark slice that a chain skips."""
     truth, grey = volume(first=10, last=24)
