@@ -164,6 +164,21 @@ def test_a_click_gives_the_mask_where_it_is_seen(tmp_path, open_page, flag, plac
         assert colour(page, *NOWHERE) == [255, 255, 255]
 
 
+def test_no_button_can_be_pressed_before_the_page_knows_its_state(session, address, chromium):
+    session.point(1, 3, 10, 8, True)
+    page, held, let = chromium.new_page(), [], []
+    page.route("**/state", lambda route: route.continue_() if let else held.append(route))
+    page.goto(address)
+    until(lambda: page.evaluate("true") and held)
+    names = ["Carry", "Save", "Clear slice", "Not here", "Add an object", "Undo"]
+    assert [page.get_by_role("button", name=name).is_disabled() for name in names] == [True] * 6
+    let.append(True)
+    held[0].continue_()
+    for name in names:
+        until(page.get_by_role("button", name=name).is_enabled)
+    page.close()
+
+
 def test_boxes_and_points_by_every_button(session, address, open_page):
     page = open_page(address)
     with answered(page, "box"):
