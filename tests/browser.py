@@ -16,3 +16,8 @@ def browser() -> str:
     if found is None:
         pytest.skip("no Chromium found (name one in POSE_BROWSER)")
     return found
+
+
+def sandbox() -> list[str]:
+    """Return the flags by which a browser runs as root, which it refuses unless it may do without its sandbox."""
+    return ["--no-sandbox"] if os.geteuid() == 0 else []

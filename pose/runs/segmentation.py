@@ -129,7 +129,7 @@ class Segmentation:
         shared = np.zeros((slices - 1, max(ids, default=0) + 1), dtype=np.int64)
         for index in range(slices - 1):
             here = self.labels[:, :, index]
-            same = here[here == self.labels[:, :, index + 1]]
+            same = here[(here > 0) & (here == self.labels[:, :, index + 1])]
             shared[index] = np.bincount(same, minlength=shared.shape[1])
         anywhere = np.ones(slices, dtype=bool)
         allowed = stretches(self.prompts, slices)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 
@@ -78,3 +79,11 @@ def served(session: Session, token: str = TOKEN) -> Iterator[str]:
             server.should_exit = True
             thread.join(30)
             session.close()
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait until something is so; a minute without it is a failure."""
+    end = monotonic() + 60
+    while not true():
+        assert monotonic() < end
+        sleep(0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from time import monotonic, sleep
 
@@ -10,8 +9,7 @@ import numpy as np
 import pytest
 
 from pose.prompts.prompt import Prompt
-from tests.browser import browser
-from tests.page.sessions import FIRST, SECOND, block, gate, make_session, served
+from tests.page.sessions import FIRST, SECOND, block, gate, make_session, served, until
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
@@ -37,17 +35,6 @@ NAMELESS = """() => {
 ALL_IS_THERE = (
     "Boolean(state) && [pixels, labels].every((one) => one.get(slice) && !(one.get(slice) instanceof Promise))"
 )
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    program = browser()
-    # a browser refuses to run as root unless it may do without its sandbox
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=program, args=sandbox)
-        yield started
-        started.close()
 
 
 @pytest.fixture
@@ -81,13 +68,6 @@ def session(tmp_path):
 def address(session):
     with served(session) as found:
         yield found
-
-
-def until(true):
-    end = monotonic() + 60
-    while not true():
-        assert monotonic() < end
-        sleep(0.01)
 
 
 def comes(get, expected):

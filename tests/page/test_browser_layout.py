@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from time import monotonic, sleep
-
 import pytest
 
-from tests.browser import browser
-from tests.page.sessions import gate, make_session, served
+from tests.page.sessions import gate, make_session, served, until
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
@@ -41,17 +37,6 @@ UNREACHED = """() => [...document.querySelectorAll("aside button, aside input, a
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    program = browser()
-    # a browser refuses to run as root unless it may do without its sandbox
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=program, args=sandbox)
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A page on which all cards are full: two objects, carried, doubted, saved, with ground truth."""
     session = make_session(tmp_path_factory.mktemp("layout"), masks=True)
@@ -64,13 +49,6 @@ def address(tmp_path_factory):
     assert session.saved is not None and session.carried.found.to_review == [2, 3, 4, 5]
     with served(session) as found:
         yield found
-
-
-def until(true):
-    end = monotonic() + 60
-    while not true():
-        assert monotonic() < end
-        sleep(0.01)
 
 
 @pytest.mark.parametrize("width, height", SIZES)

@@ -12,8 +12,7 @@ import requests
 
 from pose.cli import UserError
 from pose.page.server import FILES, bind
-from tests.page.sessions import FIRST, block, gate, make_session, served
-from tests.page.test_session import wait_until
+from tests.page.sessions import FIRST, block, gate, make_session, served, until
 
 
 @pytest.fixture(scope="module")
@@ -162,14 +161,14 @@ def test_busy_is_said_and_progress_is_told(tmp_path):
         assert do(address, "carry").json()["task"] == {"kind": "carry", "done": [], "slices": 7, "cancelled": False}
         assert do(address, "clear", {"object": 1, "slice": 3}).status_code == 409
         gated.let(2)
-        wait_until(lambda: requests.get(address + "state").json()["task"]["done"] == [0, 1])
+        until(lambda: requests.get(address + "state").json()["task"]["done"] == [0, 1])
         do(address, "cancel")
         gated.let(1)
-        wait_until(lambda: requests.get(address + "state").json()["task"] is None)
+        until(lambda: requests.get(address + "state").json()["task"] is None)
         assert requests.get(address + "contact_sheet.png").status_code == 404
         gated.let(7)
         do(address, "save")
-        wait_until(lambda: requests.get(address + "state").json()["saved"] is not None)
+        until(lambda: requests.get(address + "state").json()["saved"] is not None)
         sheet = requests.get(address + "contact_sheet.png")
         assert sheet.content.startswith(b"\x89PNG") and sheet.headers["content-type"] == "image/png"
 

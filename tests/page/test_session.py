@@ -16,7 +16,7 @@ from pose.prompts.prompt import Prompt
 from pose.scans.phantom import chest_ct
 from pose.scans.volume import write_volume
 from scripts.prompt_in_browser import make_parser, session_of
-from tests.page.sessions import FIRST, HELD, SECOND, block, gate, make_session
+from tests.page.sessions import FIRST, HELD, SECOND, block, gate, make_session, until
 
 NOTHING = np.zeros((30, 40), np.uint16)
 AROUND_FIRST = (5, 3, 20, 14)
@@ -165,7 +165,7 @@ def test_while_it_is_carried_nothing_else_changes_and_slices_come_one_by_one(ses
         with pytest.raises(BusyError):
             change()
     gated.let(3)
-    wait_until(lambda: session.task.done == [0, 1, 2])
+    until(lambda: session.task.done == [0, 1, 2])
     np.testing.assert_array_equal(session.labels(2), block(FIRST))
     np.testing.assert_array_equal(session.labels(4), NOTHING)
     gated.let(4)
@@ -180,7 +180,7 @@ def test_cancel_leaves_the_masks_of_before(session):
     gated = gate(session)
     session.carry()
     gated.let(2)
-    wait_until(lambda: len(session.task.done) == 2)
+    until(lambda: len(session.task.done) == 2)
     session.cancel()
     gated.let(1)
     session.wait()
@@ -208,7 +208,7 @@ def test_a_fault_is_said_and_logged_and_the_session_goes_on(session, caplog, mon
     session.carry()
     session.wait()
     assert session.message == "a fault of the program, its terminal says more: ZeroDivisionError: division by zero"
-    wait_until(lambda: any("fault of the program" in one.message and one.exc_info for one in caplog.records))
+    until(lambda: any("fault of the program" in one.message and one.exc_info for one in caplog.records))
     monkeypatch.undo()
     carry(session)
 
@@ -351,12 +351,3 @@ def likely(path):
 def without_times(path):
     with path.open() as file:
         return [{key: value for key, value in row.items() if "time" not in key} for row in csv.DictReader(file)]
-
-
-def wait_until(true):
-    from time import monotonic, sleep
-
-    end = monotonic() + 60
-    while not true():
-        assert monotonic() < end
-        sleep(0.005)

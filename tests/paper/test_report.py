@@ -8,7 +8,6 @@ import html
 import io
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -36,7 +35,7 @@ from pose.figures.drawing import OBJECTS, OTHER_OBJECTS
 from pose.figures.names import shown_name
 from pose.figures.upright import edges_of, upright
 from pose.scans.volume import read_volume
-from tests.browser import browser
+from tests.browser import browser, sandbox
 from tests.cases import write_two_blocks
 
 SECTIONS = (
@@ -592,12 +591,10 @@ addEventListener("load", () => {{
 def shown_by_browser(program, page, width, folder):
     framed = folder / f"frame_{width}.html"
     framed.write_text(FRAME.format(width=width, page=html.escape(page)), encoding="utf-8")
-    # a browser refuses to run as root unless it may do without its sandbox
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     command = [
         program,
         "--headless",
-        *sandbox,
+        *sandbox(),
         "--disable-gpu",
         f"--user-data-dir={folder / 'profile'}",
         "--virtual-time-budget=10000",
